@@ -1,0 +1,101 @@
+/**
+ * Every bound of syncline in one place: name, unit, and why it is what it is.
+ *
+ * @module
+ */
+
+/** Bytes of one stream frame: secret-stream's 24-bit length less its 17 bytes of tag. */
+export const FRAME_BYTES_MAX: number = 0xffffff - 17
+/** Bytes of one block that can be replicated; leaves room in a frame for the proof around it. */
+export const BLOCK_BYTES_MAX: number = 15 * 1024 * 1024
+/** Nodes in one list of a proof: twice the deepest tree of 2^53 bytes, so no honest proof is refused. */
+export const PROOF_NODES_MAX = 256
+/** Signers of one manifest: more cannot be signed for in one data message of sane size. */
+export const SIGNERS_MAX = 256
+/** Bytes of one extension message: anything larger belongs into a feed. */
+export const EXTENSION_BYTES_MAX: number = 1024 * 1024
+/** Length of a feed: keeps flat tree indexes exact in a double. */
+export const FEED_LENGTH_MAX: number = 2 ** 50
+
+/** Blocks of one chunk: one hash proof per 1,024 blocks is under 0.1 % of the traffic. */
+export const CHUNK_BLOCKS_MAX = 1024
+/** Bytes of one chunk by its authenticated size: what a liar can make us hold before it is found out. */
+export const CHUNK_BYTES_MAX: number = 4 * 1024 * 1024
+/** Bytes of a single block above which it uses a proof of its own instead of a chunk. */
+export const SINGLE_BLOCK_BYTES: number = 1024 * 1024
+/** Bytes of all open chunks together, over all feeds: bounds memory whatever the number of feeds. */
+export const OPEN_CHUNK_BYTES_MAX: number = 64 * 1024 * 1024
+
+/** Requests in flight on a new connection, shared by all feeds. */
+export const WINDOW_REQUESTS_START = 1024
+/** Requests in flight on a connection never fall below this: on a LAN more is slower, fewer starves. */
+export const WINDOW_REQUESTS_MIN = 512
+/** Requests in flight on a connection never exceed this: answers at 200 ms still fit 20,000 blocks/s. */
+export const WINDOW_REQUESTS_MAX = 8192
+/** Expected reply bytes in flight on a new connection. */
+export const WINDOW_BYTES_START: number = 256 * 1024
+/** Expected reply bytes in flight on a connection, at most. */
+export const WINDOW_BYTES_MAX: number = 32 * 1024 * 1024
+/** Expected reply bytes of a block whose size is unknown and whose feed gives no average. */
+export const EXPECTED_BLOCK_BYTES = 1024
+/** Expected reply bytes from which a block is asked for in a frame of its own. */
+export const SINGLE_FRAME_BYTES: number = 16 * 1024
+/** Expected reply bytes of one batch of requests: larger batches delay their first answer. */
+export const BATCH_REPLY_BYTES_MAX: number = 64 * 1024
+/** Requests of one batch: an auto-corking responder answers only when the whole batch is done. */
+export const BATCH_REQUESTS_MAX = 64
+/** Bytes of one frame of answers. */
+export const ANSWER_FRAME_BYTES_MAX: number = 128 * 1024
+
+/** Milliseconds a request may take before another peer is asked, while nothing of it arrives. */
+export const REQUEST_TIMEOUT_MS = 10_000
+/** Missed deadlines in a row, without any answer between, after which a peer is closed as too slow. */
+export const REQUEST_TIMEOUTS_MAX = 3
+/** Milliseconds between two looks at peers, rates and deadlines. */
+export const TICK_MS = 250
+/** Milliseconds between two keepalives. */
+export const KEEPALIVE_MS = 5_000
+/** Keepalives that may be missed before a connection is closed. */
+export const KEEPALIVES_MISSED_MAX = 3
+/** Milliseconds in which a write must make progress. */
+export const WRITE_TIMEOUT_MS = 30_000
+/** Messages that a connection's reader may hold for the loop before it pauses its stream. */
+export const INBOX_MESSAGES_MAX = 4096
+/** Bytes that a connection's reader may hold for the loop before it pauses its stream. */
+export const INBOX_BYTES_MAX: number = 8 * 1024 * 1024
+/** Bytes that a connection's writer may hold before answers wait in the engine. */
+export const OUTBOX_BYTES_MAX: number = 2 * 1024 * 1024
+/** Requests of one peer that may wait for their answer; more is refused without a reason. */
+export const SERVE_QUEUE_MAX = 16_384
+/** Blocks that one serve effect carries. */
+export const SERVE_RUN_BLOCKS_MAX = 64
+/** Refused (invalid) requests after which a peer is closed. */
+export const INVALID_REQUESTS_MAX = 64
+/** Wants that one peer may have for one feed before it counts as wanting everything. */
+export const REMOTE_WANTS_MAX = 512
+/** Bits of the largest want: the segment that every implementation uses. */
+export const WANT_BITS_MAX = 2_097_152
+/** Blocks before the end of a feed that are announced even without a want. */
+export const ANNOUNCED_TAIL_BLOCKS = 256
+/** Feeds that one connection may open. */
+export const CHANNELS_MAX = 65_536
+
+/** Connections at a time. */
+export const CONNECTIONS_MAX = 64
+/** Addresses remembered with their back-off. */
+export const TRIED_ADDRESSES_MAX = 4096
+/** Milliseconds before an address that failed once is tried again; doubles with each failure. */
+export const RETRY_MS_START = 1_000
+/** Milliseconds between tries of an address that keeps failing. */
+export const RETRY_MS_MAX: number = 5 * 60_000
+/** Milliseconds for a connection to be set up, handshake included. */
+export const CONNECT_TIMEOUT_MS = 10_000
+/** Milliseconds for a graceful close: queued answers and writes get this long. */
+export const CLOSE_TIMEOUT_MS = 5_000
+
+/** Files open at a time over all feeds: 10,000 stored feeds must not need 10,000 descriptors. */
+export const OPEN_FILES_MAX = 256
+/** Bytes of log entries after which the state of a feed is folded into its tree and bitfield files. */
+export const LOG_BYTES_MAX: number = 64 * 1024
+/** Milliseconds a new stamp must age before the file behind it is trusted. */
+export const STAMP_AGE_MS = 2_000

@@ -1,0 +1,51 @@
+/**
+ * What every transport gives: encrypted, authenticated byte streams to peers.
+ *
+ * @module
+ */
+
+/** The part of a Node or streamx duplex that syncline uses. */
+export interface ByteStream {
+  write(bytes: Uint8Array): boolean
+  end(): unknown
+  destroy(error?: Error | null): unknown
+  pause(): unknown
+  resume(): unknown
+  on(event: string, listener: (...args: any[]) => void): unknown
+  off(event: string, listener: (...args: any[]) => void): unknown
+}
+
+/** An encrypted duplex on which whole frames travel: what secret-stream is, by shape. */
+export interface FramedStream extends ByteStream {
+  /** True if this side began the Noise handshake. */
+  readonly isInitiator: boolean
+  /** 32 bytes, null before the handshake is done. */
+  readonly publicKey: Uint8Array | null
+  /** 32 bytes: who the other side is; null before the handshake is done. */
+  readonly remotePublicKey: Uint8Array | null
+  /** 64 bytes that only the two ends know; null before the handshake is done. */
+  readonly handshakeHash: Uint8Array | null
+  /** The stream under the encryption: liveness is measured on its bytes. */
+  readonly rawStream: unknown
+  setKeepAlive(ms: number): unknown
+}
+
+/** One open connection as a transport hands it over. */
+export interface TransportConnection {
+  readonly stream: FramedStream
+  /** Where the peer is, for people: `tcp:127.0.0.1:7000`, `swarm:KEY`. */
+  readonly address: string
+  /** The address that can be dialled again, or null for connections that came in. */
+  readonly dialled: string | null
+  /** Bytes received on the raw stream so far, whole frames or not. */
+  rawBytesRead(): number
+}
+
+/** A way to find and reach peers. */
+export interface Transport {
+  readonly name: string
+  /** Addresses under which others reach us, never a wildcard; empty when not listening. */
+  addresses(): readonly string[]
+  /** Stops listening and dialling; connections already handed over stay open. Idempotent. */
+  close(): Promise<void>
+}

@@ -12,6 +12,8 @@ export const BLOCK_BYTES_MAX: number = 15 * 1024 * 1024
 export const PROOF_NODES_MAX = 256
 /** Signers of one manifest: more cannot be signed for in one data message of sane size. */
 export const SIGNERS_MAX = 256
+/** Feeds that one manifest links: each is a key of 32 bytes that is kept as long as the feed is open. */
+export const LINKED_FEEDS_MAX = 1024
 /** Bytes of one extension message: anything larger belongs into a feed. */
 export const EXTENSION_BYTES_MAX: number = 1024 * 1024
 /** Length of a feed: keeps flat tree indexes exact in a double. */
@@ -77,6 +79,28 @@ export const REMOTE_WANTS_MAX = 512
 export const WANT_BITS_MAX = 2_097_152
 /** Blocks before the end of a feed that are announced even without a want. */
 export const ANNOUNCED_TAIL_BLOCKS = 256
+/** Blocks up to which a remote's word about what it has is kept: 2^31 bits are 65,536 pages. */
+export const REMOTE_HAVE_BLOCKS_MAX: number = 2 ** 31
+/** Partly filled bitmap pages (4 KiB each) that one channel may make us keep: 32 MiB. */
+export const REMOTE_HAVE_PAGES_MAX = 8192
+/** Trusted nodes remembered per feed before they are read from the store again. */
+export const TRUSTED_NODES_MAX = 8192
+/** Chunks of one feed that may be open at a time. */
+export const OPEN_CHUNKS_MAX = 64
+/** Picks of requests in one step: bounds the time a step takes. */
+export const PICKS_PER_STEP = 256
+/** Serve effects of one peer that may be under way: one reads while one is sent. */
+export const SERVES_UNDER_WAY_MAX = 4
+/** Milliseconds after which a request has failed even if other bytes keep flowing. */
+export const REQUEST_LIFE_MS_MAX = 60_000
+/** Milliseconds below which no deadline falls, however fast a peer was. */
+export const REQUEST_TIMEOUT_MS_MIN = 2_000
+/** Milliseconds that a peer rests for a feed after an answer that it cannot serve now. */
+export const NO_DATA_REST_MS = 500
+/** Remotes remembered as unable to prove, per synchronizer. */
+export const SUSPECTS_MAX = 4096
+/** First requests (block 0 with the upgrade) of one feed that may be under way at a time. */
+export const FIRST_REQUESTS_MAX = 3
 /** Feeds that one connection may open. */
 export const CHANNELS_MAX = 65_536
 

@@ -1,0 +1,2 @@
+export { absorb, begin, finish, hashMessages } from './hash'
+export { fold } from './fold'

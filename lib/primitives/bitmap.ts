@@ -34,6 +34,12 @@ export class Bitmap implements ReadonlyBitmap {
   /** Page number -> words; true stands for a full page. */
   readonly #pages: Map<number, Uint32Array | true> = new Map()
   #pageCount = 0
+  #partial = 0
+
+  /** Pages that take 4 KiB each: those neither empty nor full. */
+  get pages(): number {
+    return this.#partial
+  }
 
   get(index: number): boolean {
     const page = this.#pages.get(Math.floor(index / PAGE_BITS))
@@ -61,26 +67,39 @@ export class Bitmap implements ReadonlyBitmap {
       const from = Math.max(start - number * PAGE_BITS, 0)
       const to = Math.min(end - number * PAGE_BITS, PAGE_BITS)
       if (from === 0 && to === PAGE_BITS) {
-        if (value) this.#pages.set(number, true)
-        else this.#pages.delete(number)
+        this.#put(number, value)
         continue
       }
       let page = this.#pages.get(number)
       if (page === true) {
         if (value) continue
-        page = new Uint32Array(PAGE_WORDS).fill(0xffffffff)
-        this.#pages.set(number, page)
+        page = this.#part(number, 0xffffffff)
       } else if (page === undefined) {
         if (!value) continue
-        page = new Uint32Array(PAGE_WORDS)
-        this.#pages.set(number, page)
+        page = this.#part(number, 0)
       }
       fill(page, from, to, value)
       if (page.every((word) => word === (value ? 0xffffffff : 0))) {
-        if (value) this.#pages.set(number, true)
-        else this.#pages.delete(number)
+        this.#put(number, value)
       }
     }
+  }
+
+  /** Makes a page full or empty. */
+  #put(number: number, full: boolean): void {
+    const page = this.#pages.get(number)
+    if (page !== undefined && page !== true) this.#partial--
+    if (full) this.#pages.set(number, true)
+    else this.#pages.delete(number)
+  }
+
+  /** Gives a page that was full or empty words of its own. */
+  #part(number: number, word: number): Uint32Array {
+    const page = new Uint32Array(PAGE_WORDS)
+    if (word !== 0) page.fill(word)
+    this.#pages.set(number, page)
+    this.#partial++
+    return page
   }
 
   /** Replaces the bits from `start` (a multiple of 32) on by whole words. */
@@ -95,8 +114,7 @@ export class Bitmap implements ReadonlyBitmap {
       const number = Math.floor(at / PAGE_BITS)
       let page = this.#pages.get(number)
       if (page === undefined || page === true) {
-        page = new Uint32Array(PAGE_WORDS).fill(page === true ? 0xffffffff : 0)
-        this.#pages.set(number, page)
+        page = this.#part(number, page === true ? 0xffffffff : 0)
         this.#pageCount = Math.max(this.#pageCount, number + 1)
       }
       page[(at % PAGE_BITS) >>> 5] = word
@@ -197,6 +215,7 @@ export class Bitmap implements ReadonlyBitmap {
     for (const [number, page] of this.#pages)
       copy.#pages.set(number, page === true ? true : page.slice())
     copy.#pageCount = this.#pageCount
+    copy.#partial = this.#partial
     return copy
   }
 }

@@ -1,0 +1,255 @@
+/**
+ * What the two sides tell each other without being asked: sync, haves, wants.
+ *
+ * @module
+ */
+import {
+  ANNOUNCED_TAIL_BLOCKS,
+  REMOTE_HAVE_PAGES_MAX,
+  REMOTE_WANTS_MAX,
+  WANT_BITS_MAX
+} from '../limits.ts'
+import type { Bitfield, Message, Range, Sync, Unwant, Want } from '../wire/message.ts'
+import { closePeer, send } from './output.ts'
+import { touch, wakeChannel, type Channel, type World } from './state.ts'
+
+/** Sends what a channel's remote does not know yet. */
+export function announce(world: World, channel: Channel): void {
+  const messages: Message[] = []
+  if (channel.syncDirty) {
+    channel.syncDirty = false
+    const sync = ownSync(world, channel)
+    if (!sameSync(sync, channel.sentSync)) {
+      channel.sentSync = sync
+      messages.push(sync)
+    }
+    wantSegments(channel, messages)
+  }
+  if (channel.opened) tellNews(channel, messages)
+  send(world, channel, messages)
+}
+
+/** Says, once both sides are open, what we have without being asked. */
+export function greet(channel: Channel): void {
+  const { view, have } = channel.feed
+  if (view.contiguousLength > 0) channel.news.push([0, view.contiguousLength])
+  const tail = Math.max(view.contiguousLength, view.length - ANNOUNCED_TAIL_BLOCKS)
+  for (const [start, end] of have.runs(tail, view.length)) channel.news.push([start, end])
+}
+
+function ownSync(world: World, channel: Channel): Sync {
+  const { feed, remote } = channel
+  const { view } = feed
+  return {
+    type: 'sync',
+    fork: view.fork,
+    length: view.length,
+    remoteLength: remote !== null && remote.fork === view.fork ? remote.length : 0,
+    canUpgrade: canUpgrade(world, channel),
+    uploading: channel.mayUpload,
+    downloading: channel.mayDownload,
+    hasManifest: view.hasManifest,
+    allowPush: false
+  }
+}
+
+function canUpgrade(world: World, channel: Channel): boolean {
+  const { feed, remote } = channel
+  if (remote === null) return true
+  if (remote.fork !== feed.view.fork) return false
+  if (remote.length === 0) return true
+  if (remote.length >= feed.view.length) return false
+  const known = feed.roots.get(remote.length)
+  if (known === undefined) {
+    feed.roots.set(remote.length, null)
+    world.effects.push({
+      type: 'load-roots',
+      feed: feed.id,
+      fork: feed.view.fork,
+      length: remote.length
+    })
+  }
+  return known === true
+}
+
+function sameSync(a: Sync, b: Sync | null): boolean {
+  return (
+    b !== null &&
+    a.fork === b.fork &&
+    a.length === b.length &&
+    a.remoteLength === b.remoteLength &&
+    a.canUpgrade === b.canUpgrade &&
+    a.uploading === b.uploading &&
+    a.downloading === b.downloading &&
+    a.hasManifest === b.hasManifest
+  )
+}
+
+/**
+ * Keeps a want active for each segment that holds something wanted: a hypercore 11 peer with gaps says
+ * nothing of what it has before it is asked so.
+ */
+function wantSegments(channel: Channel, messages: Message[]): void {
+  const { feed, remote } = channel
+  const active = channel.mayDownload
+  const length = Math.max(feed.view.length, remote === null ? 0 : remote.length, 1)
+  for (const segment of channel.wantedSegments) {
+    const start = segment * WANT_BITS_MAX
+    if (active && overlapsWanted(channel, start, start + WANT_BITS_MAX)) continue
+    channel.wantedSegments.delete(segment)
+    messages.push({ type: 'unwant', start, length: WANT_BITS_MAX, any: false })
+  }
+  if (!active) return
+  const last = Math.ceil(length / WANT_BITS_MAX)
+  for (
+    let segment = 0;
+    segment < last && channel.wantedSegments.size < REMOTE_WANTS_MAX;
+    segment++
+  ) {
+    const start = segment * WANT_BITS_MAX
+    if (channel.wantedSegments.has(segment)) continue
+    if (!overlapsWanted(channel, start, start + WANT_BITS_MAX)) continue
+    channel.wantedSegments.add(segment)
+    messages.push({ type: 'want', start, length: WANT_BITS_MAX, any: false })
+  }
+}
+
+function overlapsWanted(channel: Channel, start: number, end: number): boolean {
+  if (channel.feed.wanted.overlaps(start, end)) return true
+  for (const index of channel.feed.urgent.keys()) if (start <= index && index < end) return true
+  return false
+}
+
+/** Announces runs that became ours, to remotes that lack and want them. */
+function tellNews(channel: Channel, messages: Message[]): void {
+  if (channel.news.length === 0) return
+  const news = channel.news.splice(0)
+  if (!channel.mayUpload) return
+  const { view, have } = channel.feed
+  if (view.length > 0 && view.contiguousLength === view.length) {
+    if (!channel.have.hasAll(0, view.length)) {
+      messages.push({ type: 'range', drop: false, start: 0, length: view.length })
+    }
+    return
+  }
+  for (const [start, end] of news) {
+    if (channel.have.hasAll(start, end)) continue
+    if (!have.hasAll(start, end)) continue
+    if (start > 0 && end <= view.length - ANNOUNCED_TAIL_BLOCKS && !wanted(channel, start, end))
+      continue
+    messages.push({ type: 'range', drop: false, start, length: end - start })
+  }
+}
+
+function wanted(channel: Channel, start: number, end: number): boolean {
+  if (channel.wants === null) return true
+  return channel.wants.some((want) => want.start < end && start < want.end)
+}
+
+/** Takes the remote's state in. */
+export function onSync(world: World, channel: Channel, sync: Sync): void {
+  const before = channel.remote
+  channel.remote = sync
+  if (before !== null && before.fork !== sync.fork) {
+    const kept = Math.min(before.length, sync.length)
+    channel.have.drop(kept, Number.MAX_SAFE_INTEGER)
+  }
+  touchChannel(world, channel)
+  world.dirtyFeeds.add(channel.feed)
+  world.effects.push({
+    type: 'tell',
+    event: 'remote',
+    feed: channel.feed.id,
+    peer: channel.peer.id
+  })
+}
+
+export function onRange(world: World, channel: Channel, range: Range): void {
+  const end = range.start + range.length
+  if (range.drop) {
+    channel.have.drop(range.start, end)
+    touch(world, channel.feed)
+  } else channel.have.set(range.start, end)
+  haveChanged(world, channel)
+}
+
+export function onBitfield(world: World, channel: Channel, bitfield: Bitfield): void {
+  if (bitfield.start % 32 !== 0) {
+    closePeer(world, channel.peer, channel.feed, 'BAD_MESSAGE', 'bitfield does not start at a word')
+    return
+  }
+  channel.have.setWords(bitfield.start, bitfield.words)
+  haveChanged(world, channel)
+}
+
+function haveChanged(world: World, channel: Channel): void {
+  if (channel.have.pages > REMOTE_HAVE_PAGES_MAX) {
+    closePeer(
+      world,
+      channel.peer,
+      channel.feed,
+      'TOO_MANY',
+      'bitmap of the remote has too many pages'
+    )
+    return
+  }
+  channel.cursor = 0
+  world.dirtyFeeds.add(channel.feed)
+  wakeChannel(world, channel)
+  world.effects.push({
+    type: 'tell',
+    event: 'remote',
+    feed: channel.feed.id,
+    peer: channel.peer.id
+  })
+}
+
+/** Remembers what the remote wants to hear of, and tells it what we have there. */
+export function onWant(world: World, channel: Channel, want: Want): void {
+  const end = want.start + want.length
+  const { length } = want
+  const regular = length >= 32 && 2 ** Math.floor(Math.log2(length)) === length
+  if (channel.wants !== null) {
+    if (!regular || want.start % length !== 0 || channel.wants.length >= REMOTE_WANTS_MAX) {
+      channel.wants = null
+    } else if (!channel.wants.some((other) => other.start === want.start && other.end === end)) {
+      channel.wants.push({ start: want.start, end, any: want.any })
+    }
+  }
+  if (channel.opened) answerWant(world, channel, want.start, end)
+}
+
+export function onUnwant(channel: Channel, unwant: Unwant): void {
+  const end = unwant.start + unwant.length
+  if (channel.wants === null) return
+  channel.wants = channel.wants.filter((want) => want.start !== unwant.start || want.end !== end)
+}
+
+/** Answers the wants that came before we could upload. */
+export function answerWants(world: World, channel: Channel): void {
+  for (const want of channel.wants ?? []) answerWant(world, channel, want.start, want.end)
+}
+
+function answerWant(world: World, channel: Channel, start: number, end: number): void {
+  const { view, have } = channel.feed
+  if (!channel.mayUpload || start >= view.length) return
+  if (end <= view.contiguousLength || view.contiguousLength === view.length) {
+    send(world, channel, [{ type: 'range', drop: false, start: 0, length: view.contiguousLength }])
+    return
+  }
+  const from = start - (start % 32)
+  const last = Math.min(end, view.length)
+  for (let at = from; at < last; at += WANT_BITS_MAX) {
+    const to = Math.min(last, at + WANT_BITS_MAX)
+    if (!have.hasAny(at, to)) continue
+    const words = have.words(at, Math.ceil((to - at) / 32))
+    send(world, channel, [{ type: 'bitfield', start: at, words }])
+  }
+}
+
+/** Marks one channel as to be looked at for everything. */
+export function touchChannel(world: World, channel: Channel): void {
+  channel.syncDirty = true
+  world.dirtyChannels.add(channel)
+  wakeChannel(world, channel)
+}

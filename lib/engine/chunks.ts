@@ -1,0 +1,260 @@
+/**
+ * The chunks of a feed: opening, rooting, filling, blaming, dissolving.
+ *
+ * @module
+ */
+import {
+  CHUNK_BLOCKS_MAX,
+  CHUNK_BYTES_MAX,
+  OPEN_CHUNK_BYTES_MAX,
+  OPEN_CHUNKS_MAX,
+  SINGLE_BLOCK_BYTES,
+  TRUSTED_NODES_MAX
+} from '../limits.ts'
+import {
+  blockCount,
+  depth,
+  endBlock,
+  firstBlock,
+  nodeAt,
+  parent,
+  rootOf,
+  sibling
+} from '../primitives/flat-tree.ts'
+import { Chunk, HELD, MISSING, RECEIVED } from './chunk.ts'
+import type { Trusted } from './input.ts'
+import { touch, wakeChannel, type Channel, type FeedState, type World } from './state.ts'
+
+/**
+ * Opens a chunk around a block that the channel offers: the largest subtree that may be fetched as one.
+ * Null if there is no room for it now, or this channel cannot bring it forward.
+ */
+export function openChunk(
+  world: World,
+  channel: Channel,
+  index: number,
+  single: boolean
+): Chunk | null {
+  const { feed } = channel
+  if (!single && !roomFor(world, feed)) {
+    world.starved.add(channel)
+    return null
+  }
+  const root = regionFor(feed, channel, index, single)
+  const size = blockCount(root) * feed.blockBytes
+  const chunk = new Chunk(world.nextChunk++, root, size, single)
+  for (const [start, end] of feed.have.runs(chunk.start, chunk.end)) {
+    for (let block = start; block < end; block++) chunk.mark(block, HELD)
+  }
+  feed.chunks.set(chunk.id, chunk)
+  world.openBytes += chunk.size
+  if (!takeRoot(world, feed, chunk, index)) {
+    world.effects.push({ type: 'load-path', feed: feed.id, fork: feed.view.fork, block: index })
+    chunk.entry = index
+  }
+  return chunk
+}
+
+function roomFor(world: World, feed: FeedState): boolean {
+  return feed.chunks.size < OPEN_CHUNKS_MAX && world.openBytes < OPEN_CHUNK_BYTES_MAX
+}
+
+/** The largest aligned subtree around `index` whose missing blocks are all wanted, offered and free. */
+function regionFor(feed: FeedState, channel: Channel, index: number, single: boolean): number {
+  const average = feed.blockBytes
+  if (single || average > SINGLE_BLOCK_BYTES) return 2 * index
+  const top = depth(rootOf(index, feed.view.length))
+  const blocks = Math.min(CHUNK_BLOCKS_MAX, Math.max(1, CHUNK_BYTES_MAX / Math.max(average, 1)))
+  for (let height = Math.min(top, Math.floor(Math.log2(blocks))); height > 0; height--) {
+    const root = nodeAt(height, Math.floor(index / 2 ** height))
+    if (isFree(feed, root) && isOffered(feed, channel, root)) return root
+  }
+  return 2 * index
+}
+
+function isFree(feed: FeedState, root: number): boolean {
+  const start = firstBlock(root)
+  const end = endBlock(root)
+  for (const chunk of feed.chunks.values()) if (chunk.start < end && start < chunk.end) return false
+  return true
+}
+
+function isOffered(feed: FeedState, channel: Channel, root: number): boolean {
+  const end = endBlock(root)
+  let at = feed.have.firstUnset(firstBlock(root))
+  while (at < end) {
+    const next = feed.have.firstSet(at, end)
+    const to = next === -1 ? end : next
+    if (!feed.wanted.hasAll(at, to)) return false
+    if (!channel.have.hasAll(at, to) && !offeredBySome(feed, at, to)) return false
+    at = feed.have.firstUnset(to)
+  }
+  return true
+}
+
+function offeredBySome(feed: FeedState, start: number, end: number): boolean {
+  for (let block = start; block < end; block++) {
+    if (!isOfferedBlock(feed, block)) return false
+  }
+  return true
+}
+
+function isOfferedBlock(feed: FeedState, block: number): boolean {
+  for (const other of feed.channels.values()) {
+    if (other.usable && other.mayDownload && other.have.get(block)) return true
+  }
+  return false
+}
+
+/** Remembers nodes that are stored. */
+export function trust(feed: FeedState, nodes: readonly Trusted[]): void {
+  if (feed.trusted.size > TRUSTED_NODES_MAX) feed.trusted.clear()
+  for (const { index, size } of nodes) feed.trusted.set(index, size)
+}
+
+/**
+ * Remembers a verified path and the siblings along it: a block ties the sizes of all of them, since
+ * each parent's size is trusted and the child on the path is known.
+ */
+export function trustPath(feed: FeedState, path: readonly Trusted[]): void {
+  trust(feed, path)
+  for (let i = 0; i + 1 < path.length; i++) {
+    const child = path[i] as Trusted
+    const above = path[i + 1] as Trusted
+    if (parent(child.index) !== above.index) continue
+    feed.trusted.set(sibling(child.index), above.size - child.size)
+  }
+}
+
+/** The lowest remembered node on or above a block's leaf that lies within our tree, or null. */
+export function lowestTrusted(feed: FeedState, block: number): Trusted | null {
+  const top = rootOf(block, feed.view.length)
+  if (top === -1) return null
+  for (let node = 2 * block; ; node = parent(node)) {
+    const size = feed.trusted.get(node)
+    if (size !== undefined) return { index: node, size }
+    if (node === top) return null
+  }
+}
+
+/**
+ * Narrows a chunk to the largest trusted subtree of it above `block` and begins to fill it. False if
+ * there is none yet.
+ */
+export function takeRoot(world: World, feed: FeedState, chunk: Chunk, block: number): boolean {
+  let best: Trusted | null = null
+  for (let node = 2 * block; ; node = parent(node)) {
+    const size = feed.trusted.get(node)
+    if (size !== undefined && (size <= CHUNK_BYTES_MAX || node === 2 * block)) {
+      best = { index: node, size }
+    }
+    if (node === chunk.root) break
+  }
+  if (best === null) return false
+  world.openBytes += best.size - chunk.size
+  chunk.narrow(best.index, best.size)
+  chunk.phase = 'filling'
+  advance(world, feed, chunk)
+  return true
+}
+
+/** Moves a chunk on when nothing of it is missing any more. */
+export function advance(world: World, feed: FeedState, chunk: Chunk): void {
+  if (!chunk.complete) return
+  if (chunk.blocks.every((state) => state === HELD)) {
+    removeChunk(world, feed, chunk)
+    return
+  }
+  if (chunk.phase !== 'filling') return
+  chunk.phase = 'folding'
+  world.effects.push({
+    type: 'fold',
+    feed: feed.id,
+    chunk: chunk.id,
+    fork: feed.view.fork,
+    root: chunk.root,
+    start: chunk.start,
+    count: chunk.end - chunk.start
+  })
+}
+
+/** Lets a chunk go; what was received and not folded is lost. */
+export function removeChunk(world: World, feed: FeedState, chunk: Chunk): void {
+  if (!feed.chunks.delete(chunk.id)) return
+  world.openBytes -= chunk.size
+  world.effects.push({ type: 'drop-chunk', feed: feed.id, chunk: chunk.id })
+  touch(world, feed)
+  for (const channel of world.starved) wakeChannel(world, channel)
+  world.starved.clear()
+}
+
+/** Lets all chunks of a feed go: its fork changed, or it is closed. */
+export function removeChunks(world: World, feed: FeedState): void {
+  for (const chunk of [...feed.chunks.values()]) removeChunk(world, feed, chunk)
+  feed.trusted.clear()
+}
+
+/**
+ * Dissolves the chunks that can no longer be completed as they are (nobody offers a block of them, or
+ * it is not wanted any more), so that smaller ones can take their place.
+ */
+export function sweepChunks(world: World, feed: FeedState): void {
+  for (const chunk of [...feed.chunks.values()]) {
+    if (chunk.phase === 'folding' || chunk.phase === 'planning') continue
+    if (!canComplete(feed, chunk)) removeChunk(world, feed, chunk)
+  }
+}
+
+function canComplete(feed: FeedState, chunk: Chunk): boolean {
+  for (let i = chunk.cursor; i < chunk.blocks.length; i++) {
+    if (chunk.blocks[i] !== MISSING) continue
+    if (!feed.wants(chunk.start + i) || !isOfferedBlock(feed, chunk.start + i)) return false
+  }
+  if (chunk.phase === 'filling' || chunk.inFlight > 0) return true
+  for (const channel of feed.channels.values()) {
+    if (channel.usable && channel.mayDownload && canProve(channel, chunk) !== null) return true
+  }
+  return false
+}
+
+/**
+ * A missing block of the chunk for which this channel can give a proof that ends at a node of ours, and
+ * the number of nodes to climb; null if it cannot (I5).
+ */
+export function canProve(channel: Channel, chunk: Chunk): { index: number; nodes: number } | null {
+  if (channel.proofs === 'values-only' || channel.remote === null) return null
+  for (let i = chunk.cursor; i < chunk.blocks.length; i++) {
+    const index = chunk.start + i
+    if (chunk.blocks[i] !== MISSING || !channel.have.get(index)) continue
+    const proof = proofFor(channel, index)
+    if (proof !== null) return proof
+  }
+  return null
+}
+
+/** As {@link canProve}, for one block. */
+export function proofFor(channel: Channel, index: number): { index: number; nodes: number } | null {
+  if (channel.remote === null) return null
+  const ancestor = lowestTrusted(channel.feed, index)
+  if (ancestor === null || endBlock(ancestor.index) > channel.remote.length) return null
+  return { index, nodes: depth(ancestor.index) }
+}
+
+/** A chunk did not fold: the only contributor lied, or every block is asked again with its proof. */
+export function blame(world: World, feed: FeedState, chunk: Chunk): number | null {
+  const contributors = chunk.contributors()
+  const only = contributors.length === 1 ? (contributors[0] as number) : null
+  if (only === null) {
+    world.effects.push({ type: 'suspect', feed: feed.id, chunk: chunk.id })
+    chunk.phase = 'blame'
+  } else {
+    world.effects.push({ type: 'drop-chunk', feed: feed.id, chunk: chunk.id })
+    chunk.phase = 'filling'
+    chunk.from.fill(-1)
+  }
+  for (let i = 0; i < chunk.blocks.length; i++) {
+    if (chunk.blocks[i] === RECEIVED) chunk.mark(chunk.start + i, MISSING)
+  }
+  touch(world, feed)
+  return only
+}

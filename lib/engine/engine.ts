@@ -1,0 +1,798 @@
+/**
+ * Replication as a state machine: one for all feeds and peers of a synchronizer.
+ *
+ * `step` takes an input and the time and returns effects; it is synchronous, total and not re-entrant.
+ * Inputs change state only; `decide` reads what they made dirty and says what follows.
+ *
+ * @module
+ */
+import { SynclineError } from '../errors.ts'
+import {
+  CHANNELS_MAX,
+  CLOSE_TIMEOUT_MS,
+  PICKS_PER_STEP,
+  REQUEST_LIFE_MS_MAX,
+  REQUEST_TIMEOUT_MS,
+  REQUEST_TIMEOUT_MS_MIN,
+  REQUEST_TIMEOUTS_MAX,
+  SUSPECTS_MAX,
+  TICK_MS,
+  WINDOW_BYTES_MAX,
+  WINDOW_BYTES_START,
+  WINDOW_REQUESTS_MAX,
+  WINDOW_REQUESTS_MIN,
+  WINDOW_REQUESTS_START
+} from '../limits.ts'
+import type { Sync } from '../wire/message.ts'
+import {
+  announce,
+  answerWants,
+  greet,
+  onBitfield,
+  onRange,
+  onSync,
+  onUnwant,
+  onWant,
+  touchChannel
+} from './announce.ts'
+import { HELD, IN_FLIGHT, MISSING } from './chunk.ts'
+import { advance, removeChunks, sweepChunks } from './chunks.ts'
+import {
+  halt,
+  onData,
+  onFolded,
+  onNoData,
+  onPathLoaded,
+  onVerified,
+  pick,
+  tellDownload
+} from './download.ts'
+import type { Effect } from './effect.ts'
+import type { FeedView, Input, LocalChange, RateLimits } from './input.ts'
+import { closePeer, wake } from './output.ts'
+import { Bucket } from './rate.ts'
+import { cancel, forget } from './request.ts'
+import { onCancel, onRequest, onServed, serve } from './serve.ts'
+import { Channel, FeedState, PeerState, rest, touch, wakeChannel, type World } from './state.ts'
+import { askFirst, onConflictChecked, onReorged } from './upgrade.ts'
+
+/** Bytes per tick that a silent peer may send as keepalives: they are no answer. */
+const KEEPALIVE_BYTES = 64
+
+/** Progress of one feed, for people. */
+export interface FeedProgress {
+  /** Blocks wanted below the highest length seen. */
+  readonly wantedBlocks: number
+  /** Those of them that are held. */
+  readonly heldBlocks: number
+  /** Bytes still to come, estimated from the average block. */
+  readonly missingBytes: number
+  /** Highest length seen, ours included. */
+  readonly knownLength: number
+  readonly synced: boolean
+  readonly peers: readonly ChannelProgress[]
+}
+
+/** One peer's side of a feed, for people. */
+export interface ChannelProgress {
+  readonly peer: number
+  readonly length: number
+  readonly fork: number
+  /** Blocks of ours, of the length we both know, that it has. */
+  readonly blocks: number
+  /** True if it has everything that we have. */
+  readonly hasAll: boolean
+  readonly downloadedBlocks: number
+  readonly downloadedBytes: number
+  readonly uploadedBlocks: number
+  readonly uploadedBytes: number
+}
+
+/** One connection, for people. */
+export interface PeerProgress {
+  readonly downloadBytesPerSecond: number
+  readonly uploadBytesPerSecond: number
+  readonly roundTripMs: number
+  readonly requestsInFlight: number
+  readonly windowRequests: number
+  readonly windowBytes: number
+}
+
+/** See the module comment. */
+export class Engine {
+  readonly #world: World
+  #limits: RateLimits
+  #stepping = false
+
+  constructor(options: { readonly now: number; readonly limits?: RateLimits }) {
+    this.#limits = options.limits ?? { upload: 0, download: 0 }
+    this.#world = {
+      now: options.now,
+      feeds: new Map(),
+      peers: new Map(),
+      effects: [],
+      dirtyPeers: new Set(),
+      dirtyChannels: new Set(),
+      dirtyFeeds: new Set(),
+      upload: new Bucket(this.#limits.upload, options.now),
+      download: new Bucket(this.#limits.download, options.now),
+      openBytes: 0,
+      nextChunk: 1,
+      starved: new Set(),
+      watched: new Set(),
+      verifying: new Map(),
+      wakeAt: Infinity,
+      suspects: new Map()
+    }
+  }
+
+  /**
+   * Takes one input in and returns what is to be done, in order.
+   *
+   * @param now - monotonic milliseconds, never less than in the step before.
+   */
+  step(input: Input, now: number): Effect[] {
+    if (this.#stepping) throw new SynclineError('BROKEN_INVARIANT', 'engine step is not re-entrant')
+    this.#stepping = true
+    const world = this.#world
+    world.now = now
+    world.effects = []
+    world.wakeAt = Infinity
+    this.#take(input)
+    this.#decide()
+    this.#stepping = false
+    if (world.wakeAt !== Infinity) world.effects.push({ type: 'wake', at: world.wakeAt })
+    return world.effects
+  }
+
+  /** Progress of a feed, or null if it is unknown. Linear in wanted ranges and peers. */
+  progress(id: number): FeedProgress | null {
+    const feed = this.#world.feeds.get(id)
+    if (feed === undefined) return null
+    const knownLength = highestLength(feed)
+    let wantedBlocks = 0
+    let heldBlocks = 0
+    for (const [start, end] of feed.wanted.ranges) {
+      const last = Math.min(end, knownLength)
+      if (start >= last) continue
+      wantedBlocks += last - start
+      heldBlocks += feed.have.count(start, last)
+    }
+    return {
+      wantedBlocks,
+      heldBlocks,
+      missingBytes: (wantedBlocks - heldBlocks) * feed.blockBytes,
+      knownLength,
+      synced: feed.synced,
+      peers: [...feed.channels.values()].filter((channel) => channel.opened).map(channelProgress)
+    }
+  }
+
+  /** Rates and windows of a connection, or null if it is unknown. */
+  peerProgress(id: number): PeerProgress | null {
+    const peer = this.#world.peers.get(id)
+    if (peer === undefined) return null
+    return {
+      downloadBytesPerSecond: peer.received.bytesPerSecond,
+      uploadBytesPerSecond: peer.sent.bytesPerSecond,
+      roundTripMs: peer.roundTrip,
+      requestsInFlight: peer.inFlight,
+      windowRequests: peer.windowRequests,
+      windowBytes: peer.windowBytes
+    }
+  }
+
+  /** Everything that must hold between steps; throws BROKEN_INVARIANT. For tests. */
+  check(): void {
+    const world = this.#world
+    let openBytes = 0
+    for (const feed of world.feeds.values()) {
+      const seen = new Map<number, number>()
+      for (const chunk of feed.chunks.values()) {
+        openBytes += chunk.size
+        let missing = 0
+        let inFlight = 0
+        for (let i = 0; i < chunk.blocks.length; i++) {
+          if (chunk.blocks[i] === MISSING) missing++
+          if (chunk.blocks[i] === IN_FLIGHT) inFlight++
+          if (seen.has(chunk.start + i)) broken(`I2: block ${chunk.start + i} is in two chunks`)
+          seen.set(chunk.start + i, chunk.id)
+        }
+        if (missing !== chunk.missing || inFlight !== chunk.inFlight) broken('chunk counts are off')
+      }
+    }
+    if (Math.abs(openBytes - world.openBytes) > 1e-3) broken('open bytes are off')
+    const blocks = new Set<string>()
+    for (const peer of world.peers.values()) {
+      let inFlight = 0
+      for (const request of peer.requests.values()) {
+        if (request.late) continue
+        inFlight++
+        if (request.kind !== 'value' && request.kind !== 'proof') continue
+        const key = `${request.channel.feed.id}:${request.index}`
+        if (blocks.has(key)) broken(`I1: block ${key} is in flight twice`)
+        blocks.add(key)
+      }
+      if (inFlight !== peer.inFlight) broken('requests in flight are off')
+    }
+  }
+
+  #take(input: Input): void {
+    const world = this.#world
+    switch (input.type) {
+      case 'peer-open':
+        world.peers.set(
+          input.peer,
+          new PeerState(
+            input.peer,
+            input.identity,
+            input.limits ?? { upload: 0, download: 0 },
+            world.now
+          )
+        )
+        wake(world, world.now + TICK_MS)
+        return
+      case 'peer-close':
+        return this.#closePeer(input.peer, input.broken)
+      case 'channel-opening':
+        return this.#openChannel(input.peer, input.feed)
+      case 'channel-open':
+        return this.#channelOpened(input.peer, input.feed)
+      case 'channel-close':
+        return this.#closeChannel(input.peer, input.feed)
+      case 'message':
+        return this.#message(input)
+      case 'data': {
+        const channel = this.#channel(input.peer, input.feed)
+        if (channel !== null) onData(world, channel, input.answers)
+        return
+      }
+      case 'add-feed':
+        return this.#addFeed(input)
+      case 'remove-feed':
+        return this.#removeFeed(input.feed)
+      case 'configure-feed':
+        return this.#configureFeed(input)
+      case 'configure-peer':
+        return this.#configurePeer(input)
+      case 'configure':
+        this.#limits = input.limits
+        world.upload.setRate(input.limits.upload, world.now)
+        world.download.setRate(input.limits.download, world.now)
+        for (const peer of world.peers.values()) world.dirtyPeers.add(peer)
+        return
+      case 'want':
+        return this.#want(input.feed, input.start, input.end)
+      case 'unwant':
+        return this.#unwant(input.feed, input.start, input.end)
+      case 'get':
+        return this.#get(input.feed, input.index, input.release)
+      case 'changed':
+        return this.#changed(input.feed, input.view, input.change)
+      case 'path-loaded':
+        return onPathLoaded(world, input)
+      case 'roots-loaded': {
+        const feed = world.feeds.get(input.feed)
+        if (feed === undefined || feed.view.fork !== input.fork) return
+        feed.roots.set(input.length, input.stored)
+        for (const channel of feed.channels.values()) touchChannel(world, channel)
+        return
+      }
+      case 'verified': {
+        const request = world.verifying.get(`${input.peer}:${input.request}`)
+        onVerified(world, input)
+        if (request !== undefined && input.failure === null && input.block !== null) {
+          tellDownload(world, request.channel.feed, input.peer, [input.block], [input.byteLength])
+        }
+        return
+      }
+      case 'folded':
+        return onFolded(world, input)
+      case 'served':
+        return onServed(world, input)
+      case 'reorged':
+        return onReorged(world, input)
+      case 'conflict-checked':
+        return onConflictChecked(world, input)
+      case 'feed-failed': {
+        const feed = world.feeds.get(input.feed)
+        if (feed !== undefined) halt(world, feed, input.failure.code, input.failure.message)
+        return
+      }
+      case 'flow':
+        return this.#flow(input)
+      case 'tick':
+        return this.#tick()
+      default:
+        input satisfies never
+    }
+  }
+
+  #decide(): void {
+    const world = this.#world
+    for (const channel of world.dirtyChannels) announce(world, channel)
+    world.dirtyChannels.clear()
+    let picks = 0
+    for (const peer of world.dirtyPeers) {
+      let busy = true
+      while (busy && picks < PICKS_PER_STEP) {
+        picks++
+        // Not `||`: a peer that gives also takes in the same turn.
+        const asked = pick(world, peer)
+        const answered = serve(world, peer)
+        busy = asked || answered
+      }
+      if (busy) {
+        wake(world, world.now)
+        break
+      }
+      world.dirtyPeers.delete(peer)
+    }
+    for (const feed of world.dirtyFeeds) this.#tellSynced(feed)
+    world.dirtyFeeds.clear()
+    if (world.dirtyChannels.size > 0) wake(world, world.now)
+  }
+
+  #tellSynced(feed: FeedState): void {
+    if (feed.mode === 'serve') return
+    const synced = isSynced(feed)
+    if (synced && !feed.synced) {
+      feed.synced = true
+      this.#world.effects.push({ type: 'tell', event: 'synced', feed: feed.id })
+      if (feed.mode === 'pull') touch(this.#world, feed)
+    } else if (!synced && feed.mode !== 'pull') feed.synced = false
+  }
+
+  #channel(peer: number, feed: number): Channel | null {
+    const state = this.#world.peers.get(peer)
+    if (state === undefined || state.closing) return null
+    return state.channels.get(feed) ?? null
+  }
+
+  #closePeer(id: number, broken: boolean): void {
+    const world = this.#world
+    const peer = world.peers.get(id)
+    if (peer === undefined) return
+    const owed = [...peer.channels.values()].filter((channel) => channel.proofsInFlight > 0)
+    if (broken && !peer.closing) this.#suspect(peer, owed)
+    peer.closing = true
+    for (const channel of [...peer.channels.values()]) this.#closeChannel(id, channel.feed.id)
+    world.peers.delete(id)
+    world.dirtyPeers.delete(peer)
+  }
+
+  /**
+   * A hypercore 11 seed that cleared ranges breaks its connection when asked for a proof. One suspect is
+   * surely guilty; of several, each is asked alone next time.
+   */
+  #suspect(peer: PeerState, owed: readonly Channel[]): void {
+    const { suspects } = this.#world
+    for (const channel of owed) {
+      const key = `${peer.identity}:${channel.feed.id}`
+      const guilty = owed.length === 1 && suspects.has(key)
+      suspects.delete(key)
+      suspects.set(key, guilty ? 'values-only' : 'suspect')
+    }
+    for (const key of suspects.keys()) {
+      if (suspects.size <= SUSPECTS_MAX) break
+      suspects.delete(key)
+    }
+  }
+
+  #openChannel(peerId: number, feedId: number): void {
+    const world = this.#world
+    const peer = world.peers.get(peerId)
+    const feed = world.feeds.get(feedId)
+    if (peer === undefined || feed === undefined || peer.channels.has(feedId)) return
+    if (peer.channels.size >= CHANNELS_MAX) return
+    const channel = new Channel(peer, feed)
+    channel.proofs = world.suspects.get(`${peer.identity}:${feedId}`) ?? 'normal'
+    peer.channels.set(feedId, channel)
+    feed.channels.set(peerId, channel)
+    // Before the remote has proved that it knows the key, it hears nothing of what we hold.
+    if (feed.view.length === 0) {
+      announce(world, channel)
+      if (channel.proofs === 'normal') askFirst(world, channel)
+    }
+  }
+
+  #channelOpened(peerId: number, feedId: number): void {
+    const world = this.#world
+    const channel = this.#channel(peerId, feedId)
+    if (channel === null || channel.opened) return
+    channel.opened = true
+    greet(channel)
+    answerWants(world, channel)
+    touchChannel(world, channel)
+    world.dirtyFeeds.add(channel.feed)
+    world.effects.push({ type: 'tell', event: 'peer-add', feed: feedId, peer: peerId })
+  }
+
+  #closeChannel(peerId: number, feedId: number): void {
+    const world = this.#world
+    const peer = world.peers.get(peerId)
+    const channel = peer?.channels.get(feedId)
+    if (peer === undefined || channel === undefined) return
+    const { feed } = channel
+    forget(world, channel)
+    peer.channels.delete(feedId)
+    feed.channels.delete(peerId)
+    peer.dropHungry(channel)
+    world.dirtyChannels.delete(channel)
+    world.starved.delete(channel)
+    world.watched.delete(channel)
+    peer.queued -= peer.queue.get(feedId)?.length ?? 0
+    peer.queue.delete(feedId)
+    if (feed.reorg !== null && feed.reorg.peer === peerId) {
+      feed.reorg = null
+      world.effects.push({ type: 'reorg-drop', feed: feedId })
+    }
+    if (channel.opened) {
+      world.effects.push({ type: 'tell', event: 'peer-remove', feed: feedId, peer: peerId })
+    }
+    if (world.feeds.has(feedId)) {
+      sweepChunks(world, feed)
+      touch(world, feed)
+    }
+  }
+
+  #message(input: Extract<Input, { type: 'message' }>): void {
+    const world = this.#world
+    const channel = this.#channel(input.peer, input.feed)
+    if (channel === null) return
+    const { message } = input
+    switch (message.type) {
+      case 'sync':
+        return this.#onSync(channel, message)
+      case 'range':
+        return onRange(world, channel, message)
+      case 'bitfield':
+        return onBitfield(world, channel, message)
+      case 'want':
+        return onWant(world, channel, message)
+      case 'unwant':
+        return onUnwant(channel, message)
+      case 'request':
+        return onRequest(world, channel, message)
+      case 'cancel':
+        return onCancel(channel, message)
+      case 'no-data':
+        return onNoData(world, channel, message)
+      default:
+        message satisfies never
+    }
+  }
+
+  #onSync(channel: Channel, sync: Sync): void {
+    onSync(this.#world, channel, sync)
+    sweepChunks(this.#world, channel.feed)
+  }
+
+  #addFeed(input: Extract<Input, { type: 'add-feed' }>): void {
+    const feed = new FeedState(input.feed, input.view, input.have, input.mode)
+    feed.priority = input.priority
+    feed.direction = input.direction
+    for (const [start, end] of input.wants) feed.wanted.add(start, end)
+    this.#world.feeds.set(input.feed, feed)
+  }
+
+  #removeFeed(id: number): void {
+    const world = this.#world
+    const feed = world.feeds.get(id)
+    if (feed === undefined) return
+    world.feeds.delete(id)
+    for (const peer of [...feed.channels.keys()]) {
+      world.effects.push({ type: 'close-channel', peer, feed: id })
+      this.#closeChannel(peer, id)
+    }
+    removeChunks(world, feed)
+    world.dirtyFeeds.delete(feed)
+  }
+
+  #configureFeed(input: Extract<Input, { type: 'configure-feed' }>): void {
+    const feed = this.#world.feeds.get(input.feed)
+    if (feed === undefined) return
+    const uploaded = feed.uploads
+    if (input.mode !== undefined) feed.mode = input.mode
+    if (input.direction !== undefined) feed.direction = input.direction
+    if (input.priority !== undefined && input.priority !== feed.priority) {
+      for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
+      feed.priority = input.priority
+    }
+    if (input.mode !== undefined) feed.synced = false
+    for (const channel of feed.channels.values()) {
+      if (!uploaded && feed.uploads) this.#offer(channel)
+      this.#withdraw(channel)
+    }
+    touch(this.#world, feed)
+  }
+
+  /** Announces what may be given now and might not before. */
+  #offer(channel: Channel): void {
+    if (!channel.opened) return
+    greet(channel)
+    answerWants(this.#world, channel)
+  }
+
+  /** Takes requests back that may not be answered any more. */
+  #withdraw(channel: Channel): void {
+    if (channel.mayDownload) return
+    for (const request of [...channel.peer.requests.values()]) {
+      if (request.channel === channel) cancel(this.#world, request)
+    }
+  }
+
+  #configurePeer(input: Extract<Input, { type: 'configure-peer' }>): void {
+    const world = this.#world
+    const peer = world.peers.get(input.peer)
+    if (peer === undefined) return
+    if (input.limits !== undefined) {
+      peer.upload.setRate(input.limits.upload, world.now)
+      peer.download.setRate(input.limits.download, world.now)
+      world.dirtyPeers.add(peer)
+    }
+    if (input.direction === undefined) return
+    if (input.feed === null) peer.direction = input.direction
+    for (const channel of peer.channels.values()) {
+      if (input.feed !== null && channel.feed.id !== input.feed) continue
+      if (input.feed !== null) channel.direction = input.direction
+      if (channel.mayUpload) this.#offer(channel)
+      this.#withdraw(channel)
+      touchChannel(world, channel)
+    }
+  }
+
+  #want(id: number, start: number, end: number): void {
+    const feed = this.#world.feeds.get(id)
+    if (feed === undefined) return
+    feed.wanted.add(start, end)
+    feed.synced = false
+    for (const channel of feed.channels.values()) channel.cursor = 0
+    touch(this.#world, feed)
+  }
+
+  #unwant(id: number, start: number, end: number): void {
+    const world = this.#world
+    const feed = world.feeds.get(id)
+    if (feed === undefined) return
+    feed.wanted.remove(start, end)
+    this.#cancelUnwanted(feed)
+    sweepChunks(world, feed)
+    touch(world, feed)
+  }
+
+  #cancelUnwanted(feed: FeedState): void {
+    for (const channel of feed.channels.values()) {
+      for (const request of [...channel.peer.requests.values()]) {
+        if (request.channel !== channel || request.index === -1 || request.kind === 'first')
+          continue
+        if (!feed.wants(request.index)) cancel(this.#world, request)
+      }
+    }
+  }
+
+  #get(id: number, index: number, release: boolean): void {
+    const world = this.#world
+    const feed = world.feeds.get(id)
+    if (feed === undefined) return
+    const waiting = (feed.urgent.get(index) ?? 0) + (release ? -1 : 1)
+    if (waiting > 0) feed.urgent.set(index, waiting)
+    else feed.urgent.delete(index)
+    for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
+    if (waiting <= 0 && !feed.have.get(index)) {
+      this.#cancelUnwanted(feed)
+      sweepChunks(world, feed)
+    }
+    touch(world, feed)
+  }
+
+  #changed(id: number, view: FeedView, change: LocalChange): void {
+    const world = this.#world
+    const feed = world.feeds.get(id)
+    if (feed === undefined) return
+    const forked = view.fork !== feed.view.fork
+    feed.view = view
+    switch (change.type) {
+      case 'length':
+        feed.roots.clear()
+        break
+      case 'have':
+        this.#stored(feed, change.start, change.end)
+        break
+      case 'clear':
+        this.#cleared(feed, change.start, change.end)
+        break
+      case 'truncate':
+      case 'state':
+        break
+      default:
+        change satisfies never
+    }
+    if (forked || change.type === 'truncate') this.#forked(feed)
+    touch(world, feed)
+  }
+
+  #stored(feed: FeedState, start: number, end: number): void {
+    const world = this.#world
+    for (const chunk of [...feed.chunks.values()]) {
+      if (chunk.end <= start || end <= chunk.start) continue
+      if (chunk.phase === 'folding') continue
+      for (let i = Math.max(start, chunk.start); i < Math.min(end, chunk.end); i++) {
+        if (chunk.state(i) === MISSING && feed.have.get(i)) chunk.mark(i, HELD)
+      }
+      advance(world, feed, chunk)
+    }
+    for (const channel of feed.channels.values()) channel.news.push([start, end])
+  }
+
+  #cleared(feed: FeedState, start: number, end: number): void {
+    const world = this.#world
+    feed.wanted.remove(start, end)
+    for (const chunk of [...feed.chunks.values()]) {
+      if (chunk.start < end && start < chunk.end) chunk.restart(feed.have)
+    }
+    sweepChunks(world, feed)
+    for (const channel of feed.channels.values()) {
+      if (!channel.opened) continue
+      world.effects.push({
+        type: 'send',
+        peer: channel.peer.id,
+        feed: feed.id,
+        messages: [{ type: 'range', drop: true, start, length: end - start }]
+      })
+    }
+  }
+
+  #forked(feed: FeedState): void {
+    const world = this.#world
+    for (const channel of feed.channels.values()) {
+      for (const request of [...channel.peer.requests.values()]) {
+        if (request.channel === channel && !request.late && request.fork !== feed.view.fork) {
+          cancel(world, request)
+        }
+      }
+      channel.accused = null
+      greet(channel)
+    }
+    removeChunks(world, feed)
+    feed.roots.clear()
+    feed.upgrade = null
+    feed.synced = false
+  }
+
+  #flow(input: Extract<Input, { type: 'flow' }>): void {
+    const world = this.#world
+    const peer = world.peers.get(input.peer)
+    if (peer === undefined) return
+    if (input.paused || input.bytesReceived - peer.bytesReceived > KEEPALIVE_BYTES) {
+      peer.heardAt = world.now
+    }
+    peer.bytesReceived = input.bytesReceived
+    if (peer.outboxBytes !== input.outboxBytes) world.dirtyPeers.add(peer)
+    peer.outboxBytes = input.outboxBytes
+  }
+
+  #tick(): void {
+    const world = this.#world
+    for (const peer of world.peers.values()) {
+      peer.received.tick(world.now)
+      peer.sent.tick(world.now)
+      peer.answers.tick(world.now)
+      adaptWindow(peer)
+      this.#expire(peer)
+      if (peer.queued > 0) world.dirtyPeers.add(peer)
+      if (peer.hungry.size > 0) world.dirtyPeers.add(peer)
+    }
+    this.#watch()
+    if (world.peers.size > 0) wake(world, world.now + TICK_MS)
+  }
+
+  /** Looks at the few channels that wait for a moment to pass. */
+  #watch(): void {
+    const world = this.#world
+    for (const channel of world.watched) {
+      if (channel.accused !== null) {
+        if (world.now - channel.accused.at <= CLOSE_TIMEOUT_MS) continue
+        const { code, message } = channel.accused
+        closePeer(world, channel.peer, channel.feed, code, message)
+      } else if (channel.restsUntil > world.now) continue
+      else wakeChannel(world, channel)
+      world.watched.delete(channel)
+    }
+  }
+
+  /** Gives up requests whose time is over; closes a peer that let too many pass. */
+  #expire(peer: PeerState): void {
+    const world = this.#world
+    const patience = Math.min(
+      REQUEST_TIMEOUT_MS,
+      Math.max(REQUEST_TIMEOUT_MS_MIN, 8 * peer.answerTime)
+    )
+    const limit = peer.answerTime === 0 ? REQUEST_TIMEOUT_MS : patience
+    let expired = 0
+    for (const request of peer.requests.values()) {
+      if (request.late) {
+        if (world.now - request.sentAt > 2 * REQUEST_LIFE_MS_MAX) peer.requests.delete(request.id)
+        continue
+      }
+      const age = world.now - request.sentAt
+      if (age <= limit) break
+      if (world.now - peer.heardAt <= limit && age <= REQUEST_LIFE_MS_MAX) break
+      const { channel } = request
+      cancel(world, request)
+      rest(world, channel, limit)
+      expired++
+    }
+    if (expired === 0) return
+    peer.timeouts++
+    if (peer.timeouts >= REQUEST_TIMEOUTS_MAX) {
+      closePeer(world, peer, null, 'PEER_TIMEOUT', 'requests were not answered in time')
+    }
+  }
+}
+
+function broken(message: string): never {
+  throw new SynclineError('BROKEN_INVARIANT', message)
+}
+
+/** In flight: what a round trip carries, twice, and never less than what a fast network needs. */
+function adaptWindow(peer: PeerState): void {
+  if (peer.roundTrip === 0) return
+  const seconds = peer.roundTrip / 1000
+  const requests = Math.max(WINDOW_REQUESTS_MIN, 2 * peer.answers.bytesPerSecond * seconds)
+  const floor = peer.roundTrip > 5 ? WINDOW_REQUESTS_START : WINDOW_REQUESTS_MIN
+  peer.windowRequests = Math.min(WINDOW_REQUESTS_MAX, Math.max(floor, Math.ceil(requests)))
+  const bytes = WINDOW_BYTES_START + 2 * peer.received.bytesPerSecond * seconds
+  peer.windowBytes = Math.min(WINDOW_BYTES_MAX, Math.ceil(bytes))
+  // The shortest time is forgotten slowly, so that a route that became longer is noticed.
+  peer.roundTrip *= 1.01
+}
+
+function highestLength(feed: FeedState): number {
+  let length = feed.view.length
+  for (const channel of feed.channels.values()) {
+    if (channel.opened && channel.remote !== null && channel.remote.fork === feed.view.fork) {
+      length = Math.max(length, channel.remote.length)
+    }
+  }
+  return length
+}
+
+function isSynced(feed: FeedState): boolean {
+  let heard = false
+  for (const channel of feed.channels.values()) {
+    if (!channel.opened || channel.remote === null) continue
+    if (channel.remote.fork > feed.view.fork && channel.remote.length > 0) return false
+    heard = true
+  }
+  const length = highestLength(feed)
+  if (!heard || length === 0 || length > feed.view.length || feed.chunks.size > 0) return false
+  for (const [start, end] of feed.wanted.ranges) {
+    if (!feed.have.hasAll(start, Math.min(end, length))) return false
+  }
+  return true
+}
+
+function channelProgress(channel: Channel): ChannelProgress {
+  const { feed, remote, have } = channel
+  const sameFork = remote !== null && remote.fork === feed.view.fork
+  let hasAll = sameFork && remote.length >= feed.view.length
+  if (hasAll && !have.hasAll(0, feed.view.length)) {
+    for (const [start, end] of feed.have.runs(0, feed.view.length)) {
+      if (have.hasAll(start, end)) continue
+      hasAll = false
+      break
+    }
+  }
+  return {
+    peer: channel.peer.id,
+    length: remote === null ? 0 : remote.length,
+    fork: remote === null ? 0 : remote.fork,
+    blocks: sameFork ? have.count(0, feed.view.length) : 0,
+    hasAll,
+    downloadedBlocks: channel.downloadedBlocks,
+    downloadedBytes: channel.downloadedBytes,
+    uploadedBlocks: channel.uploadedBlocks,
+    uploadedBytes: channel.uploadedBytes
+  }
+}

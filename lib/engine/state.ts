@@ -1,0 +1,322 @@
+/**
+ * What the engine knows: feeds, peers, and channels (a peer's side of a feed).
+ *
+ * Invariants, referred to by number:
+ * - I1: a block of a feed is in flight at one peer at most; a request given up may still be answered.
+ * - I2: a block belongs to one chunk at most, and is in flight only as a block of a chunk.
+ * - I3: a block is asked with `nodes = 0` only if the root of its chunk is trusted.
+ * - I4: request ids are never used twice on a connection.
+ * - I5: a proof is asked only of a peer whose own tree contains the node that it has to end at.
+ * - I6: what is announced can be served.
+ *
+ * @module
+ */
+import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
+import type { Request, Sync } from '../wire/message.ts'
+import { WINDOW_BYTES_START, WINDOW_REQUESTS_START, EXPECTED_BLOCK_BYTES } from '../limits.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { Chunk } from './chunk.ts'
+import type { Effect } from './effect.ts'
+import type { Direction, FeedView, Mode, RateLimits } from './input.ts'
+import { RangeSet } from './range-set.ts'
+import { Bucket, Meter } from './rate.ts'
+import { RemoteHave } from './remote-have.ts'
+
+/** What a request in flight is for. */
+export type RequestKind =
+  /** A bare value of a chunk whose root is trusted. */
+  | 'value'
+  /** A block with its proof. */
+  | 'proof'
+  /** Block 0 with the first head, sent along with the open. */
+  | 'first'
+  /** A longer head. */
+  | 'upgrade'
+  /** The head of a higher fork. */
+  | 'reorg'
+  /** A node of a higher fork, to find the common ancestors. */
+  | 'ancestors'
+  /** The other side's head at our length, under its id 0. */
+  | 'conflict'
+
+/** A request that was sent and not answered. */
+export interface InFlight {
+  readonly id: number
+  readonly kind: RequestKind
+  readonly channel: Channel
+  /** Block index, or -1. */
+  readonly index: number
+  /** Id of the chunk, or -1. */
+  readonly chunk: number
+  readonly fork: number
+  readonly expectedBytes: number
+  readonly sentAt: number
+  /** Given up: an answer that still comes is welcome, but nobody waits for it. */
+  late: boolean
+}
+
+/** A local feed. */
+export class FeedState {
+  readonly id: number
+  readonly have: ReadonlyBitmap
+  view: FeedView
+  mode: Mode
+  priority: number
+  direction: Direction
+  readonly wanted: RangeSet = new RangeSet()
+  /** Blocks that somebody waits for, with how many. */
+  readonly urgent: Map<number, number> = new Map()
+  readonly channels: Map<number, Channel> = new Map()
+  /** By id, in the order of their opening. */
+  readonly chunks: Map<number, Chunk> = new Map()
+  /** Sizes of nodes known to be stored, by flat index. */
+  readonly trusted: Map<number, number> = new Map()
+  /** The upgrade in flight, or null. */
+  upgrade: InFlight | null = null
+  /** First requests under way. */
+  firsts = 0
+  /** The remote whose fork is being taken over, or null. */
+  reorg: { readonly peer: number; readonly fork: number } | null = null
+  /** Set when its storage failed: nothing more is downloaded. */
+  halted = false
+  /** True once `synced` was told for the present length and wants. */
+  synced = false
+  /** By length: whether an upgrade from there can be proven; null while that is being looked up. */
+  readonly roots: Map<number, boolean | null> = new Map()
+
+  constructor(id: number, view: FeedView, have: ReadonlyBitmap, mode: Mode) {
+    this.id = id
+    this.view = view
+    this.have = have
+    this.mode = mode
+    this.priority = 0
+    this.direction = 'both'
+  }
+
+  /** True if the feed may take blocks from somebody. */
+  get downloads(): boolean {
+    if (this.view.frozen || this.halted) return false
+    if (this.direction === 'upload' || this.direction === 'none') return false
+    if (this.mode === 'serve') return this.urgent.size > 0
+    return !(this.mode === 'pull' && this.synced && this.urgent.size === 0)
+  }
+
+  /** True if the feed may give blocks to somebody. */
+  get uploads(): boolean {
+    if (this.view.frozen) return false
+    if (this.direction === 'download' || this.direction === 'none') return false
+    return this.mode === 'serve' || this.mode === 'both'
+  }
+
+  /** Expected bytes of a block. */
+  get blockBytes(): number {
+    if (this.view.length === 0) return EXPECTED_BLOCK_BYTES
+    return Math.ceil(this.view.byteLength / this.view.length)
+  }
+
+  chunkOf(index: number): Chunk | null {
+    for (const chunk of this.chunks.values()) if (chunk.covers(index)) return chunk
+    return null
+  }
+
+  wants(index: number): boolean {
+    return this.wanted.has(index) || this.urgent.has(index)
+  }
+}
+
+/** How far a remote may be asked for proofs of one feed; remembered beyond the connection. */
+export type ProofTrust = 'normal' | 'suspect' | 'values-only'
+
+/** One peer's side of one feed. */
+export class Channel {
+  readonly peer: PeerState
+  readonly feed: FeedState
+  /** True once the remote opened and proved that it knows the key. */
+  opened = false
+  /** The remote's last sync. */
+  remote: Sync | null = null
+  readonly have: RemoteHave = new RemoteHave()
+  /** What the remote wants to hear of; null means everything. */
+  wants: { start: number; end: number; any: boolean }[] | null = []
+  sentSync: Sync | null = null
+  /** Segments for which a want of ours is active. */
+  readonly wantedSegments: Set<number> = new Set()
+  direction: Direction = 'both'
+  proofs: ProofTrust = 'normal'
+  /** Proof requests in flight. */
+  proofsInFlight = 0
+  /** Nothing is asked of this channel before this time. */
+  restsUntil = 0
+  /** The sync has to be looked at again. */
+  syncDirty = true
+  /** Runs that became ours and were not announced yet. */
+  readonly news: [start: number, end: number][] = []
+  /** Set while we wait for the answer to a conflict request: how the peer ends if there is no conflict. */
+  accused: { readonly code: ErrorCode; readonly message: string; readonly at: number } | null = null
+  /** Where the search for the next block to ask for goes on. */
+  cursor = 0
+  downloadedBlocks = 0
+  downloadedBytes = 0
+  uploadedBlocks = 0
+  uploadedBytes = 0
+
+  constructor(peer: PeerState, feed: FeedState) {
+    this.peer = peer
+    this.feed = feed
+  }
+
+  get mayDownload(): boolean {
+    return (
+      this.feed.downloads &&
+      this.direction !== 'upload' &&
+      this.direction !== 'none' &&
+      this.peer.direction !== 'upload' &&
+      this.peer.direction !== 'none'
+    )
+  }
+
+  get mayUpload(): boolean {
+    return (
+      this.feed.uploads &&
+      this.direction !== 'download' &&
+      this.direction !== 'none' &&
+      this.peer.direction !== 'download' &&
+      this.peer.direction !== 'none'
+    )
+  }
+
+  /** True if the remote follows the same fork and gives. */
+  get usable(): boolean {
+    return (
+      this.opened &&
+      this.remote !== null &&
+      this.remote.fork === this.feed.view.fork &&
+      this.remote.uploading &&
+      this.accused === null
+    )
+  }
+}
+
+/** One connection. */
+export class PeerState {
+  readonly id: number
+  readonly identity: string
+  readonly channels: Map<number, Channel> = new Map()
+  /** By id, oldest first. */
+  readonly requests: Map<number, InFlight> = new Map()
+  nextRequest = 1
+  direction: Direction = 'both'
+  readonly upload: Bucket
+  readonly download: Bucket
+  readonly received: Meter
+  readonly sent: Meter
+  readonly answers: Meter
+  /** Requests and expected bytes in flight. */
+  inFlight = 0
+  inFlightBytes = 0
+  windowRequests: number = WINDOW_REQUESTS_START
+  windowBytes: number = WINDOW_BYTES_START
+  /** Shortest time from request to answer, milliseconds. */
+  roundTrip = 0
+  /** Smoothed time from request to answer, milliseconds. */
+  answerTime = 0
+  timeouts = 0
+  invalidRequests = 0
+  /** True while a proof of a suspect feed is asked for: one at a time, so that a broken one is found. */
+  suspectAsked = false
+  bytesReceived = 0
+  /** Last time that raw bytes came, or that nothing could come because we paused. */
+  heardAt: number
+  outboxBytes = 0
+  /** Channels that may have something to ask for, by priority. */
+  readonly hungry: Map<number, Set<Channel>> = new Map()
+  /** Requests that wait for their answer, by feed. */
+  readonly queue: Map<number, Request[]> = new Map()
+  queued = 0
+  serving = 0
+  closing = false
+
+  constructor(id: number, identity: string, limits: RateLimits, now: number) {
+    this.id = id
+    this.identity = identity
+    this.upload = new Bucket(limits.upload, now)
+    this.download = new Bucket(limits.download, now)
+    this.received = new Meter(now)
+    this.sent = new Meter(now)
+    this.answers = new Meter(now)
+    this.heardAt = now
+  }
+
+  /** Marks a channel as one that may have something to ask for. */
+  feedHungry(channel: Channel): void {
+    const priority = channel.feed.urgent.size > 0 ? Infinity : channel.feed.priority
+    let set = this.hungry.get(priority)
+    if (set === undefined) this.hungry.set(priority, (set = new Set()))
+    set.add(channel)
+  }
+
+  dropHungry(channel: Channel): void {
+    for (const [priority, set] of this.hungry) {
+      if (set.delete(channel) && set.size === 0) this.hungry.delete(priority)
+    }
+  }
+
+  /** The next channel in turn among those of the highest priority, or null. */
+  nextHungry(): Channel | null {
+    if (this.hungry.size === 0) return null
+    const set = this.hungry.get(Math.max(...this.hungry.keys()))
+    return set === undefined ? null : (set.values().next().value ?? null)
+  }
+}
+
+/** Everything the engine's parts share during a step. */
+export interface World {
+  now: number
+  readonly feeds: Map<number, FeedState>
+  readonly peers: Map<number, PeerState>
+  effects: Effect[]
+  /** Peers that may ask for something or answer something. */
+  readonly dirtyPeers: Set<PeerState>
+  /** Channels whose sync, haves or wants may have to be sent. */
+  readonly dirtyChannels: Set<Channel>
+  /** Feeds of which `synced` has to be looked at. */
+  readonly dirtyFeeds: Set<FeedState>
+  readonly upload: Bucket
+  readonly download: Bucket
+  /** Expected bytes of all open chunks. */
+  openBytes: number
+  nextChunk: number
+  /** Channels that found no room for another chunk. */
+  readonly starved: Set<Channel>
+  /** Channels that wait for a moment to pass: resting, or accused. */
+  readonly watched: Set<Channel>
+  /** Proofs that the shell verifies, by peer and request. */
+  readonly verifying: Map<string, InFlight>
+  /** The earliest time at which something is to be looked at again. */
+  wakeAt: number
+  /** Remotes (identity and feed) that broke off while they owed a proof. */
+  readonly suspects: Map<string, ProofTrust>
+}
+
+/** Marks all that depends on a feed as to be looked at. */
+export function touch(world: World, feed: FeedState): void {
+  world.dirtyFeeds.add(feed)
+  for (const channel of feed.channels.values()) {
+    channel.syncDirty = true
+    world.dirtyChannels.add(channel)
+    channel.peer.feedHungry(channel)
+    world.dirtyPeers.add(channel.peer)
+  }
+}
+
+/** Marks one channel as one that may have something to ask for. */
+export function wakeChannel(world: World, channel: Channel): void {
+  channel.peer.feedHungry(channel)
+  world.dirtyPeers.add(channel.peer)
+}
+
+/** Asks nothing of a channel for a while. */
+export function rest(world: World, channel: Channel, ms: number): void {
+  channel.restsUntil = world.now + ms
+  world.watched.add(channel)
+}

@@ -109,6 +109,18 @@ function blockWith(nodes: readonly number[]): number[] {
   return [1, 1, 0, 0, 0, ...nodes]
 }
 
+function nodeAt(index: number): number[] {
+  return [...uint(index), 0, ...filled(32, 1)]
+}
+
+/** A data message with block 0 of so many zero bytes. */
+function blockOf(size: number): Uint8Array {
+  const header = [1, 1, 0, 0, ...uint(size)]
+  const bytes = new Uint8Array(header.length + size + 1)
+  bytes.set(header)
+  return bytes
+}
+
 /** A data message with a manifest of quorum 1 and these bytes for its signers. */
 function manifestWith(signers: readonly number[]): number[] {
   return [16, 1, 0, 1, 0, 0, 1, ...signers]
@@ -258,7 +270,14 @@ test('counts are held against their bounds before anything is read', (t) => {
   accepts(t, 'data', blockWith(list(PROOF_NODES_MAX, NODE)), 'as many nodes as a proof may have')
   refuses(t, 'data', blockWith(list(PROOF_NODES_MAX + 1, NODE)), 'one node more')
   refuses(t, 'data', blockWith(uint(Number.MAX_SAFE_INTEGER)), 'a huge count of nodes')
-  refuses(t, 'data', [1, 1, 0, 0, ...uint(BLOCK_BYTES_MAX + 1), 0], 'a block that is too large')
+  t.absent(
+    isRefused(() => decodeMessage(typeIndex('data'), blockOf(BLOCK_BYTES_MAX))),
+    'the largest block'
+  )
+  t.ok(
+    isRefused(() => decodeMessage(typeIndex('data'), blockOf(BLOCK_BYTES_MAX + 1))),
+    'a block that is too large'
+  )
 
   accepts(
     t,
@@ -284,6 +303,18 @@ test('counts are held against their bounds before anything is read', (t) => {
     'one node more'
   )
 
+  const signature = [1, 1, 0, ...filled(64, 1), 0, 0]
+  t.is(
+    decodeMultisigV0(Uint8Array.of(...signature, ...list(PROOF_NODES_MAX, [0]), 0)).proofs.length,
+    1
+  )
+  t.ok(
+    isRefused(() =>
+      decodeMultisigV0(Uint8Array.of(...signature, ...list(PROOF_NODES_MAX + 1, [0]), 0))
+    ),
+    'a patch of too many nodes'
+  )
+
   refuses(t, 'bitfield', [0, ...uint(Number.MAX_SAFE_INTEGER), 1, 2, 3, 4], 'a huge bitfield')
   refuses(t, 'bitfield', [0, 2, 1, 2, 3, 4, 5, 6, 7], 'a bitfield with a part of a word')
 
@@ -306,6 +337,20 @@ test('indexes and lengths beyond any feed are refused, the largest are read', (t
   refuses(t, 'request', [2, 1, 0, ...uint(2 * FEED_LENGTH_MAX + 1), 0], 'tree index')
   refuses(t, 'request', [1, 1, 0, ...over, 0], 'block index')
   refuses(t, 'data', [1, 1, 0, ...over, 0, 0], 'block index')
+  accepts(t, 'data', [2, 1, 0, ...uint(2 * FEED_LENGTH_MAX), 0], 'tree index')
+  refuses(t, 'data', [2, 1, 0, ...uint(2 * FEED_LENGTH_MAX + 1), 0], 'tree index')
+  accepts(t, 'data', blockWith([1, ...nodeAt(2 * FEED_LENGTH_MAX)]), 'node')
+  refuses(t, 'data', blockWith([1, ...nodeAt(2 * FEED_LENGTH_MAX + 1)]), 'node')
+  accepts(t, 'data', [8, 1, 0, ...uint(FEED_LENGTH_MAX - 1), 1, 0, 0, 0], 'upgrade')
+  refuses(t, 'data', [8, 1, 0, ...uint(FEED_LENGTH_MAX - 1), 2, 0, 0, 0], 'upgrade')
+  accepts(t, 'data', [16, 1, 0, 1, 2, 0, 0, 0, ...filled(32, 1), ...most], 'prologue')
+  refuses(t, 'data', [16, 1, 0, 1, 2, 0, 0, 0, ...filled(32, 1), ...over], 'prologue')
+  const signed = [1, 0, ...filled(64, 1)]
+  t.is(decodeMultisig(Uint8Array.of(...signed, ...most, 0)).proofs[0]?.patch, FEED_LENGTH_MAX)
+  t.ok(
+    isRefused(() => decodeMultisig(Uint8Array.of(...signed, ...over, 0))),
+    'patch'
+  )
   for (const [type, flags] of [
     ['range', [0]],
     ['want', []],

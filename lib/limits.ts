@@ -65,6 +65,8 @@ export const WRITE_TIMEOUT_MS = 30_000
 export const INBOX_MESSAGES_MAX = 4096
 /** Bytes that a connection's reader may hold for the loop before it pauses its stream. */
 export const INBOX_BYTES_MAX: number = 8 * 1024 * 1024
+/** Messages after which a peer is closed: one frame is taken whole, and honest ones hold far fewer. */
+export const INBOX_BURST_MAX: number = 64 * INBOX_MESSAGES_MAX
 /** Bytes that a connection's writer may hold before answers wait in the engine. */
 export const OUTBOX_BYTES_MAX: number = 2 * 1024 * 1024
 /** Requests of one peer that may wait for their answer; more is refused without a reason. */

@@ -50,6 +50,13 @@ export interface Link {
   /** Says that no feed of that discovery key will be opened. */
   reject(discoveryKey: Uint8Array): void
   /**
+   * Lets the remote open the feed first (`wanted`) where we are not told of everything that it opens: on a stream of the
+   * user's, whose Corestore answers for feeds that nobody watches. Elsewhere nothing needs to be watched.
+   */
+  watch(discoveryKey: Uint8Array): void
+  /** Takes {@link Link.watch} back. */
+  unwatch(discoveryKey: Uint8Array): void
+  /**
    * Queues messages of one channel, kept together in few frames. The byte fields of messages are
    * encoded before the call returns, so the caller may reuse them.
    * @returns bytes that were queued for it.

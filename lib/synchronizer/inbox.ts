@@ -1,0 +1,79 @@
+import { INBOX_BYTES_MAX, INBOX_MESSAGES_MAX } from '../limits.ts'
+import type { Message } from '../wire/message.ts'
+import type { Received } from './link.ts'
+
+/** Bytes that an item takes besides its byte fields; a rough figure for what the objects weigh. */
+const ITEM_BYTES = 128
+/** Bytes of one tree node. */
+const NODE_BYTES = 64
+
+/** What arrived and was not taken yet, with the sizes that bound it. */
+export class Inbox {
+  #items: Received[] = []
+  /** Items before it are taken. */
+  #head = 0
+  #bytes = 0
+
+  get count(): number {
+    return this.#items.length - this.#head
+  }
+
+  /** True when reading must stop until something is taken. */
+  get full(): boolean {
+    return this.count >= INBOX_MESSAGES_MAX || this.#bytes >= INBOX_BYTES_MAX
+  }
+
+  push(item: Received): void {
+    this.#items.push(item)
+    this.#bytes += weight(item)
+  }
+
+  /** Up to `limit` items in the order of their arrival. */
+  take(limit: number): Received[] {
+    if (limit >= this.#items.length && this.#head === 0) {
+      const items = this.#items
+      this.clear()
+      return items
+    }
+    const items = this.#items.slice(this.#head, this.#head + Math.max(0, limit))
+    this.#head += items.length
+    for (const item of items) this.#bytes -= weight(item)
+    if (this.#head === this.#items.length) this.clear()
+    // What is taken must not stay in memory, nor be moved for every few items.
+    else if (this.#head >= INBOX_MESSAGES_MAX) {
+      this.#items = this.#items.slice(this.#head)
+      this.#head = 0
+    }
+    return items
+  }
+
+  clear(): void {
+    this.#items = []
+    this.#head = 0
+    this.#bytes = 0
+  }
+}
+
+function weight(item: Received): number {
+  return item.type === 'message' ? ITEM_BYTES + messageBytes(item.message) : ITEM_BYTES
+}
+
+function messageBytes(message: Message): number {
+  switch (message.type) {
+    case 'data': {
+      const { block, hash, seek, upgrade } = message
+      const nodes =
+        (block?.nodes.length ?? 0) +
+        (hash?.nodes.length ?? 0) +
+        (seek?.nodes.length ?? 0) +
+        (upgrade === null ? 0 : upgrade.nodes.length + upgrade.additionalNodes.length)
+      return (block?.value.byteLength ?? 0) + nodes * NODE_BYTES
+    }
+    case 'bitfield':
+      return message.words.byteLength
+    case 'extension':
+      return message.message.byteLength
+    default:
+      return 0
+  }
+}

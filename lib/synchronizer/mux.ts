@@ -1,0 +1,205 @@
+/**
+ * The one place that knows Protomux: many channels on one encrypted stream, ours and others'.
+ *
+ * @module
+ */
+import Protomux, { type Channel, type MessageOptions } from 'protomux'
+import { SynclineError } from '../errors.ts'
+import { CHANNELS_MAX } from '../limits.ts'
+import type { FramedStream } from '../transport/transport.ts'
+import { handshake as handshakeCodec, messageCodecs, type Codec } from '../wire/codec.ts'
+import type { Handshake, Message } from '../wire/message.ts'
+
+export type { Channel } from 'protomux'
+
+const PROTOCOL = 'hypercore/alpha'
+/** The name before the current one; a channel answers to both. */
+const ALIASES: readonly string[] = ['hypercore']
+
+/** Answers a remote that opens a feed; what it returns is awaited before the remote is rejected. */
+export type OnPair = (discoveryKey: Uint8Array | null) => Promise<void> | undefined
+
+/** What happens on a channel. */
+export interface ChannelHandlers {
+  /** The remote opened too. */
+  readonly onopen: (handshake: Handshake) => void
+  readonly onmessage: (message: Message) => void
+  readonly onclose: (isRemote: boolean) => void
+  /** The remote sent something that is no message; nothing else of its frame is decoded. */
+  readonly onbad: (error: unknown) => void
+}
+
+/**
+ * Protomux rethrows native errors (RangeError, TypeError) that a peer's bytes provoke, as uncaught exceptions. Here
+ * every error goes to `report`, and the stream ends because nothing after it can be read.
+ */
+class GuardedMux extends Protomux {
+  report: (error: unknown) => void = () => {}
+
+  override _onopensession(state: {
+    start: number
+    end: number
+    buffer: Uint8Array | null
+  }): unknown {
+    // Each rejected open may leave an empty slot behind.
+    if (this._remote.length > CHANNELS_MAX) {
+      throw new SynclineError('TOO_MANY', `more than ${CHANNELS_MAX} channels`)
+    }
+    return super._onopensession(state)
+  }
+
+  override _safeDestroy(error: unknown): void {
+    this._destroying = true
+    this.report(error)
+    this.stream.destroy()
+  }
+
+  override _warn(): void {}
+}
+
+/** The channels of feeds on one stream. */
+export class Mux {
+  /** True if nobody used a Protomux on this stream before us. */
+  readonly created: boolean
+  readonly #mux: Protomux
+  readonly #stream: FramedStream
+  /** Our pair handlers under the keys of Protomux. */
+  readonly #pairs = new Map<string, OnPair>()
+
+  /** @param onerror - called when the peer's bytes break the mux itself; only on a mux that is `created`. */
+  constructor(stream: FramedStream, onerror: (error: unknown) => void) {
+    this.#stream = stream
+    const present = stream.userData as Protomux | null
+    this.created = present?.isProtomux !== true
+    if (present?.isProtomux === true) {
+      this.#mux = present
+    } else {
+      const mux = new GuardedMux(stream)
+      mux.report = onerror
+      stream.userData = mux
+      this.#mux = mux
+    }
+  }
+
+  /** True while Protomux itself keeps the stream paused. */
+  get paused(): boolean {
+    return this.#mux._paused
+  }
+
+  /** True while messages are gathered; frames must not be written past them. */
+  get corked(): boolean {
+    return this.#mux.corked > 0
+  }
+
+  /** False if the last write asked to wait. */
+  get drained(): boolean {
+    return this.#mux.drained
+  }
+
+  /** True if somebody else opened a channel or waits for one. */
+  get shared(): boolean {
+    for (const key of this.#mux._notify.keys()) {
+      if (!this.#holds(key)) return true
+    }
+    // Ours are closed before this is asked.
+    return [...this.#mux].length > 0
+  }
+
+  cork(): void {
+    this.#mux.cork()
+  }
+
+  uncork(): void {
+    this.#mux.uncork()
+  }
+
+  /** Writes a frame that was built by hand. Only while not `corked`: it would overtake what was gathered. */
+  write(frame: Uint8Array): void {
+    this.#mux.drained = this.#stream.write(frame)
+  }
+
+  /** Hears of all feeds that the remote opens, if nobody else does. */
+  pairAll(onpair: OnPair): void {
+    this.#pair(null, onpair)
+  }
+
+  /** Hears of one feed, if nobody else does. */
+  pair(discoveryKey: Uint8Array, onpair: OnPair): void {
+    this.#pair(discoveryKey, onpair)
+  }
+
+  unpair(discoveryKey: Uint8Array): void {
+    const key = pairKey(discoveryKey)
+    // Whoever paired after us took the slot, and it is theirs now.
+    if (this.#holds(key)) this.#mux.unpair({ protocol: PROTOCOL, id: discoveryKey })
+    this.#pairs.delete(key)
+  }
+
+  /** Takes all pair handlers of ours back. */
+  unpairAll(): void {
+    for (const key of this.#pairs.keys()) {
+      if (this.#holds(key)) this.#mux._notify.delete(key)
+    }
+    this.#pairs.clear()
+  }
+
+  /** Makes the channel of a feed, which is to be opened at once. Null if somebody else has it on this stream. */
+  channel(discoveryKey: Uint8Array, handlers: ChannelHandlers): Channel | null {
+    const mux = this.#mux
+    const key = pairKey(discoveryKey)
+    if (mux._notify.has(key) && !this.#holds(key)) return null
+    return mux.createChannel({
+      protocol: PROTOCOL,
+      aliases: ALIASES,
+      id: discoveryKey,
+      handshake: guarded(handshakeCodec, handlers),
+      messages: messageCodecs.map((codec) => messageOptions(codec, handlers)),
+      onopen: (handshake: Handshake | null) => {
+        if (handshake !== null) handlers.onopen(handshake)
+      },
+      onclose: handlers.onclose
+    })
+  }
+
+  #pair(discoveryKey: Uint8Array | null, onpair: OnPair): void {
+    const key = pairKey(discoveryKey)
+    if (this.#mux._notify.has(key)) return
+    this.#pairs.set(key, onpair)
+    this.#mux.pair({ protocol: PROTOCOL, id: discoveryKey }, onpair)
+  }
+
+  #holds(key: string): boolean {
+    const mine = this.#pairs.get(key)
+    return mine !== undefined && this.#mux._notify.get(key) === mine
+  }
+}
+
+/** The key under which Protomux keeps a pair handler. */
+function pairKey(discoveryKey: Uint8Array | null): string {
+  return `${PROTOCOL}##${discoveryKey === null ? '' : Buffer.from(discoveryKey).toString('hex')}`
+}
+
+function messageOptions(codec: Codec<Message>, handlers: ChannelHandlers): MessageOptions {
+  return {
+    encoding: guarded(codec, handlers),
+    onmessage: (message: Message | null) => {
+      if (message !== null) handlers.onmessage(message)
+    },
+    autoBatch: false
+  }
+}
+
+/** Reports what cannot be decoded instead of throwing it into a mux that may be the user's; then it decodes nothing more. */
+function guarded<T>(codec: Codec<T>, handlers: ChannelHandlers): Codec<T | null> {
+  return {
+    ...(codec as Codec<T | null>),
+    decode(state) {
+      try {
+        return codec.decode(state)
+      } catch (error) {
+        handlers.onbad(error)
+        return null
+      }
+    }
+  }
+}

@@ -1,0 +1,62 @@
+// protomux 3.12.1: the part that syncline uses. Members with an underscore are private there; a test holds them against the
+// class, so an upgrade that renames one is noticed.
+declare module 'protomux' {
+  interface State {
+    start: number
+    end: number
+    buffer: Uint8Array | null
+  }
+  interface Encoding<T> {
+    preencode(state: State, value: T): void
+    encode(state: State, value: T): void
+    decode(state: State): T
+  }
+  export interface MessageOptions {
+    readonly encoding: Encoding<any>
+    readonly onmessage: (message: any) => void
+    /** False: a reply does not wait until the whole batch was handled. */
+    readonly autoBatch: boolean
+  }
+  export interface Channel {
+    readonly opened: boolean
+    readonly closed: boolean
+    readonly messages: readonly { send(message: unknown): boolean }[]
+    /** Our own number of the channel plus one; 0 when closed. */
+    readonly _localId: number
+    open(handshake: unknown): void
+    close(): void
+  }
+  interface ChannelName {
+    readonly protocol: string
+    readonly id?: Uint8Array | null
+  }
+  export default class Protomux {
+    constructor(stream: unknown)
+    readonly isProtomux: true
+    readonly stream: { destroy(): unknown }
+    corked: number
+    drained: boolean
+    readonly _notify: Map<string, (id: Uint8Array | null) => unknown>
+    readonly _remote: readonly unknown[]
+    readonly _paused: boolean
+    _destroying: boolean
+    cork(): void
+    uncork(): void
+    [Symbol.iterator](): Iterator<Channel>
+    opened(name: ChannelName): boolean
+    pair(name: ChannelName, notify: (id: Uint8Array | null) => unknown): void
+    unpair(name: ChannelName): void
+    createChannel(
+      options: ChannelName & {
+        readonly aliases: readonly string[]
+        readonly handshake: Encoding<any>
+        readonly messages: readonly MessageOptions[]
+        readonly onopen: (handshake: any) => void
+        readonly onclose: (isRemote: boolean) => void
+      }
+    ): Channel | null
+    _onopensession(state: State): unknown
+    _safeDestroy(error: unknown): void
+    _warn(error: unknown): void
+  }
+}

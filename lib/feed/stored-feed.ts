@@ -1,0 +1,661 @@
+/**
+ * A feed over a store.
+ *
+ * @module
+ */
+import { SynclineError } from '../errors.ts'
+import { BLOCK_BYTES_MAX, FEED_LENGTH_MAX } from '../limits.ts'
+import { NODE_BYTES } from '../kernels/fold.ts'
+import type { Bitmap, ReadonlyBitmap } from '../primitives/bitmap.ts'
+import { endBlock, firstBlock, fullRoots, parent, sibling } from '../primitives/flat-tree.ts'
+import type { Manifest } from '../wire/manifest.ts'
+import type { Proof, TreeNode } from '../wire/message.ts'
+import { appendBlocks } from './append-batch.ts'
+import { brokenParent, checkBlocks, type CheckedFeed } from './block-check.ts'
+import { equalBytes, readUint64, toHex } from './bytes.ts'
+import { verifyChunk } from './chunk.ts'
+import type {
+  AppendOptions,
+  Applied,
+  AuditReport,
+  ChunkBlocks,
+  ChunkResult,
+  Feed,
+  FeedChange,
+  ProofRequest,
+  Reorg,
+  TrustedNode
+} from './feed.ts'
+import { GrowingTree } from './growing-tree.ts'
+import { singleSignerManifest } from './manifest.ts'
+import { Mutex } from './mutex.ts'
+import { discoveryKeyOf } from './namespace.ts'
+import { buildProof, type ProvableTree } from './proof-builder.ts'
+import { prologueOf, type VerifiedTree, verifyProof, verifyTree } from './proof-verifier.ts'
+import { StoredReorg } from './reorg.ts'
+import type { Commit, Head, KeyPair, Store, StoreState } from './store.ts'
+import { TreeNodes } from './tree-nodes.ts'
+import { byteOffset, countMissing, seekTree, storedPath } from './tree-view.ts'
+import { Verifier } from './verifier.ts'
+
+/** Blocks and bytes of one read; more are read in several. */
+const READ_BLOCKS_MAX = 4096
+const READ_BYTES_MAX: number = 16 * 1024 * 1024
+
+/** The signed tree of a feed at one moment. Replaced, never changed. */
+interface SignedTree extends ProvableTree {
+  readonly rootHash: Uint8Array
+}
+
+/** Blocks that wait to be appended with others in one batch. */
+interface PendingAppend {
+  readonly blocks: readonly Uint8Array[]
+  readonly durability: 'fsync' | 'os'
+  resolve(end: { length: number; byteLength: number }): void
+  reject(error: unknown): void
+}
+
+/** A commit, of which the feed works out the rest. */
+interface Change extends Omit<Commit, 'head' | 'contiguousLength'> {
+  /** The new head, and the length that stays from the old one. */
+  readonly head?: { readonly tree: SignedTree; readonly ancestors: number }
+}
+
+/**
+ * See the module comment. All changes go one after the other; reads overlap them.
+ *
+ * Invariants: (1) a stored node that is no root of the head has its sibling and its parent stored;
+ * (2) a held block has its leaf stored; (3) what is in memory is what the last commit that succeeded left.
+ */
+export class StoredFeed implements Feed {
+  readonly key: Uint8Array
+  readonly discoveryKey: Uint8Array
+  readonly #store: Store
+  readonly #keyPair: KeyPair | null
+  readonly #bitmap: Bitmap
+  readonly #nodes: TreeNodes
+  readonly #mutex: Mutex = new Mutex()
+  readonly #listeners: Set<(change: FeedChange) => void> = new Set()
+  #verifier: Verifier | null
+  #tree: SignedTree
+  #contiguousLength: number
+  #frozen: boolean
+  #appends: PendingAppend[] = []
+  #closing: Promise<void> | null = null
+
+  private constructor(
+    store: Store,
+    state: StoreState,
+    nodes: TreeNodes,
+    roots: readonly TreeNode[]
+  ) {
+    const { key, manifest, keyPair } = state.identity
+    this.key = key
+    this.discoveryKey = discoveryKeyOf(key)
+    this.#store = store
+    this.#keyPair = keyPair
+    this.#bitmap = state.bitmap
+    this.#nodes = nodes
+    this.#frozen = state.frozen
+    // A head without a manifest was signed by the key itself.
+    const compat = state.head.length > 0 || (keyPair !== null && equalBytes(keyPair.publicKey, key))
+    const known = manifest ?? (compat ? singleSignerManifest(key) : null)
+    this.#verifier = known && new Verifier(key, known)
+    this.#tree = this.#treeOf(new GrowingTree(state.head.fork, roots), state.head)
+    this.#contiguousLength = Math.min(this.#bitmap.firstUnset(0), this.#tree.length)
+  }
+
+  /**
+   * Opens the feed of a store, which from then on belongs to the feed. Blocks that were not known to be on
+   * disk are hashed again first; those that fail are not held any longer.
+   *
+   * @throws SynclineError FEED_DAMAGED when the head and the tree contradict each other; else what the store throws.
+   */
+  static async open(store: Store): Promise<StoredFeed> {
+    const state = await store.open()
+    const { head, identity } = state
+    const nodes = new TreeNodes(store, head.length)
+    const roots: TreeNode[] = []
+    for (const index of fullRoots(head.length)) {
+      const root = await nodes.get(index)
+      if (root === null) throw damaged(identity.key, `root ${index} is missing`)
+      roots.push(root)
+    }
+    const { rootHash } = head
+    if (head.length > 0 && !equalBytes(new GrowingTree(head.fork, roots).hash(), rootHash)) {
+      throw damaged(identity.key, 'the roots do not hash to the head')
+    }
+    const feed = new StoredFeed(store, state, nodes, roots)
+    for (const [start, end] of state.doubtful) {
+      const { bad } = await checkBlocks(feed.#checked(), start, end)
+      await feed.#drop(bad)
+    }
+    return feed
+  }
+
+  get manifest(): Manifest | null {
+    return this.#verifier === null || this.#verifier.compat ? null : this.#verifier.manifest
+  }
+
+  get compat(): boolean {
+    return this.#verifier?.compat ?? false
+  }
+
+  get length(): number {
+    return this.#tree.length
+  }
+
+  get byteLength(): number {
+    return this.#tree.byteLength
+  }
+
+  get fork(): number {
+    return this.#tree.fork
+  }
+
+  get contiguousLength(): number {
+    return this.#contiguousLength
+  }
+
+  get writable(): boolean {
+    return this.#keyPair !== null && (this.#verifier?.canSign(this.#keyPair) ?? false)
+  }
+
+  get frozen(): boolean {
+    return this.#frozen
+  }
+
+  get closed(): boolean {
+    return this.#closing !== null
+  }
+
+  get have(): ReadonlyBitmap {
+    return this.#bitmap
+  }
+
+  async append(
+    blocks: readonly Uint8Array[],
+    options: AppendOptions = {}
+  ): Promise<{ length: number; byteLength: number }> {
+    this.#signer()
+    for (const block of blocks) {
+      if (!(block instanceof Uint8Array)) throw badArgument('a block is a Uint8Array')
+      if (block.byteLength > BLOCK_BYTES_MAX) {
+        throw badArgument(`a block of ${block.byteLength} bytes; ${BLOCK_BYTES_MAX} is the most`)
+      }
+    }
+    const { durability = 'fsync' } = options
+    return new Promise((resolve, reject) => {
+      // Whatever comes while an append is being written is signed and written together after it.
+      const waiting = this.#appends.push({ blocks: [...blocks], durability, resolve, reject })
+      if (waiting === 1) void this.#mutex.run(() => this.#appendPending())
+    })
+  }
+
+  async read(index: number): Promise<Uint8Array | null> {
+    this.#requireOpen()
+    if (!this.#bitmap.get(index)) return null
+    const [block] = await this.#readPiece(index, index + 1)
+    return block ?? null
+  }
+
+  async readRun(start: number, end: number): Promise<Uint8Array[]> {
+    this.#requireOpen()
+    const blocks: Uint8Array[] = []
+    while (start + blocks.length < end) {
+      const piece = await this.#readPiece(start + blocks.length, end)
+      if (piece.length === 0) throw notAvailable(start + blocks.length)
+      for (const block of piece) blocks.push(block)
+    }
+    return blocks
+  }
+
+  async seek(bytes: number): Promise<readonly [index: number, offset: number] | null> {
+    this.#requireOpen()
+    const target = await seekTree(this.#tree, bytes)
+    return target === null || target.index % 2 === 1 ? null : [target.index / 2, target.offset]
+  }
+
+  truncate(length: number, fork?: number): Promise<void> {
+    return this.#exclusive(async () => {
+      const { keyPair, verifier } = this.#signer()
+      const old = this.#tree
+      const next = fork ?? old.fork + 1
+      if (!Number.isInteger(length) || length < 0 || length > old.length) {
+        throw badArgument(`a feed of ${old.length} blocks cannot be truncated to ${length}`)
+      }
+      if (!Number.isSafeInteger(next) || next <= old.fork) {
+        throw badArgument(`fork ${next} does not follow ${old.fork}`)
+      }
+      if (length < (old.prologue?.length ?? 0)) {
+        throw new SynclineError('INVALID_OPERATION', 'a truncation may not break the prologue')
+      }
+      const roots: TreeNode[] = []
+      for (const index of fullRoots(length)) {
+        const root = await this.#nodes.get(index)
+        if (root === null) throw notAvailable(firstBlock(index))
+        roots.push(root)
+      }
+      const tree = new GrowingTree(next, roots)
+      await this.#commit({
+        head: { tree: this.#sign(tree, verifier, keyPair), ancestors: length },
+        bits: [{ start: length, end: old.length, drop: true }],
+        durability: 'fsync'
+      })
+      this.#tell({ type: 'truncate', length, fork: next })
+      await this.#store.free(tree.byteLength, old.byteLength - tree.byteLength)
+    })
+  }
+
+  clear(start: number, end: number): Promise<void> {
+    return this.#exclusive(async () => {
+      const bits: { start: number; end: number; drop: boolean }[] = []
+      const bytes: [number, number][] = []
+      for (const [from, to] of this.#bitmap.runs(start, Math.min(end, this.length))) {
+        const offset = await byteOffset(this.#tree, from)
+        bytes.push([offset, (await byteOffset(this.#tree, to)) - offset])
+        bits.push({ start: from, end: to, drop: true })
+      }
+      if (bits.length === 0) return
+      // The bits must be gone for good before the bytes are.
+      await this.#commit({ bits, durability: 'fsync' })
+      for (const bit of bits) this.#tell({ type: 'clear', start: bit.start, end: bit.end })
+      for (const [offset, byteLength] of bytes) await this.#store.free(offset, byteLength)
+    })
+  }
+
+  async proof(request: ProofRequest): Promise<Proof> {
+    this.#requireOpen()
+    const { block, hash, seek, upgrade, manifest } = request
+    const tree = this.#tree
+    const empty = { fork: tree.fork, block: null, hash: null, seek: null, upgrade: null }
+    const proof: Omit<Proof, 'manifest'> =
+      block || hash || seek || upgrade
+        ? await buildProof(tree, request, (index) => this.#readHeld(index))
+        : empty
+    if (this.#tree.fork !== tree.fork) {
+      throw new SynclineError('INVALID_OPERATION', 'the feed was truncated while a proof was built')
+    }
+    return { ...proof, manifest: manifest ? this.manifest : null }
+  }
+
+  async missingNodes(index: number): Promise<number> {
+    this.#requireOpen()
+    return countMissing(this.#tree, index)
+  }
+
+  async trustedPath(index: number): Promise<TrustedNode[]> {
+    this.#requireOpen()
+    return storedPath(this.#tree, index)
+  }
+
+  applyProof(proof: Proof): Promise<Applied> {
+    return this.#exclusive(async () => {
+      const stale: Applied = { applied: false, upgraded: false, block: null, path: [] }
+      const known = { key: this.key, verifier: this.#verifier, tree: this.#tree }
+      const verified = await verifyProof(known, proof)
+      if (verified === null || this.#frozen) return stale
+      const { grown, learned, nodes, path } = verified
+      const start = this.#tree.length
+      const verifier = learned === null ? this.#verifier : new Verifier(this.key, learned)
+      const head =
+        grown === null || proof.upgrade === null
+          ? null
+          : { tree: this.#treeOf(grown, proof.upgrade, verifier), ancestors: start }
+      const block =
+        proof.block !== null && !this.#bitmap.get(proof.block.index) ? proof.block : null
+      const bits = block && [{ start: block.index, end: block.index + 1, drop: false }]
+      const data = block && [
+        {
+          offset: await this.#offsetWith(head?.tree ?? this.#tree, nodes, block.index),
+          parts: [block.value]
+        }
+      ]
+      const changed = block !== null || head !== null || learned !== null || nodes.length > 0
+      if (changed) {
+        await this.#commit({
+          ...(data && { data }),
+          ...(bits && { bits }),
+          ...(head && { head }),
+          ...(learned && { manifest: learned }),
+          nodes,
+          durability: 'os'
+        })
+      }
+      if (learned !== null) this.#tell({ type: 'manifest' })
+      if (head !== null) this.#tell({ type: 'upgrade', start, length: head.tree.length - start })
+      if (block !== null) this.#tell({ type: 'have', start: block.index, end: block.index + 1 })
+      return { applied: true, upgraded: head !== null, block: proof.block?.index ?? null, path }
+    })
+  }
+
+  putChunk(chunk: ChunkBlocks): Promise<ChunkResult> {
+    return this.#exclusive(async () => {
+      if (chunk.fork !== this.fork || this.#frozen) return 'stale'
+      const verified = await verifyChunk(this.#tree, this.#bitmap, chunk)
+      if (typeof verified === 'string') return verified
+      await this.#commit({ ...verified, durability: 'os' })
+      for (const { start, end } of verified.bits) this.#tell({ type: 'have', start, end })
+      return 'stored'
+    })
+  }
+
+  async reorg(proof: Proof): Promise<Reorg | null> {
+    this.#requireOpen()
+    if (proof.fork <= this.fork || this.#frozen) return null
+    const theirs = verifyTree({ key: this.key, verifier: this.#verifier }, proof)
+    const ours = this.#tree
+    return StoredReorg.begin(ours, theirs, (tree, nodes, ancestors) =>
+      this.#exclusive(() => this.#takeOver(ours.fork, tree, nodes, ancestors))
+    )
+  }
+
+  checkConflict(proof: Proof): Promise<boolean> {
+    return this.#exclusive(async () => {
+      if (proof.fork !== this.fork || this.#verifier === null || this.length === 0) return false
+      const { tree } = verifyTree({ key: this.key, verifier: this.#verifier }, proof)
+      let differs = false
+      for (const node of tree.nodes) {
+        const ours = await this.#nodes.get(node.index)
+        if (ours !== null && !equalBytes(ours.hash, node.hash)) differs = true
+      }
+      if (!differs || this.#frozen) return differs
+      await this.#commit({ frozen: true, durability: 'fsync' })
+      this.#tell({ type: 'freeze' })
+      return true
+    })
+  }
+
+  async audit(options: { readonly signal?: AbortSignal } = {}): Promise<AuditReport> {
+    this.#requireOpen()
+    while (true) {
+      const tree = this.#tree
+      const { blocks, bad } = await checkBlocks(this.#checked(), 0, tree.length, options.signal)
+      const head = await this.#checkHead(tree)
+      // A truncation in the meantime would make good blocks look bad.
+      if (this.#tree.fork !== tree.fork) continue
+      return { blocks, bad: bad.filter((block) => this.#bitmap.get(block)), head }
+    }
+  }
+
+  forget(blocks: readonly number[]): Promise<void> {
+    return this.#exclusive(() => this.#drop(blocks))
+  }
+
+  async getUserData(name: string): Promise<Uint8Array | null> {
+    this.#requireOpen()
+    return this.#store.getUserData(name)
+  }
+
+  setUserData(name: string, value: Uint8Array | null): Promise<void> {
+    return this.#exclusive(() => this.#commit({ userData: [{ name, value }], durability: 'os' }))
+  }
+
+  onchange(callback: (change: FeedChange) => void): () => void {
+    this.#listeners.add(callback)
+    return () => this.#listeners.delete(callback)
+  }
+
+  flush(): Promise<void> {
+    return this.#exclusive(() => this.#store.flush())
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#mutex.run(() => this.#store.close())
+    return this.#closing
+  }
+
+  async #appendPending(): Promise<void> {
+    const pending = this.#appends.splice(0)
+    try {
+      const { keyPair, verifier } = this.#signer()
+      const old = this.#tree
+      const blocks = pending.flatMap((append) => append.blocks)
+      if (blocks.length > 0) {
+        if (old.length + blocks.length > FEED_LENGTH_MAX) throw badArgument('the feed is full')
+        const tree = new GrowingTree(old.fork, old.roots)
+        const nodes = appendBlocks(tree, blocks, old.prologue)
+        await this.#commit({
+          ...nodes,
+          data: [{ offset: old.byteLength, parts: blocks }],
+          head: { tree: this.#sign(tree, verifier, keyPair), ancestors: old.length },
+          bits: [{ start: old.length, end: tree.length, drop: false }],
+          durability: pending.some((append) => append.durability === 'fsync') ? 'fsync' : 'os'
+        })
+        this.#tell({ type: 'append', start: old.length, length: blocks.length })
+      }
+      let { length, byteLength } = old
+      for (const append of pending) {
+        length += append.blocks.length
+        for (const block of append.blocks) byteLength += block.byteLength
+        append.resolve({ length, byteLength })
+      }
+    } catch (error) {
+      for (const append of pending) append.reject(error)
+    }
+  }
+
+  /** Held blocks from `start` on, as many as one read takes, at most up to `end`; none if `start` is not held. */
+  async #readPiece(start: number, end: number): Promise<Uint8Array[]> {
+    const tree = this.#tree
+    const last = Math.min(end, start + READ_BLOCKS_MAX, this.#bitmap.firstUnset(start))
+    if (last <= start) return []
+    const sizes = await this.#sizes(start, last)
+    const offset = await byteOffset(tree, start)
+    let byteLength = 0
+    let count = 0
+    for (const size of sizes) {
+      if (count > 0 && byteLength + size > READ_BYTES_MAX) break
+      byteLength += size
+      count++
+    }
+    const bytes = await this.#store.getBytes(offset, byteLength)
+    // What was cleared or rewritten meanwhile may have been read half.
+    if (this.#tree.fork !== tree.fork) return this.#readPiece(start, end)
+    if (!this.#bitmap.hasAll(start, start + count)) return []
+    let at = 0
+    return sizes.slice(0, count).map((size) => {
+      const block = count === 1 ? bytes : bytes.subarray(at, at + size)
+      at += size
+      return block
+    })
+  }
+
+  /** Sizes of held blocks. */
+  async #sizes(start: number, end: number): Promise<number[]> {
+    if (end - start === 1) {
+      const leaf = await this.#nodes.get(2 * start)
+      if (leaf === null) throw damaged(this.key, `the leaf of block ${start} is missing`)
+      return [leaf.size]
+    }
+    const run = await this.#nodes.run(start, end)
+    return Array.from({ length: end - start }, (_, i) => readUint64(run, 2 * NODE_BYTES * i))
+  }
+
+  async #readHeld(index: number): Promise<Uint8Array> {
+    const block = await this.read(index)
+    if (block === null) throw notAvailable(index)
+    return block
+  }
+
+  /** Byte offset of a block below nodes of which some are about to be stored. */
+  #offsetWith(tree: SignedTree, nodes: readonly TreeNode[], block: number): Promise<number> {
+    const fresh = new Map(nodes.map((node) => [node.index, node]))
+    const get = async (index: number): Promise<TreeNode | null> =>
+      fresh.get(index) ?? this.#nodes.get(index)
+    return byteOffset({ ...tree, nodes: { get } }, block)
+  }
+
+  async #takeOver(
+    fork: number,
+    { tree, signature, learned }: VerifiedTree,
+    nodes: readonly TreeNode[],
+    ancestors: number
+  ): Promise<number | null> {
+    const old = this.#tree
+    if (old.fork !== fork || this.#frozen) return null
+    const verifier = this.#verifier ?? (learned && new Verifier(this.key, learned))
+    const manifest = this.#verifier === null ? learned : null
+    await this.#commit({
+      head: { tree: this.#treeOf(tree, { signature }, verifier), ancestors },
+      bits: [{ start: ancestors, end: old.length, drop: true }],
+      nodes,
+      ...(manifest && { manifest }),
+      durability: 'os'
+    })
+    if (manifest !== null) this.#tell({ type: 'manifest' })
+    this.#tell({ type: 'truncate', length: ancestors, fork: tree.fork })
+    this.#tell({ type: 'upgrade', start: ancestors, length: tree.length - ancestors })
+    return ancestors
+  }
+
+  /** Drops bits, and with them the nodes on their paths that do not hold, so that both can be fetched again. */
+  async #drop(blocks: readonly number[]): Promise<void> {
+    const bits: { start: number; end: number; drop: boolean }[] = []
+    const nodes: TreeNode[] = []
+    for (const block of blocks) {
+      if (block < 0 || block >= this.length) continue
+      const broken = await brokenParent(this.#tree, block)
+      const start = broken === null ? block : firstBlock(broken)
+      const end = broken === null ? block + 1 : endBlock(broken)
+      const last = bits.at(-1)
+      if (last !== undefined && last.start <= start && end <= last.end) continue
+      for (const [from, to] of this.#bitmap.runs(start, end)) {
+        bits.push({ start: from, end: to, drop: true })
+      }
+      if (broken === null) continue
+      for (let index = 2 * block; index !== broken; index = parent(index)) {
+        nodes.push(absent(index), absent(sibling(index)))
+      }
+    }
+    if (bits.length === 0 && nodes.length === 0) return
+    await this.#commit({ bits, nodes, durability: 'os' })
+    for (const { start, end } of bits) this.#tell({ type: 'clear', start, end })
+  }
+
+  async #checkHead(tree: SignedTree): Promise<boolean> {
+    if (tree.length === 0) return true
+    for (const root of tree.roots) {
+      const stored = await this.#store.getNode(root.index)
+      if (stored?.size !== root.size || !equalBytes(stored.hash, root.hash)) return false
+    }
+    const grown = new GrowingTree(tree.fork, tree.roots)
+    return this.#verifier?.verify(grown, tree.signature) ?? false
+  }
+
+  #checked(): CheckedFeed {
+    return {
+      tree: this.#tree,
+      have: this.#bitmap,
+      getBytes: (offset, byteLength) => this.#store.getBytes(offset, byteLength)
+    }
+  }
+
+  /** Commits a change, then makes it visible. */
+  async #commit(change: Change): Promise<void> {
+    const { head, ...rest } = change
+    const { bits = [], nodes = [], nodeRuns = [] } = change
+    const length = head?.tree.length ?? this.length
+    const kept = Math.min(this.#contiguousLength, head?.ancestors ?? this.length)
+    await this.#store.commit({
+      ...rest,
+      ...(head && { head: headOf(head.tree, head.ancestors) }),
+      contiguousLength: contiguousAfter(kept, this.#bitmap, bits)
+    })
+    if (head !== undefined) {
+      this.#nodes.length = length
+      if (head.ancestors < this.length) this.#nodes.clear()
+      this.#tree = head.tree
+    }
+    this.#nodes.written(nodes, nodeRuns)
+    for (const { start, end, drop } of bits) this.#bitmap.setRange(start, end, !drop)
+    this.#contiguousLength = Math.min(
+      this.#bitmap.firstUnset(contiguousAfter(kept, this.#bitmap, bits)),
+      length
+    )
+    if (change.manifest !== undefined) this.#verifier = new Verifier(this.key, change.manifest)
+    if (change.frozen !== undefined) this.#frozen = change.frozen
+  }
+
+  #sign(tree: GrowingTree, verifier: Verifier, keyPair: KeyPair): SignedTree {
+    return this.#treeOf(tree, { signature: verifier.sign(tree, keyPair) }, verifier)
+  }
+
+  #treeOf(
+    tree: GrowingTree,
+    { signature }: Pick<Head, 'signature'>,
+    verifier: Verifier | null = this.#verifier
+  ): SignedTree {
+    return {
+      fork: tree.fork,
+      length: tree.length,
+      byteLength: tree.byteLength,
+      roots: tree.roots.map(({ index, size, hash }) => ({ index, size, hash: hash.slice() })),
+      rootHash: tree.length === 0 ? new Uint8Array(0) : tree.hash(),
+      signature: signature.slice(),
+      prologue: prologueOf(verifier),
+      nodes: this.#nodes
+    }
+  }
+
+  #signer(): { keyPair: KeyPair; verifier: Verifier } {
+    this.#requireOpen()
+    if (this.#frozen) throw new SynclineError('FEED_FROZEN', 'the feed is frozen after a conflict')
+    const keyPair = this.#keyPair
+    const verifier = this.#verifier
+    if (keyPair === null || verifier === null || !verifier.canSign(keyPair)) {
+      throw new SynclineError('NOT_WRITABLE', 'the secret key of the feed is not here')
+    }
+    return { keyPair, verifier }
+  }
+
+  #requireOpen(): void {
+    if (this.closed) throw new SynclineError('SESSION_CLOSED', 'the feed is closed')
+  }
+
+  async #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    this.#requireOpen()
+    return this.#mutex.run(work)
+  }
+
+  #tell(change: FeedChange): void {
+    for (const listener of this.#listeners) listener(change)
+  }
+}
+
+function headOf(tree: SignedTree, ancestors: number): Head & { ancestors: number } {
+  const { fork, length, rootHash, signature } = tree
+  return { fork, length, rootHash, signature, ancestors }
+}
+
+/** A lower bound of the contiguous length after bits change. */
+function contiguousAfter(
+  contiguous: number,
+  bitmap: ReadonlyBitmap,
+  bits: NonNullable<Commit['bits']>
+): number {
+  let length = contiguous
+  for (const { start, end, drop } of bits) {
+    if (drop) length = Math.min(length, start)
+    else if (start <= length && length < end) length = Math.max(end, bitmap.firstUnset(end))
+  }
+  return length
+}
+
+/** What a node that is not there is stored as. */
+function absent(index: number): TreeNode {
+  return { index, size: 0, hash: new Uint8Array(32) }
+}
+
+function badArgument(message: string): SynclineError {
+  return new SynclineError('BAD_ARGUMENT', message)
+}
+
+function notAvailable(index: number): SynclineError {
+  return new SynclineError('BLOCK_NOT_AVAILABLE', `block ${index} is not held`, { index })
+}
+
+function damaged(key: Uint8Array, message: string): SynclineError {
+  const feed = toHex(discoveryKeyOf(key))
+  return new SynclineError('FEED_DAMAGED', message, { feed })
+}

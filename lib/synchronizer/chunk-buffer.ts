@@ -1,0 +1,58 @@
+import { HELD } from '../feed/feed.ts'
+import { leafHash } from '../kernels/fold.ts'
+import type { Data } from '../wire/message.ts'
+
+/**
+ * The values of one open chunk, in one buffer in the order of their arrival.
+ *
+ * The buffer has the authenticated size of the chunk, so what a peer can make us hold is bounded by what
+ * the chunk's root vouches for.
+ */
+export class ChunkBuffer {
+  readonly start: number
+  readonly #bytes: Uint8Array
+  readonly #offsets: Uint32Array
+  readonly #lengths: Uint32Array
+  readonly #from: Int32Array
+  #used = 0
+
+  /** @param size - bytes of all blocks of the chunk. */
+  constructor(start: number, count: number, size: number) {
+    this.start = start
+    this.#bytes = new Uint8Array(size)
+    this.#offsets = new Uint32Array(count)
+    this.#lengths = new Uint32Array(count).fill(HELD)
+    this.#from = new Int32Array(count).fill(-1)
+  }
+
+  /** Copies values in; what exceeds the chunk's size is left out, and the fold will fail. */
+  hold(answers: readonly Data[], peer: number): void {
+    for (const { block } of answers) {
+      if (block === null) continue
+      const { value } = block
+      if (this.#used + value.byteLength > this.#bytes.byteLength) continue
+      const at = block.index - this.start
+      this.#bytes.set(value, this.#used)
+      this.#offsets[at] = this.#used
+      this.#lengths[at] = value.byteLength
+      this.#from[at] = peer
+      this.#used += value.byteLength
+    }
+  }
+
+  /** The arrays as {@link ChunkBlocks} wants them; they stay ours. */
+  get blocks(): { bytes: Uint8Array; offsets: Uint32Array; lengths: Uint32Array } {
+    return { bytes: this.#bytes, offsets: this.#offsets, lengths: this.#lengths }
+  }
+
+  /** Who gave which block, and the leaf hash of what was given. */
+  *leaves(): Iterable<{ index: number; peer: number; hash: Uint8Array }> {
+    for (let i = 0; i < this.#lengths.length; i++) {
+      const length = this.#lengths[i] as number
+      if (length === HELD) continue
+      const offset = this.#offsets[i] as number
+      const hash = leafHash(this.#bytes.subarray(offset, offset + length))
+      yield { index: this.start + i, peer: this.#from[i] as number, hash }
+    }
+  }
+}

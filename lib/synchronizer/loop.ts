@@ -1,0 +1,792 @@
+/**
+ * The event loop: it owns the local feeds and the links to peers, turns what arrives into inputs of
+ * the engine, and carries out the effects that the engine returns.
+ *
+ * @module
+ */
+import b4a from 'b4a'
+import { SynclineError } from '../errors.ts'
+import { Engine, type FeedProgress, type PeerProgress } from '../engine/engine.ts'
+import type { Effect, Telling } from '../engine/effect.ts'
+import type { Direction, FeedView, Input, LocalChange, Mode, RateLimits } from '../engine/input.ts'
+import type { Feed, FeedChange, Reorg } from '../feed/feed.ts'
+import { leafHash } from '../kernels/fold.ts'
+import { fullRoots } from '../primitives/flat-tree.ts'
+import type { Data, Extension, Proof, TreeNode } from '../wire/message.ts'
+import { answer, toFailure } from './answer.ts'
+import { ChunkBuffer } from './chunk-buffer.ts'
+import type { Link, Received } from './link.ts'
+import type { Clock } from './timers.ts'
+
+/** Items taken from one link before the next has its turn. */
+const ITEMS_PER_TURN = 512
+
+/** How a feed enters the loop. */
+export interface FeedSettings {
+  readonly mode: Mode
+  readonly priority: number
+  readonly direction: Direction
+  readonly wants: readonly (readonly [start: number, end: number])[]
+}
+
+/** What the loop tells its owner. */
+export interface LoopListener {
+  /** Something that the engine has to tell about a feed. */
+  tell(telling: Telling): void
+  /** Blocks were given to a peer. */
+  uploaded(
+    feed: number,
+    peer: number,
+    indexes: readonly number[],
+    byteLengths: readonly number[]
+  ): void
+  /** An extension message came. */
+  extension(feed: number, peer: number, message: Extension): void
+  /** A connection ended; the error names the peer's fault, if it was one. */
+  disconnected(peer: number, error: SynclineError | null): void
+  /** A feed is already replicated by something else on this connection and is left alone there. */
+  occupied(feed: number, peer: number): void
+  /** A remote wants a feed that is not open: open it and `addFeed`, or resolve to false. */
+  lookup(discoveryKey: Uint8Array): Promise<boolean>
+}
+
+interface FeedEntry {
+  readonly id: number
+  readonly feed: Feed
+  readonly mode: () => Mode
+  readonly stop: () => void
+  readonly buffers: Map<number, ChunkBuffer>
+  /** Leaf hashes of chunks that did not fold, by block. */
+  readonly suspects: Map<number, { chunk: number; peer: number; hash: Uint8Array }>
+  reorg: Reorg | null
+  reorgBusy: boolean
+}
+
+interface PeerEntry {
+  readonly id: number
+  readonly link: Link
+  /** Feed of each channel, and back. */
+  readonly feeds: Map<number, number>
+  readonly channels: Map<number, number>
+  /** Feeds that the remote rejected or closed. */
+  readonly closed: Set<number>
+  error: SynclineError | null
+}
+
+/** See the module comment. */
+export class Loop {
+  readonly #clock: Clock
+  readonly #listener: LoopListener
+  readonly #engine: Engine
+  readonly #feeds = new Map<number, FeedEntry>()
+  readonly #byDiscoveryKey = new Map<string, number>()
+  readonly #modes = new Map<number, Mode>()
+  readonly #peers = new Map<number, PeerEntry>()
+  #inbox: Input[] = []
+  readonly #readable = new Set<PeerEntry>()
+  #nextFeed = 1
+  #nextPeer = 1
+  #scheduled = false
+  #turning = false
+  #stopWake: (() => void) | null = null
+  #wakeAt = Infinity
+  #work = 0
+  #idle: (() => void)[] = []
+  #closed = false
+
+  constructor(options: {
+    readonly clock: Clock
+    readonly listener: LoopListener
+    readonly limits?: RateLimits
+  }) {
+    this.#clock = options.clock
+    this.#listener = options.listener
+    this.#engine = new Engine({
+      now: options.clock.now(),
+      ...(options.limits === undefined ? {} : { limits: options.limits })
+    })
+  }
+
+  /** Takes a feed in; it is opened on all links that stand. Returns its number. */
+  addFeed(feed: Feed, settings: FeedSettings): number {
+    const id = this.#nextFeed++
+    const entry: FeedEntry = {
+      id,
+      feed,
+      mode: () => this.#modes.get(id) ?? settings.mode,
+      stop: feed.onchange((change) => this.#changed(id, change)),
+      buffers: new Map(),
+      suspects: new Map(),
+      reorg: null,
+      reorgBusy: false
+    }
+    this.#feeds.set(id, entry)
+    this.#modes.set(id, settings.mode)
+    this.#byDiscoveryKey.set(hex(feed.discoveryKey), id)
+    this.post({ type: 'add-feed', feed: id, view: viewOf(feed), have: feed.have, ...settings })
+    if (settings.mode !== 'serve') for (const peer of this.#peers.values()) this.#open(peer, entry)
+    return id
+  }
+
+  /** Lets a feed go; its channels are closed. The feed itself stays open. */
+  removeFeed(id: number): void {
+    const entry = this.#feeds.get(id)
+    if (entry === undefined) return
+    entry.stop()
+    this.post({ type: 'remove-feed', feed: id })
+    this.#drain()
+    this.#feeds.delete(id)
+    this.#modes.delete(id)
+    this.#byDiscoveryKey.delete(hex(entry.feed.discoveryKey))
+  }
+
+  /** The number of a feed that is in the loop, or null. */
+  feedId(discoveryKey: Uint8Array): number | null {
+    return this.#byDiscoveryKey.get(hex(discoveryKey)) ?? null
+  }
+
+  /** Takes a link in and opens on it what is to be synchronized. Returns the peer's number. */
+  addLink(link: Link, limits?: RateLimits): number {
+    const id = this.#nextPeer++
+    const entry: PeerEntry = {
+      id,
+      link,
+      feeds: new Map(),
+      channels: new Map(),
+      closed: new Set(),
+      error: null
+    }
+    this.#peers.set(id, entry)
+    const identity = link.remotePublicKey === null ? link.name : hex(link.remotePublicKey)
+    this.post({
+      type: 'peer-open',
+      peer: id,
+      identity,
+      ...(limits === undefined ? {} : { limits })
+    })
+    link.onreadable = () => this.#schedule(entry)
+    link.ondrain = () => this.#flow(entry)
+    for (const feed of this.#feeds.values()) if (feed.mode() !== 'serve') this.#open(entry, feed)
+    this.#schedule(entry)
+    return id
+  }
+
+  /** Opens a feed on the links where it is not open: after it was closed there, or its mode changed. */
+  reopen(id: number): void {
+    const entry = this.#feeds.get(id)
+    if (entry === undefined) return
+    for (const peer of this.#peers.values()) {
+      peer.closed.delete(id)
+      if (!peer.channels.has(id)) this.#open(peer, entry)
+    }
+  }
+
+  setMode(id: number, mode: Mode): void {
+    this.#modes.set(id, mode)
+    this.post({ type: 'configure-feed', feed: id, mode })
+    if (mode !== 'serve') this.reopen(id)
+  }
+
+  /** Sends an extension message to one peer of a feed; false if the feed is not open there. */
+  sendExtension(feed: number, peer: number, message: Extension): boolean {
+    const entry = this.#peers.get(peer)
+    const channel = entry?.channels.get(feed)
+    if (entry === undefined || channel === undefined) return false
+    entry.link.send(channel, [message])
+    return true
+  }
+
+  /** Hands the engine an input; its effects follow before the next one is taken. */
+  post(input: Input): void {
+    if (this.#closed) return
+    this.#inbox.push(input)
+    if (this.#scheduled || this.#turning) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.#drain()
+    })
+  }
+
+  progress(feed: number): FeedProgress | null {
+    return this.#engine.progress(feed)
+  }
+
+  peerProgress(peer: number): PeerProgress | null {
+    return this.#engine.peerProgress(peer)
+  }
+
+  /** The link of a peer, or null once it is gone. */
+  link(peer: number): Link | null {
+    return this.#peers.get(peer)?.link ?? null
+  }
+
+  get peers(): Iterable<number> {
+    return this.#peers.keys()
+  }
+
+  /** Lets the engine check its invariants. */
+  check(): void {
+    this.#engine.check()
+  }
+
+  /** Resolves when no effect that takes time is under way. */
+  idle(): Promise<void> {
+    if (this.#work === 0 && this.#inbox.length === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#idle.push(resolve))
+  }
+
+  /** Ends all links and waits for what is under way. Feeds stay open. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    for (const peer of this.#peers.values()) peer.link.terminate(null)
+    this.#drain()
+    for (const entry of this.#feeds.values()) entry.stop()
+    await this.idle()
+    this.#closed = true
+    this.#stopWake?.()
+  }
+
+  #open(peer: PeerEntry, entry: FeedEntry): void {
+    if (peer.channels.has(entry.id) || entry.feed.frozen || peer.error !== null) return
+    const channel = peer.link.open(entry.feed)
+    if (channel === -1) {
+      this.#listener.occupied(entry.id, peer.id)
+      return
+    }
+    peer.feeds.set(channel, entry.id)
+    peer.channels.set(entry.id, channel)
+    this.post({ type: 'channel-opening', peer: peer.id, feed: entry.id })
+    // The first messages leave with the open: nothing else may come between.
+    if (!this.#turning) this.#drain()
+  }
+
+  #schedule(peer: PeerEntry): void {
+    const waiting = this.#readable.size > 0
+    this.#readable.add(peer)
+    if (!waiting) queueMicrotask(() => this.#turn())
+  }
+
+  /** Gives each link with waiting items a turn. */
+  #turn(): void {
+    for (const peer of [...this.#readable]) {
+      const items = peer.link.receive(ITEMS_PER_TURN)
+      if (items.length < ITEMS_PER_TURN) this.#readable.delete(peer)
+      this.#received(peer, items)
+      this.#drain()
+    }
+    if (this.#readable.size > 0) this.#clock.soon(() => this.#turn())
+  }
+
+  #received(peer: PeerEntry, items: readonly Received[]): void {
+    for (let i = 0; i < items.length; i++) {
+      const item = items[i] as Received
+      switch (item.type) {
+        case 'wanted':
+          this.#wanted(peer, item.discoveryKey)
+          break
+        case 'channel-open': {
+          const feed = peer.feeds.get(item.channel)
+          if (feed !== undefined) this.#now({ type: 'channel-open', peer: peer.id, feed })
+          break
+        }
+        case 'channel-close': {
+          const feed = peer.feeds.get(item.channel)
+          if (feed === undefined) break
+          this.#forgetChannel(peer, feed)
+          peer.closed.add(feed)
+          this.#now({ type: 'channel-close', peer: peer.id, feed })
+          break
+        }
+        case 'message':
+          i = this.#message(peer, items, i)
+          break
+        case 'disconnected':
+          this.#disconnected(peer, item.error)
+          return
+        default:
+          item satisfies never
+      }
+    }
+  }
+
+  /** Takes one message in, or as many answers of one feed as stand together; returns the last place. */
+  #message(peer: PeerEntry, items: readonly Received[], at: number): number {
+    const first = items[at]
+    if (first === undefined || first.type !== 'message') return at
+    const feed = peer.feeds.get(first.channel)
+    const { message } = first
+    if (message.type !== 'data') {
+      if (feed === undefined) return at
+      if (message.type === 'extension') this.#listener.extension(feed, peer.id, message)
+      else this.#now({ type: 'message', peer: peer.id, feed, message })
+      return at
+    }
+    const answers: Data[] = [message]
+    let last = at
+    for (let next = items[last + 1]; next !== undefined; next = items[last + 1]) {
+      if (next.type !== 'message' || next.channel !== first.channel) break
+      if (next.message.type !== 'data') break
+      answers.push(next.message)
+      last++
+    }
+    if (feed !== undefined) this.#now({ type: 'data', peer: peer.id, feed, answers })
+    return last
+  }
+
+  #wanted(peer: PeerEntry, discoveryKey: Uint8Array): void {
+    const id = this.feedId(discoveryKey)
+    const entry = id === null ? undefined : this.#feeds.get(id)
+    if (entry !== undefined) {
+      this.#open(peer, entry)
+      if (!peer.channels.has(entry.id)) peer.link.reject(discoveryKey)
+      return
+    }
+    const key = Uint8Array.from(discoveryKey)
+    this.#working(
+      this.#listener.lookup(key).then((found) => {
+        if (!this.#peers.has(peer.id)) return
+        const opened = found ? this.feedId(key) : null
+        const added = opened === null ? undefined : this.#feeds.get(opened)
+        if (added !== undefined) this.#open(peer, added)
+        if (added === undefined || !peer.channels.has(added.id)) peer.link.reject(key)
+      })
+    )
+  }
+
+  #forgetChannel(peer: PeerEntry, feed: number): void {
+    const channel = peer.channels.get(feed)
+    if (channel === undefined) return
+    peer.channels.delete(feed)
+    peer.feeds.delete(channel)
+  }
+
+  #disconnected(peer: PeerEntry, error: SynclineError | null): void {
+    this.#readable.delete(peer)
+    this.#peers.delete(peer.id)
+    this.#now({ type: 'peer-close', peer: peer.id, broken: error !== null })
+    this.#listener.disconnected(peer.id, peer.error ?? error)
+  }
+
+  #changed(id: number, change: FeedChange): void {
+    const entry = this.#feeds.get(id)
+    if (entry === undefined) return
+    for (const local of localChanges(change)) {
+      this.post({ type: 'changed', feed: id, view: viewOf(entry.feed), change: local })
+    }
+  }
+
+  #flow(peer: PeerEntry): void {
+    if (!this.#peers.has(peer.id)) return
+    this.post(flowOf(peer))
+  }
+
+  #drain(): void {
+    if (this.#turning) return
+    this.#turning = true
+    while (this.#inbox.length > 0) {
+      const inputs = this.#inbox
+      this.#inbox = []
+      for (const input of inputs) this.#step(input)
+    }
+    this.#turning = false
+    this.#settleIdle()
+  }
+
+  /** Takes an input in at once, after those that wait: the bytes in it are only lent. */
+  #now(input: Input): void {
+    this.#drain()
+    this.#turning = true
+    this.#step(input)
+    this.#turning = false
+    this.#drain()
+  }
+
+  #step(input: Input): void {
+    for (const effect of this.#engine.step(input, this.#clock.now())) this.#carryOut(effect)
+  }
+
+  #tick(): void {
+    this.#wakeAt = Infinity
+    this.#stopWake = null
+    for (const peer of this.#peers.values()) this.post(flowOf(peer))
+    this.post({ type: 'tick' })
+  }
+
+  #carryOut(effect: Effect): void {
+    switch (effect.type) {
+      case 'send':
+        return this.#send(effect)
+      case 'wake':
+        return this.#wake(effect.at)
+      case 'tell':
+        return this.#listener.tell(effect)
+      case 'close-peer': {
+        const peer = this.#peers.get(effect.peer)
+        if (peer === undefined || peer.error !== null) return
+        const feed = this.#feeds.get(effect.feed)
+        peer.error = new SynclineError(effect.code, effect.message, {
+          peer: peer.link.name,
+          ...(feed === undefined ? {} : { feed: hex(feed.feed.discoveryKey) })
+        })
+        peer.link.terminate(peer.error)
+        return
+      }
+      case 'close-channel': {
+        const peer = this.#peers.get(effect.peer)
+        const channel = peer?.channels.get(effect.feed)
+        if (peer === undefined || channel === undefined) return
+        this.#forgetChannel(peer, effect.feed)
+        peer.link.close(channel)
+        this.post({ type: 'channel-close', peer: effect.peer, feed: effect.feed })
+        return
+      }
+      default:
+        return this.#carryOutOnFeed(effect)
+    }
+  }
+
+  #carryOutOnFeed(
+    effect: Exclude<Effect, { type: 'send' | 'wake' | 'tell' | 'close-peer' | 'close-channel' }>
+  ): void {
+    const entry = this.#feeds.get(effect.feed)
+    if (entry === undefined) return
+    switch (effect.type) {
+      case 'load-path':
+        return this.#loadPath(entry, effect)
+      case 'load-roots':
+        return this.#loadRoots(entry, effect)
+      case 'verify':
+        return this.#verify(entry, effect)
+      case 'hold':
+        return this.#hold(entry, effect)
+      case 'fold':
+        return this.#fold(entry, effect)
+      case 'suspect':
+        return this.#suspect(entry, effect.chunk)
+      case 'drop-chunk':
+        entry.buffers.delete(effect.chunk)
+        for (const [index, suspect] of entry.suspects) {
+          if (suspect.chunk === effect.chunk) entry.suspects.delete(index)
+        }
+        return
+      case 'serve':
+        return this.#serve(entry, effect)
+      case 'reorg':
+        return this.#reorg(entry, effect)
+      case 'reorg-drop':
+        entry.reorg = null
+        return
+      case 'check-conflict':
+        return this.#checkConflict(entry, effect)
+      default:
+        effect satisfies never
+    }
+  }
+
+  #send(effect: Extract<Effect, { type: 'send' }>): void {
+    const peer = this.#peers.get(effect.peer)
+    const channel = peer?.channels.get(effect.feed)
+    if (peer !== undefined && channel !== undefined) peer.link.send(channel, effect.messages)
+  }
+
+  #wake(at: number): void {
+    if (at >= this.#wakeAt || this.#closed) return
+    this.#stopWake?.()
+    this.#wakeAt = at
+    const delay = at - this.#clock.now()
+    if (delay > 0) {
+      this.#stopWake = this.#clock.setTimer(() => this.#tick(), delay)
+      return
+    }
+    let stopped = false
+    this.#stopWake = () => {
+      stopped = true
+    }
+    this.#clock.soon(() => {
+      if (!stopped) this.#tick()
+    })
+  }
+
+  #loadPath(entry: FeedEntry, effect: Extract<Effect, { type: 'load-path' }>): void {
+    const { feed, fork, block } = effect
+    this.#working(
+      entry.feed.trustedPath(block).then(
+        (nodes) => this.post({ type: 'path-loaded', feed, fork, block, nodes }),
+        (error: unknown) => this.#failed(feed, error)
+      )
+    )
+  }
+
+  #loadRoots(entry: FeedEntry, effect: Extract<Effect, { type: 'load-roots' }>): void {
+    const { feed, fork, length } = effect
+    this.#working(
+      Promise.all(fullRoots(length).map((root) => entry.feed.missingNodes(root))).then(
+        (missing) =>
+          this.post({
+            type: 'roots-loaded',
+            feed,
+            fork,
+            length,
+            stored: missing.every((nodes) => nodes === 0)
+          }),
+        (error: unknown) => this.#failed(feed, error)
+      )
+    )
+  }
+
+  #failed(feed: number, error: unknown): void {
+    this.post({ type: 'feed-failed', feed, failure: toFailure(error, 'local') })
+  }
+
+  #verify(entry: FeedEntry, effect: Extract<Effect, { type: 'verify' }>): void {
+    const { feed, peer, request, fork } = effect
+    const proof = copyProof(effect.data)
+    const byteLength = proof.block === null ? 0 : proof.block.value.byteLength
+    this.#working(
+      entry.feed.applyProof(proof).then(
+        (applied) =>
+          this.post({
+            type: 'verified',
+            feed,
+            peer,
+            request,
+            fork,
+            failure: null,
+            block: applied.block,
+            byteLength,
+            path: applied.path,
+            liar: applied.block === null ? -1 : findLiar(entry, proof)
+          }),
+        (error: unknown) =>
+          this.post({
+            type: 'verified',
+            feed,
+            peer,
+            request,
+            fork,
+            failure: toFailure(error),
+            block: null,
+            byteLength: 0,
+            path: [],
+            liar: -1
+          })
+      )
+    )
+  }
+
+  #hold(entry: FeedEntry, effect: Extract<Effect, { type: 'hold' }>): void {
+    let buffer = entry.buffers.get(effect.chunk)
+    if (buffer === undefined) {
+      buffer = new ChunkBuffer(effect.start, effect.count, effect.size)
+      entry.buffers.set(effect.chunk, buffer)
+    }
+    buffer.hold(effect.answers, effect.peer)
+  }
+
+  #fold(entry: FeedEntry, effect: Extract<Effect, { type: 'fold' }>): void {
+    const { feed, chunk, fork, root } = effect
+    const buffer = entry.buffers.get(chunk) ?? new ChunkBuffer(effect.start, effect.count, 0)
+    this.#working(
+      entry.feed.putChunk({ fork, root, ...buffer.blocks }).then(
+        (result) => this.post({ type: 'folded', feed, chunk, result, failure: null }),
+        (error: unknown) =>
+          this.post({
+            type: 'folded',
+            feed,
+            chunk,
+            result: 'stale',
+            failure: toFailure(error, 'local')
+          })
+      )
+    )
+  }
+
+  #suspect(entry: FeedEntry, chunk: number): void {
+    const buffer = entry.buffers.get(chunk)
+    if (buffer === undefined) return
+    for (const { index, peer, hash } of buffer.leaves()) {
+      entry.suspects.set(index, { chunk, peer, hash })
+    }
+    entry.buffers.delete(chunk)
+  }
+
+  #serve(entry: FeedEntry, effect: Extract<Effect, { type: 'serve' }>): void {
+    const { feed, peer, fork } = effect
+    const target = this.#peers.get(peer)
+    const channel = target?.channels.get(feed)
+    let bytes = 0
+    const stale = (): boolean =>
+      target === undefined ||
+      channel === undefined ||
+      target.channels.get(feed) !== channel ||
+      entry.feed.fork !== fork
+    const done = answer(
+      entry.feed,
+      effect.requests,
+      (messages) => {
+        if (target !== undefined && channel !== undefined)
+          bytes += target.link.send(channel, messages)
+      },
+      stale
+    )
+    this.#working(
+      done.then(({ indexes, byteLengths, failure }) => {
+        const count = indexes.length
+        if (target !== undefined && this.#peers.has(peer)) this.post(flowOf(target))
+        this.post({ type: 'served', peer, feed, count, bytes, failure })
+        if (count > 0) this.#listener.uploaded(feed, peer, indexes, byteLengths)
+      })
+    )
+  }
+
+  #reorg(entry: FeedEntry, effect: Extract<Effect, { type: 'reorg' }>): void {
+    const { feed, peer } = effect
+    const proof = copyProof(effect.data)
+    this.#working(
+      this.#reorgStep(entry, effect.begin, proof).then(
+        (next) => this.post({ type: 'reorged', feed, peer, next, failure: null }),
+        (error: unknown) =>
+          this.post({ type: 'reorged', feed, peer, next: null, failure: toFailure(error) })
+      )
+    )
+  }
+
+  async #reorgStep(
+    entry: FeedEntry,
+    begin: boolean,
+    proof: Proof
+  ): Promise<{ index: number; nodes: number } | null> {
+    if (begin) entry.reorg = await entry.feed.reorg(proof)
+    else await entry.reorg?.accept(proof)
+    const { reorg } = entry
+    if (reorg === null) return null
+    if (reorg.next !== null) return reorg.next
+    await reorg.commit()
+    return null
+  }
+
+  #checkConflict(entry: FeedEntry, effect: Extract<Effect, { type: 'check-conflict' }>): void {
+    const { feed, peer } = effect
+    this.#working(
+      entry.feed.checkConflict(copyProof(effect.data)).then(
+        (conflict) => this.post({ type: 'conflict-checked', feed, peer, conflict }),
+        () => this.post({ type: 'conflict-checked', feed, peer, conflict: false })
+      )
+    )
+  }
+
+  #working(promise: Promise<unknown>): void {
+    this.#work++
+    void promise
+      .catch((error: unknown) => {
+        // A rejection here is a bug of ours: it must not be lost.
+        queueMicrotask(() => {
+          throw error
+        })
+      })
+      .finally(() => {
+        this.#work--
+        this.#settleIdle()
+      })
+  }
+
+  #settleIdle(): void {
+    if (this.#work > 0 || this.#inbox.length > 0) return
+    for (const resolve of this.#idle.splice(0)) resolve()
+  }
+}
+
+function flowOf(peer: PeerEntry): Input {
+  return {
+    type: 'flow',
+    peer: peer.id,
+    bytesReceived: peer.link.bytesReceived(),
+    outboxBytes: peer.link.outboxBytes,
+    paused: false
+  }
+}
+
+/** The state of a feed as the engine wants it. */
+function viewOf(feed: Feed): FeedView {
+  return {
+    fork: feed.fork,
+    length: feed.length,
+    byteLength: feed.byteLength,
+    contiguousLength: feed.contiguousLength,
+    writable: feed.writable,
+    frozen: feed.frozen,
+    needsManifest: feed.length === 0 && feed.manifest === null,
+    hasManifest: feed.manifest !== null && !feed.compat
+  }
+}
+
+function localChanges(change: FeedChange): LocalChange[] {
+  switch (change.type) {
+    case 'append':
+      return [
+        { type: 'length' },
+        { type: 'have', start: change.start, end: change.start + change.length }
+      ]
+    case 'upgrade':
+      return [{ type: 'length' }]
+    case 'have':
+    case 'clear':
+      return [{ type: change.type, start: change.start, end: change.end }]
+    case 'truncate':
+      return [{ type: 'truncate' }]
+    case 'freeze':
+    case 'manifest':
+      return [{ type: 'state' }]
+    default:
+      change satisfies never
+      return []
+  }
+}
+
+/** The proof of an answer, with bytes of its own: the frame is only lent. */
+function copyProof(data: Data): Proof {
+  const { fork, block, hash, seek, upgrade, manifest } = data
+  return {
+    fork,
+    block:
+      block === null
+        ? null
+        : {
+            index: block.index,
+            value: Uint8Array.from(block.value),
+            nodes: copyNodes(block.nodes)
+          },
+    hash: hash === null ? null : { index: hash.index, nodes: copyNodes(hash.nodes) },
+    seek: seek === null ? null : { bytes: seek.bytes, nodes: copyNodes(seek.nodes) },
+    upgrade:
+      upgrade === null
+        ? null
+        : {
+            start: upgrade.start,
+            length: upgrade.length,
+            nodes: copyNodes(upgrade.nodes),
+            additionalNodes: copyNodes(upgrade.additionalNodes),
+            signature: Uint8Array.from(upgrade.signature)
+          },
+    manifest: manifest === null ? null : structuredClone(manifest)
+  }
+}
+
+function copyNodes(nodes: readonly TreeNode[]): TreeNode[] {
+  return nodes.map(({ index, size, hash }) => ({ index, size, hash: Uint8Array.from(hash) }))
+}
+
+function hex(bytes: Uint8Array): string {
+  return b4a.toString(bytes, 'hex')
+}
+
+/** The peer that gave other bytes for a block than those that are now proven, or -1. */
+function findLiar(entry: FeedEntry, proof: Proof): number {
+  if (proof.block === null) return -1
+  const suspect = entry.suspects.get(proof.block.index)
+  if (suspect === undefined) return -1
+  entry.suspects.delete(proof.block.index)
+  const hash = leafHash(proof.block.value)
+  return hash.every((byte, i) => byte === suspect.hash[i]) ? -1 : suspect.peer
+}

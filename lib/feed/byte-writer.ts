@@ -1,0 +1,67 @@
+/**
+ * Bytes that are written field by field, in compact-encoding's encodings.
+ *
+ * @module
+ */
+
+const START_BYTES = 256
+
+/** Grows as needed; used once. */
+export class ByteWriter {
+  #bytes: Uint8Array = new Uint8Array(START_BYTES)
+  #length = 0
+
+  /** An unsigned integer below 2^53: one byte up to 252, else a marker and 2, 4 or 8 bytes. */
+  uint(value: number): void {
+    this.#reserve(9)
+    const at = this.#length
+    const view = new DataView(this.#bytes.buffer)
+    if (value <= 0xfc) {
+      view.setUint8(at, value)
+      this.#length = at + 1
+    } else if (value <= 0xffff) {
+      view.setUint8(at, 0xfd)
+      view.setUint16(at + 1, value, true)
+      this.#length = at + 3
+    } else if (value <= 0xffffffff) {
+      view.setUint8(at, 0xfe)
+      view.setUint32(at + 1, value, true)
+      this.#length = at + 5
+    } else {
+      view.setUint8(at, 0xff)
+      view.setUint32(at + 1, value % 2 ** 32, true)
+      view.setUint32(at + 5, Math.floor(value / 2 ** 32), true)
+      this.#length = at + 9
+    }
+  }
+
+  /** Bytes without their length. */
+  raw(bytes: Uint8Array): void {
+    this.#reserve(bytes.byteLength)
+    this.#bytes.set(bytes, this.#length)
+    this.#length += bytes.byteLength
+  }
+
+  /** Bytes after their length. */
+  bytes(bytes: Uint8Array): void {
+    this.uint(bytes.byteLength)
+    this.raw(bytes)
+  }
+
+  string(text: string): void {
+    this.bytes(new TextEncoder().encode(text))
+  }
+
+  /** What was written. */
+  finish(): Uint8Array {
+    return this.#bytes.slice(0, this.#length)
+  }
+
+  #reserve(count: number): void {
+    const needed = this.#length + count
+    if (needed <= this.#bytes.byteLength) return
+    const grown = new Uint8Array(Math.max(needed, 2 * this.#bytes.byteLength))
+    grown.set(this.#bytes)
+    this.#bytes = grown
+  }
+}

@@ -36,10 +36,6 @@ class MemoryStream extends Duplex {
   peer: MemoryStream | null = null
   #resume: (() => void) | null = null
 
-  constructor() {
-    super({ allowHalfOpen: false })
-  }
-
   override _write(bytes: Uint8Array, _encoding: string, done: (error?: Error) => void): void {
     const { peer } = this
     if (peer === null || peer.destroyed) return done(new Error('the other end is gone'))

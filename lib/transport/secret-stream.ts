@@ -43,10 +43,12 @@ export function secure(
  */
 export async function handshake(stream: FramedStream, options: HandshakeOptions): Promise<void> {
   const { address, timeoutMs = CONNECT_TIMEOUT_MS, signal } = options
+  const raw = stream.rawStream as ByteStream | null
   let cause: unknown
   const onerror = (error: unknown): void => {
     cause ??= error
   }
+  // Stays for good: until somebody else listens, an error would end the process.
   stream.on('error', onerror)
   try {
     await new Promise<void>((resolve, reject) => {
@@ -63,18 +65,19 @@ export async function handshake(stream: FramedStream, options: HandshakeOptions)
       const timer = setTimeout(ontimeout, timeoutMs)
       stream.on('connect', onconnect)
       stream.on('close', onclose)
+      // Nobody reads the end of the stream itself yet.
+      raw?.on('end', onclose)
       signal?.addEventListener('abort', onabort)
       function settle(end: () => void): void {
         clearTimeout(timer)
         stream.off('connect', onconnect)
         stream.off('close', onclose)
+        raw?.off('end', onclose)
         signal?.removeEventListener('abort', onabort)
         end()
       }
     })
-    stream.off('error', onerror)
   } catch (error) {
-    // The listener stays: the stream may still report why it went.
     stream.destroy()
     throw error
   }

@@ -12,6 +12,9 @@ import { rawBytes } from './raw-bytes.ts'
 import { connectionFailed, handshake, secure, type NoiseKeyPair } from './secret-stream.ts'
 import type { FramedStream, Transport, TransportConnection } from './transport.ts'
 
+/** Half open, so that what arrived before an orderly end can still be read at leisure. */
+const SOCKET = { noDelay: true, allowHalfOpen: true }
+
 /** Options of {@link TcpTransport}. */
 export interface TcpOptions {
   /** Who we are on every connection; a fresh key pair for each by default. */
@@ -53,7 +56,7 @@ export class TcpTransport implements Transport {
   async listen(options: { readonly host?: string; readonly port: number }): Promise<number> {
     this.#checkOpen()
     const { host = '0.0.0.0', port } = options
-    const server = createServer({ noDelay: true }, (socket) => void this.#accept(socket))
+    const server = createServer(SOCKET, (socket) => void this.#accept(socket))
     try {
       server.listen({ host, port })
       await once(server, 'listening')
@@ -83,7 +86,7 @@ export class TcpTransport implements Transport {
     if (!Number.isInteger(port) || port < 1 || port > 65_535) {
       throw new SynclineError('BAD_ARGUMENT', `${address}: a port is 1 to 65535`)
     }
-    const socket = connect({ host, port, noDelay: true })
+    const socket = connect({ ...SOCKET, host, port })
     const stream = secure(true, socket, this.#keyPair)
     await this.#handshake(stream, { ...options, address })
     return { stream, address, dialled: address, owned: true, ...rawBytes(stream) }

@@ -72,6 +72,13 @@ export class FeedFiles {
     }
   }
 
+  /** The last header, without what entries changed since; null if there is none. */
+  async readHeader(): Promise<LogHeader | null> {
+    const bytes = await this.oplog.read(0, ENTRIES_OFFSET)
+    const header = bytes === null ? null : (decodeLog(bytes)?.header ?? null)
+    return header !== null && 'start' in header ? this.#readHeader(header) : header
+  }
+
   /** What the log file holds now; null if there is none or it was never finished. */
   async readLog(): Promise<{ readonly log: LogImage; readonly size: number } | null> {
     const bytes = await this.#readLog()

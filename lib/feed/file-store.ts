@@ -32,6 +32,7 @@ import { fullRoots } from '../primitives/flat-tree.ts'
 import { decodeManifest, encodeManifest } from '../wire/manifest-codec.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
+import { equalBytes } from './bytes.ts'
 import { FeedFiles, type FilesImage } from './feed-files.ts'
 import type { Release } from './feed-lock.ts'
 import { storageError } from './file-error.ts'
@@ -48,7 +49,7 @@ import {
   type LogHeader,
   SLOT_BYTES
 } from './oplog.ts'
-import type { Commit, Head, Identity, Store, StoreState } from './store.ts'
+import type { Commit, Head, Identity, KeyPair, Store, StoreState } from './store.ts'
 import { type BlockRange, joinRanges, SyncMarkerFile } from './sync-marker.ts'
 import { crossing, decodeNode, NODE_BYTES, PAGE_BYTES, Unfolded } from './unfolded.ts'
 
@@ -72,7 +73,7 @@ const NO_HEAD: Head = { fork: 0, length: 0, rootHash: NO_BYTES, signature: NO_BY
 interface Opened {
   readonly identity: Identity
   manifest: Manifest | null
-  readonly keyPair: LogHeader['keyPair']
+  keyPair: LogHeader['keyPair']
   readonly unfolded: Unfolded
   external: ExternalHeader | null
   bits: readonly [number, number]
@@ -278,6 +279,27 @@ export class FileStore implements Store {
     await this.#sync([this.#files.oplog])
     if ((await this.#files.data.size()) === null) return
     await this.#files.data.punch(offset, byteLength)
+  }
+
+  /**
+   * Keeps the key pair of a feed that could only be read until now; it counts when the feed is opened again.
+   *
+   * @throws SynclineError INVALID_OPERATION when the feed has another one.
+   */
+  async putKeyPair(keyPair: KeyPair): Promise<void> {
+    const opened = this.#state()
+    const { publicKey, secretKey } = opened.keyPair ?? {
+      publicKey: keyPair.publicKey,
+      secretKey: NO_BYTES
+    }
+    if (!equalBytes(publicKey, keyPair.publicKey)) {
+      throw new SynclineError('INVALID_OPERATION', `${this.folder} has another key pair`)
+    }
+    if (secretKey.byteLength > 0) return
+    await this.#beginWriting(opened)
+    opened.keyPair = keyPair
+    this.#foldDue = true
+    await this.#fold(opened, false)
   }
 
   /** True if {@link FileStore.free} gives disk back; else it does nothing. */

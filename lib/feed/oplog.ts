@@ -23,6 +23,7 @@ import { encodeManifest, manifestCodec } from '../wire/manifest-codec.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
 import { ByteWriter } from './byte-writer.ts'
+import { copyManifest } from './manifest.ts'
 import { DEFAULT_NAMESPACE } from './namespace.ts'
 import type { Head } from './store.ts'
 
@@ -320,21 +321,6 @@ function readHints(state: CodecState): Pick<LogHeader, 'reorgs' | 'contiguousLen
   }
   // Missing in logs of the first versions.
   return { reorgs, contiguousLength: state.start < state.end ? readNumber(state) : 0 }
-}
-
-function copyManifest(manifest: Manifest): Manifest {
-  const { signers, prologue, linked, userData } = manifest
-  return {
-    ...manifest,
-    signers: signers.map(({ signature, namespace, publicKey }) => ({
-      signature,
-      namespace: namespace.slice(),
-      publicKey: publicKey.slice()
-    })),
-    prologue: prologue && { hash: prologue.hash.slice(), length: prologue.length },
-    linked: linked && linked.map((key) => key.slice()),
-    userData: userData && userData.slice()
-  }
 }
 
 const HAS_USER_DATA = 1

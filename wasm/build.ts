@@ -1,11 +1,10 @@
 /**
- * Builds the kernels: `npm run build:wasm` writes `lib/kernels/module.ts`; a test calls {@link build} and compares.
+ * Builds the kernels into `lib/kernels/module.ts`; with `--check` it only compares, and fails if the file is stale.
  *
  * The compiler and its flags are part of the result, so both stand in the header of the file.
  */
 import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
-import { fileURLToPath, pathToFileURL } from 'node:url'
 import asc from 'assemblyscript/asc'
 import { generateRounds } from './generate-rounds.ts'
 
@@ -14,7 +13,7 @@ const FLAGS =
 const SOURCES = ['index.ts', 'hash.ts', 'fold.ts']
 
 /** Compiles the kernels and returns the text of `lib/kernels/module.ts`. */
-export async function build(): Promise<string> {
+async function build(): Promise<string> {
   const sources = new Map([['rounds.ts', generateRounds()]])
   for (const name of SOURCES) {
     sources.set(name, await readFile(new URL(name, import.meta.url), 'utf8'))
@@ -46,7 +45,11 @@ ${(base64.match(/.{1,120}/g) ?? []).join('\n')}
 `
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const target = fileURLToPath(new URL('../lib/kernels/module.ts', import.meta.url))
-  await writeFile(target, await build())
+const target = new URL('../lib/kernels/module.ts', import.meta.url)
+const text = await build()
+if (!process.argv.includes('--check')) {
+  await writeFile(target, text)
+} else if (text !== (await readFile(target, 'utf8'))) {
+  console.error('lib/kernels/module.ts is stale: run npm run build:wasm')
+  process.exitCode = 1
 }

@@ -6,12 +6,19 @@
 //   parent      1       3       5            3 is the root
 
 import { compressOne, compressPair } from './rounds'
-import { begin, HELD, hashMessages, laneBlock, startPair, storeLane } from './hash'
+import {
+  begin,
+  COUNTS,
+  FINALS,
+  hashMessages,
+  HELD,
+  laneBlock,
+  SINGLE,
+  startPair,
+  storeLane
+} from './hash'
 
 const NODE_BYTES: usize = 40
-const COUNTS: usize = 128
-const FINALS: usize = 144
-const SINGLE: usize = 192
 /** Type, size and two hashes. */
 const PARENT_BYTES: u64 = 73
 

@@ -16,9 +16,9 @@
 import { compressOne, compressPair } from './rounds'
 
 const BLOCK_BYTES: u32 = 128
-const COUNTS: usize = 128
-const FINALS: usize = 144
-const SINGLE: usize = 192
+export const COUNTS: usize = 128
+export const FINALS: usize = 144
+export const SINGLE: usize = 192
 const SINGLE_COUNT: usize = 256
 const LANES: usize = 320
 const LANE_BYTES: usize = 192
@@ -34,15 +34,7 @@ const FIRST: u64 = 0x6a09e667f3bcc908 ^ 0x01010020
 
 /** Starts a single message, whose first block is the padded key if `keyLength` is not 0. */
 export function begin(work: usize, keyLength: u32): void {
-  const state = work + SINGLE
-  store<u64>(state, FIRST ^ ((keyLength as u64) << 8))
-  store<u64>(state, 0xbb67ae8584caa73b, 8)
-  store<u64>(state, 0x3c6ef372fe94f82b, 16)
-  store<u64>(state, 0xa54ff53a5f1d36f1, 24)
-  store<u64>(state, 0x510e527fade682d1, 32)
-  store<u64>(state, 0x9b05688c2b3e6c1f, 40)
-  store<u64>(state, 0x1f83d9abfb41bd6b, 48)
-  store<u64>(state, 0x5be0cd19137e2179, 56)
+  putStart(work + SINGLE, 8, FIRST ^ ((keyLength as u64) << 8))
   store<u64>(work + SINGLE_COUNT, 0)
 }
 
@@ -104,14 +96,8 @@ export function hashMessages(
 
 /** Sets both lanes to the state before the first block. */
 export function startPair(work: usize): void {
-  v128.store(work, i64x2.splat(FIRST))
-  v128.store(work, i64x2.splat(0xbb67ae8584caa73b), 16)
-  v128.store(work, i64x2.splat(0x3c6ef372fe94f82b), 32)
-  v128.store(work, i64x2.splat(0xa54ff53a5f1d36f1), 48)
-  v128.store(work, i64x2.splat(0x510e527fade682d1), 64)
-  v128.store(work, i64x2.splat(0x9b05688c2b3e6c1f), 80)
-  v128.store(work, i64x2.splat(0x1f83d9abfb41bd6b), 96)
-  v128.store(work, i64x2.splat(0x5be0cd19137e2179), 112)
+  putStart(work, 16, FIRST)
+  putStart(work + 8, 16, FIRST)
 }
 
 /** Where a lane puts a block together. */
@@ -131,14 +117,7 @@ export function storeLane(work: usize, lane: u32, out: usize): void {
 /** Gives a message to a lane. */
 function start(work: usize, lane: u32, bytes: usize, length: u32, prefix: u32, out: usize): void {
   const words = work + ((lane as usize) << 3)
-  store<u64>(words, FIRST)
-  store<u64>(words, 0xbb67ae8584caa73b, 16)
-  store<u64>(words, 0x3c6ef372fe94f82b, 32)
-  store<u64>(words, 0xa54ff53a5f1d36f1, 48)
-  store<u64>(words, 0x510e527fade682d1, 64)
-  store<u64>(words, 0x9b05688c2b3e6c1f, 80)
-  store<u64>(words, 0x1f83d9abfb41bd6b, 96)
-  store<u64>(words, 0x5be0cd19137e2179, 112)
+  putStart(words, 16, FIRST)
   store<u64>(words, 0, COUNTS)
   store<u64>(words, 0, FINALS)
   const record = work + LANES + (lane as usize) * LANE_BYTES
@@ -146,6 +125,18 @@ function start(work: usize, lane: u32, bytes: usize, length: u32, prefix: u32, o
   store<u32>(record, length, 4)
   store<u32>(record, prefix, 8)
   store<u32>(record, out as u32, 12)
+}
+
+/** Writes the words before the first block, `stride` bytes apart. */
+function putStart(words: usize, stride: usize, first: u64): void {
+  store<u64>(words, first)
+  store<u64>(words + stride, 0xbb67ae8584caa73b)
+  store<u64>(words + 2 * stride, 0x3c6ef372fe94f82b)
+  store<u64>(words + 3 * stride, 0xa54ff53a5f1d36f1)
+  store<u64>(words + 4 * stride, 0x510e527fade682d1)
+  store<u64>(words + 5 * stride, 0x9b05688c2b3e6c1f)
+  store<u64>(words + 6 * stride, 0x1f83d9abfb41bd6b)
+  store<u64>(words + 7 * stride, 0x5be0cd19137e2179)
 }
 
 /** Runs both lanes until one or both have finished their message; returns which are still busy, one bit each. */

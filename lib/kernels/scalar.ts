@@ -80,8 +80,9 @@ export function scalarKernels(memory: KernelMemory): Kernels {
     absorb(work, at, count)
     const tail = length - count * BLOCK_BYTES
     const block = work + BLOCK
-    bytes.fill(0, block, block + BLOCK_BYTES)
+    // Zeros come last: the bytes may stand in the block already.
     bytes.copyWithin(block, at + count * BLOCK_BYTES, at + length)
+    bytes.fill(0, block + tail, block + BLOCK_BYTES)
     compress(work, block, tail, true)
     bytes.copyWithin(out, work + STATE, work + STATE + 32)
   }

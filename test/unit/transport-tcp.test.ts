@@ -19,10 +19,10 @@ test('both ends of a TCP connection share a handshake hash and know each other',
 
 test('a key pair is our identity on every connection', async (t) => {
   const { default: NoiseSecretStream } = await import('@hyperswarm/secret-stream')
-  const { keyPair } = NoiseSecretStream as unknown as {
+  const noise = NoiseSecretStream as unknown as {
     keyPair(): { publicKey: Uint8Array; secretKey: Uint8Array }
   }
-  const ours = keyPair()
+  const ours = noise.keyPair()
   const transport = new TcpTransport({ keyPair: ours, onconnection: (c) => c.stream.end() })
   t.teardown(() => transport.close())
   const port = await transport.listen({ host: '127.0.0.1', port: 0 })

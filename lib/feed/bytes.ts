@@ -28,3 +28,8 @@ export function readUint64(bytes: Uint8Array, offset: number): number {
 export function toHex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
+
+/** A copy of its own: `slice` of a Buffer would be a view. */
+export function copyBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes)
+}

@@ -5,7 +5,7 @@
  */
 import { SynclineError } from '../errors.ts'
 import type { Manifest, Prologue } from '../wire/manifest.ts'
-import { equalBytes } from './bytes.ts'
+import { copyBytes, equalBytes } from './bytes.ts'
 import {
   checkManifestFor,
   copyManifest,
@@ -60,7 +60,7 @@ export function newIdentity(options: NewIdentityOptions = {}): Identity {
   }
   return {
     ...keyed(manifest, options.compat ?? false),
-    keyPair: { publicKey: publicKey.slice(), secretKey: secretKey.slice() }
+    keyPair: { publicKey: copyBytes(publicKey), secretKey: copyBytes(secretKey) }
   }
 }
 
@@ -73,7 +73,7 @@ export function identityFromKey(key: Uint8Array): Identity {
   if (key.byteLength !== 32) {
     throw new SynclineError('BAD_KEY', `a key has 32 bytes, not ${key.byteLength}`)
   }
-  return { key: key.slice(), manifest: null, keyPair: null }
+  return { key: copyBytes(key), manifest: null, keyPair: null }
 }
 
 /**
@@ -85,10 +85,10 @@ export function effectiveManifest(key: Uint8Array, manifest: Manifest | null): M
 }
 
 function keyed(manifest: Manifest, compat: boolean): Pick<Identity, 'key' | 'manifest'> {
-  const key = compat ? manifest.signers[0]?.publicKey.slice() : keyOf(manifest)
+  const key = compat ? manifest.signers[0]?.publicKey : keyOf(manifest)
   if (key === undefined || (compat && !isCompat(key, manifest))) {
     throw new SynclineError('BAD_ARGUMENT', 'a compat feed has exactly one signer')
   }
   checkManifestFor(key, manifest)
-  return { key, manifest }
+  return { key: copyBytes(key), manifest }
 }

@@ -7,7 +7,7 @@ import { SynclineError } from '../errors.ts'
 import { FEED_LENGTH_MAX, SIGNERS_MAX } from '../limits.ts'
 import { encodeManifest } from '../wire/manifest-codec.ts'
 import type { Manifest, Prologue } from '../wire/manifest.ts'
-import { equalBytes } from './bytes.ts'
+import { copyBytes, equalBytes } from './bytes.ts'
 import { DEFAULT_NAMESPACE, MANIFEST } from './namespace.ts'
 import { hash } from '../kernels/hash.ts'
 
@@ -93,15 +93,15 @@ export function copyManifest(manifest: Manifest): Manifest {
     ...manifest,
     signers: manifest.signers.map((signer) => ({
       signature: signer.signature,
-      namespace: signer.namespace.slice(),
-      publicKey: signer.publicKey.slice()
+      namespace: copyBytes(signer.namespace),
+      publicKey: copyBytes(signer.publicKey)
     })),
     prologue: manifest.prologue && {
-      hash: manifest.prologue.hash.slice(),
+      hash: copyBytes(manifest.prologue.hash),
       length: manifest.prologue.length
     },
-    linked: manifest.linked && manifest.linked.map((key) => key.slice()),
-    userData: manifest.userData && manifest.userData.slice()
+    linked: manifest.linked && manifest.linked.map(copyBytes),
+    userData: manifest.userData && copyBytes(manifest.userData)
   }
 }
 

@@ -8,6 +8,7 @@ import { Bitmap } from '../primitives/bitmap.ts'
 import { endBlock, parent } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
+import { copyBytes } from './bytes.ts'
 import { copyManifest } from './manifest.ts'
 import { SparseBytes } from './sparse-bytes.ts'
 import type { Commit, Head, Identity, Store, StoreState } from './store.ts'
@@ -84,11 +85,11 @@ class MemoryStore implements Store {
     }
     for (const { name, value } of commit.userData ?? []) {
       if (value === null) this.#userData.delete(name)
-      else this.#userData.set(name, value.slice())
+      else this.#userData.set(name, copyBytes(value))
     }
     if (commit.head !== undefined) {
       const { fork, length, rootHash, signature } = commit.head
-      this.#head = { fork, length, rootHash: rootHash.slice(), signature: signature.slice() }
+      this.#head = { fork, length, rootHash: copyBytes(rootHash), signature: copyBytes(signature) }
     }
     if (commit.manifest !== undefined) this.#manifest = copyManifest(commit.manifest)
     if (commit.frozen !== undefined) this.#frozen = commit.frozen
@@ -100,7 +101,8 @@ class MemoryStore implements Store {
   }
 
   async getUserData(name: string): Promise<Uint8Array | null> {
-    return this.#userData.get(name)?.slice() ?? null
+    const value = this.#userData.get(name)
+    return value === undefined ? null : copyBytes(value)
   }
 
   async flush(): Promise<void> {}

@@ -15,6 +15,7 @@ import {
 } from '../primitives/flat-tree.ts'
 import type { Prologue } from '../wire/manifest.ts'
 import type { Proof, SeekRequest, TreeNode, UpgradeRequest } from '../wire/message.ts'
+import { copyBytes } from './bytes.ts'
 import type { ProofRequest } from './feed.ts'
 import { climb, planProof } from './proof-plan.ts'
 import { byteOffset, requireNode, type TreeView } from './tree-view.ts'
@@ -72,7 +73,7 @@ export async function buildProof(
       length: upgrade.length,
       nodes: await load(plan.upgrade ?? []),
       additionalNodes: await load(plan.additional ?? []),
-      signature: tree.signature.slice()
+      signature: copyBytes(tree.signature)
     },
     manifest: null
   }

@@ -7,7 +7,7 @@ import { SynclineError } from '../errors.ts'
 import { parent } from '../primitives/flat-tree.ts'
 import type { Manifest, Prologue } from '../wire/manifest.ts'
 import type { Proof, TreeNode, UpgradeProof } from '../wire/message.ts'
-import { equalBytes } from './bytes.ts'
+import { copyBytes, equalBytes } from './bytes.ts'
 import type { TrustedNode } from './feed.ts'
 import { type FoldNode, GrowingTree } from './growing-tree.ts'
 import { checkManifestFor, copyManifest, singleSignerManifest } from './manifest.ts'
@@ -94,12 +94,12 @@ export function verifyTree(feed: Omit<KnownFeed, 'tree'>, proof: Proof): Verifie
   const { verifier, learned } = signersOf(feed, proof)
   const tree = new GrowingTree(proof.fork, [])
   grow(tree, upgrade, parts.root, verifier)
-  return { tree, signature: upgrade.signature.slice(), learned }
+  return { tree, signature: copyBytes(upgrade.signature), learned }
 }
 
 /** A node that shares no bytes with what it came from. */
 export function copyNode({ index, size, hash }: TreeNode): TreeNode {
-  return { index, size, hash: hash.slice() }
+  return { index, size, hash: copyBytes(hash) }
 }
 
 /** The prologue by which a verifier's feed begins. Compat feeds have none. */

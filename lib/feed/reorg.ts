@@ -50,7 +50,8 @@ export class StoredReorg implements Reorg {
   ): Promise<StoredReorg> {
     const reorg = new StoredReorg(ours, theirs, commit)
     for (const root of theirs.tree.roots) {
-      if (await reorg.#isOurs(root)) continue
+      const stored = await ours.nodes.get(root.index)
+      if (stored !== null && equalBytes(stored.hash, root.hash)) continue
       reorg.#difference = root
       break
     }
@@ -90,6 +91,8 @@ export class StoredReorg implements Reorg {
         this.#nodes.set(node.index, { ...copyNode(node), tied: node.tied })
       }
     }
+    // The same node, but with a size that is as sure as its hash.
+    this.#difference = root
     await this.#descend()
   }
 
@@ -115,12 +118,16 @@ export class StoredReorg implements Reorg {
         this.#next = { index: 2 * firstBlock(index), nodes: height }
         return
       }
-      this.#difference = (await this.#isOurs(left)) ? right : left
+      const ours = await this.#ours.nodes.get(left.index)
+      if (ours === null || !equalBytes(ours.hash, left.hash)) {
+        this.#difference = left
+        continue
+      }
+      // Two leaves of a peer's cannot vouch for each other's size, but one that is ours can.
+      const size = this.#difference.size - ours.size
+      this.#nodes.set(left.index, { ...ours, tied: true })
+      this.#difference = { ...right, size, tied: true }
+      this.#nodes.set(right.index, this.#difference)
     }
-  }
-
-  async #isOurs(node: TreeNode): Promise<boolean> {
-    const stored = await this.#ours.nodes.get(node.index)
-    return stored !== null && equalBytes(stored.hash, node.hash)
   }
 }

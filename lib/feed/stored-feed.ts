@@ -12,7 +12,7 @@ import type { Manifest } from '../wire/manifest.ts'
 import type { Proof, TreeNode } from '../wire/message.ts'
 import { appendBlocks } from './append-batch.ts'
 import { brokenParent, checkBlocks, type CheckedFeed } from './block-check.ts'
-import { equalBytes, readUint64, toHex } from './bytes.ts'
+import { copyBytes, equalBytes, readUint64, toHex } from './bytes.ts'
 import { verifyChunk } from './chunk.ts'
 import type {
   AppendOptions,
@@ -590,9 +590,9 @@ export class StoredFeed implements Feed {
       fork: tree.fork,
       length: tree.length,
       byteLength: tree.byteLength,
-      roots: tree.roots.map(({ index, size, hash }) => ({ index, size, hash: hash.slice() })),
+      roots: tree.roots.map(({ index, size, hash }) => ({ index, size, hash: copyBytes(hash) })),
       rootHash: tree.length === 0 ? new Uint8Array(0) : tree.hash(),
-      signature: signature.slice(),
+      signature: copyBytes(signature),
       prologue: prologueOf(verifier),
       nodes: this.#nodes
     }

@@ -6,7 +6,7 @@
 import { NODE_BYTES } from '../kernels/fold.ts'
 import { endBlock } from '../primitives/flat-tree.ts'
 import type { TreeNode } from '../wire/message.ts'
-import { readUint64, writeUint64 } from './bytes.ts'
+import { copyBytes, readUint64, writeUint64 } from './bytes.ts'
 import type { NodeRun, Store } from './store.ts'
 
 /** Nodes of one page: 64 leaves and most of the parents above them, so one read serves whole paths. */
@@ -16,7 +16,7 @@ const PAGES_MAX = 32
 
 /** Reads a node from dense nodes; null where there is none. */
 export function nodeAtOffset(bytes: Uint8Array, offset: number, index: number): TreeNode | null {
-  const hash = bytes.slice(offset + 8, offset + NODE_BYTES)
+  const hash = copyBytes(bytes.subarray(offset + 8, offset + NODE_BYTES))
   if (hash.every((byte) => byte === 0)) return null
   return { index, size: readUint64(bytes, offset), hash }
 }

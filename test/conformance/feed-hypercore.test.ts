@@ -1,5 +1,5 @@
 import Hypercore from 'hypercore'
-import test from 'brittle'
+import test, { type Assertions } from 'brittle'
 import { HypercoreFeed } from '../../lib/feed/hypercore-feed.ts'
 import { feedSuite } from './feed.ts'
 
@@ -7,6 +7,7 @@ feedSuite(
   test,
   'hypercore',
   async (t, { key, keyPair }) => {
+    if (keyPair) hushHypercore(t)
     const core = new Hypercore(await t.tmp(), key ?? null, keyPair ? { keyPair } : {})
     const feed = await HypercoreFeed.open(core)
     t.teardown(() => core.close(), { order: 1 })
@@ -15,3 +16,12 @@ feedSuite(
   },
   { proofsAfterClear: true, chosenFork: true }
 )
+
+/** Hypercore prints a line for each conflict. */
+function hushHypercore(t: Assertions): void {
+  const { log } = console
+  console.log = (...words: unknown[]) => {
+    if (!String(words[0]).startsWith('[hypercore]')) log(...words)
+  }
+  t.teardown(() => (console.log = log))
+}

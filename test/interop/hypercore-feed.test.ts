@@ -4,8 +4,10 @@ import test, { type Assertions } from 'brittle'
 import { SynclineError } from '../../lib/errors.ts'
 import { HypercoreFeed } from '../../lib/feed/hypercore-feed.ts'
 import { type FeedChange, HELD } from '../../lib/feed/feed.ts'
+import { Bitmap } from '../../lib/primitives/bitmap.ts'
 import * as flat from '../../lib/primitives/flat-tree.ts'
 import type { Proof } from '../../lib/wire/message.ts'
+import { prng } from '../conformance/feed.ts'
 
 interface Pair {
   readonly source: HypercoreFeed
@@ -84,6 +86,15 @@ async function assemble({ source, copy }: Pick<Pair, 'source' | 'copy'>, root: n
   return { fork: copy.fork, root, bytes, offsets, lengths }
 }
 
+/** Hypercore prints a line for each conflict. */
+function hushHypercore(t: Assertions): void {
+  const { log } = console
+  console.log = (...words: unknown[]) => {
+    if (!String(words[0]).startsWith('[hypercore]')) log(...words)
+  }
+  t.teardown(() => (console.log = log))
+}
+
 function record(feed: HypercoreFeed): FeedChange[] {
   const changes: FeedChange[] = []
   feed.onchange((change) => changes.push(change))
@@ -105,7 +116,8 @@ test('what is no signed Hypercore 11 is refused', async (t) => {
   const snapshot = core.snapshot()
   await snapshot.ready()
   t.teardown(() => snapshot.close())
-  const strangers: unknown[] = [{}, null, { ready: async () => {} }, snapshot]
+  const other = Object.assign(Object.create(core), { applyProof: undefined })
+  const strangers: unknown[] = [{}, null, { ready: async () => {} }, snapshot, other]
   for (const stranger of strangers) {
     t.is(await code(HypercoreFeed.open(stranger as Hypercore)), 'UNSUPPORTED')
   }
@@ -374,6 +386,34 @@ test('what the core downloads by itself is told', async (t) => {
   t.ok([0, 1, 2, 3, 4, 5].every((index) => told.has(index)))
 })
 
+test('chunks and the replicator of the core work side by side', async (t) => {
+  const pair = await createPair(t, 300)
+  const { copy, copyCore, sourceCore } = pair
+  await upgrade(pair)
+  const left = sourceCore.replicate(true)
+  const right = copyCore.replicate(false)
+  left.on('error', () => {})
+  right.on('error', () => {})
+  left.pipe(right).pipe(left)
+  t.teardown(() => left.destroy())
+  const seen = new Bitmap()
+  copy.onchange((change) => {
+    if (change.type === 'have') seen.setRange(change.start, change.end, true)
+  })
+  const range = copyCore.download({ start: 0, end: 300 })
+  const chunks: string[] = []
+  for (const root of [255, 527, 583, 295]) {
+    chunks.push(await copy.putChunk(await assemble(pair, root)))
+    await sourceCore.append(`more ${root}`)
+  }
+  await range.done()
+  t.is(chunks[0], 'stored')
+  t.absent(chunks.includes('wrong'))
+  t.is(copy.contiguousLength >= 300, true)
+  t.ok(seen.hasAll(0, 300))
+  t.alike((await copy.audit()).bad, [])
+})
+
 test('bits read as those of the core', async (t) => {
   const { source } = await createPair(t, 70)
   await source.clear(10, 20)
@@ -401,6 +441,33 @@ test('bits read as those of the core', async (t) => {
   t.is(high, 0b111110)
   t.absent(beyond.some((word) => word !== 0))
   t.alike([...have.words(64, 1)], [0b111110])
+})
+
+test('bits far apart read as in a bitmap of ours', async (t) => {
+  const core = await createCore(t)
+  const feed = await open(t, core)
+  const mirror = new Bitmap()
+  const random = prng(77)
+  const edges = [0, 32, 32_768, 65_536, 2_097_152, 2_129_920, 4_194_304]
+  const around = (): number => Math.max(0, (edges[random(7)] as number) + random(201) - 100)
+  const end = 4_300_000
+  for (let round = 0; round < 300; round++) {
+    const start = around()
+    const stop = random(20) === 0 ? Math.max(start, around()) : start + random(70)
+    const value = random(3) > 0
+    core.core.bitfield.setRange(start, stop, value)
+    mirror.setRange(start, stop, value)
+    const at = around()
+    t.is(feed.have.get(at), mirror.get(at), `get ${at} in round ${round}`)
+    t.is(feed.have.firstSet(at), mirror.firstSet(at), `firstSet ${at} in round ${round}`)
+    t.is(feed.have.firstUnset(at), mirror.firstUnset(at), `firstUnset ${at} in round ${round}`)
+    t.is(feed.have.count(at, at + 99), mirror.count(at, at + 99))
+    const word = 32 * Math.floor(at / 32)
+    t.alike(feed.have.words(word, 5), mirror.words(word, 5))
+  }
+  t.is(feed.have.count(0, end), mirror.count(0, end))
+  t.alike([...feed.have.runs(0, end)], [...mirror.runs(0, end)])
+  t.alike(feed.have.words(2_097_056, 8), mirror.words(2_097_056, 8))
 })
 
 test('cleared blocks are gone, all others can still be proven', async (t) => {
@@ -570,9 +637,7 @@ test('two histories freeze the feed for good', async (t) => {
   const forged = { ...other, upgrade: { ...other.upgrade, signature: new Uint8Array(68) } }
   t.is(await code(feed.checkConflict(forged)), 'INVALID_SIGNATURE')
   t.absent(feed.frozen)
-  const log = console.log
-  console.log = () => {}
-  t.teardown(() => (console.log = log))
+  hushHypercore(t)
   t.ok(await feed.checkConflict(other))
   t.ok(feed.frozen)
   t.alike(changes, [{ type: 'freeze' }])

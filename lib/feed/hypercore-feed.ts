@@ -65,6 +65,8 @@ const CONCURRENT_PROOFS = 256
 const HEIGHT_MAX = 50
 /** Begins the names under which {@link HypercoreFeed.setUserData} keeps bytes among the user's own. */
 const USER_DATA_PREFIX = 'syncline/'
+/** Name under which a freeze is kept: hypercore's storage drops the flag that hypercore writes. */
+const FROZEN_NAME = 'syncline-frozen'
 const STALE: Applied = { applied: false, upgraded: false, block: null, path: [] }
 
 /**
@@ -88,8 +90,9 @@ export class HypercoreFeed implements Feed {
   /** Head as the listeners know it. */
   #length: number
   #fork: number
-  /** True if the stored state says so; hypercore itself forgets it when it is opened again. */
   #frozen: boolean
+  /** True once the listeners know of a freeze. */
+  #told = false
   #verifier: Verifier | null = null
   /** The core's manifest that {@link HypercoreFeed.#verifier} was made from. */
   #rawManifest: object | null = null
@@ -139,8 +142,8 @@ export class HypercoreFeed implements Feed {
       // Weak: it does not keep the core open. Not active: it does not make the core itself download.
       const session = user.session({ weak: true, active: false, onwait: null, onseq: null })
       await session.ready()
-      const frozen = await readFrozen(checkHypercore(session))
-      return new HypercoreFeed(core, session, frozen)
+      const frozen = await checkHypercore(session).getUserData(FROZEN_NAME)
+      return new HypercoreFeed(core, session, frozen !== null)
     } catch (error) {
       throw hypercoreError(error, 'storage')
     }
@@ -358,27 +361,32 @@ export class HypercoreFeed implements Feed {
     if (proof.fork <= this.fork || this.frozen) return null
     const verifier = this.#knownVerifier()
     await this.#call('proof', async () => verifyTree({ key: this.key, verifier }, proof))
-    const raw = toRawProof({ ...proof, block: null, hash: null, seek: null })
+    const raw = toRawProof(withoutParts(proof))
     const batch = await this.#call('proof', () => this.#core.verifyReorg(raw))
     return new HypercoreReorg(batch, this.#readNode, this.#commitReorg)
   }
 
-  /**
-   * Hypercore closes all sessions of a core that it freezes, so the feed is closed then. A proof that is longer than the
-   * feed is left for later, as hypercore does.
-   */
+  /** Hypercore closes all sessions of a core that it freezes, so the feed is closed then. */
   async checkConflict(proof: Proof): Promise<boolean> {
     this.#mustBeOpen()
     const verifier = this.#knownVerifier()
     if (proof.fork !== this.fork || verifier === null || this.length === 0) return false
-    await this.#call('proof', async () => verifyTree({ key: this.key, verifier }, proof))
-    const raw = toRawProof({ ...proof, block: null, hash: null, seek: null })
-    try {
-      await this.#core.checkConflict(raw)
-    } catch (error) {
-      if (!this.frozen) throw this.#translate(error, 'storage')
-    }
-    return this.frozen
+    const known = { key: this.key, verifier }
+    const { nodes } = (await this.#call('proof', async () => verifyTree(known, proof))).tree
+    const stored = await this.#call('storage', () =>
+      this.#readNodes(nodes.map(({ index }) => index))
+    )
+    const differs = nodes.some(({ hash }, i) => {
+      const ours = stored[i]
+      return ours && !equalBytes(ours.hash, hash)
+    })
+    if (!differs || this.frozen) return differs
+    await this.#call('storage', () => this.#session.setUserData(FROZEN_NAME, Buffer.of(1)))
+    this.#frozen = true
+    // It tells its peers, and ends replication. A proof longer than the feed it leaves alone; errors change nothing.
+    await this.#core.checkConflict(toRawProof(withoutParts(proof))).catch(() => {})
+    if (!this.#told) this.#onconflict()
+    return true
   }
 
   async audit(options: { readonly signal?: AbortSignal } = {}): Promise<AuditReport> {
@@ -499,7 +507,10 @@ export class HypercoreFeed implements Feed {
   readonly #onmanifest = (): void => this.#emit({ type: 'manifest' })
 
   readonly #onconflict = (): void => {
+    // The core found it by itself and is about to close; it does not wait for this.
+    if (!this.#frozen) void ignored(this.#session.setUserData(FROZEN_NAME, Buffer.of(1)))
     this.#frozen = true
+    this.#told = true
     this.#emit({ type: 'freeze' })
   }
 
@@ -751,13 +762,6 @@ function isClosed(core: object): boolean {
   return closed === true || Boolean(closing)
 }
 
-async function readFrozen(session: HypercoreSession): Promise<boolean> {
-  const reader = session.core.state.storage.read()
-  const auth = reader.getAuth()
-  reader.tryFlush()
-  return (await auth)?.frozen === true
-}
-
 function closedError(cause?: unknown): SynclineError {
   return new SynclineError('SESSION_CLOSED', 'the core is closed', {}, cause)
 }
@@ -782,6 +786,11 @@ function siblingsOf({ block, hash, seek, upgrade }: ProofRequest): number[] {
     index = flat.parent(index)
   }
   return siblings
+}
+
+/** The proof of the whole tree alone. */
+function withoutParts(proof: Proof): Proof {
+  return { ...proof, block: null, hash: null, seek: null }
 }
 
 /** A promise whose rejection may go unheard, if nobody comes to wait for it. */

@@ -77,7 +77,6 @@ export interface HypercoreState {
 
 /** Collects reads, which go out together with `tryFlush`. */
 export interface HypercoreReader {
-  getAuth(): Promise<{ readonly frozen?: boolean } | null>
   getTreeNode(index: number): Promise<TreeNode | null>
   getBlock(index: number): Promise<Uint8Array | null>
   tryFlush(): void

@@ -9,7 +9,7 @@
  *
  * Each call begins with `reset` and owns everything from 5,120 on until it returns; nothing outlives a call. Memory starts
  * at 1 MiB, at least doubles when it grows, and never shrinks. Callers take at most {@link MESSAGE_BYTES_MAX} for
- * messages plus tables in proportion to their counts, so it stays near 16 MiB whatever is hashed.
+ * messages plus tables in proportion to their counts, so it stays below 32 MiB whatever is hashed.
  *
  * @module
  */

@@ -124,19 +124,16 @@ function overlapsWanted(channel: Channel, start: number, end: number): boolean {
 function tellNews(channel: Channel, messages: Message[]): void {
   if (channel.news.length === 0) return
   const news = channel.news.splice(0)
-  if (!channel.mayUpload) return
+  if (!channel.mayAnnounce) return
   const { view, have } = channel.feed
-  if (view.length > 0 && view.contiguousLength === view.length) {
-    if (!channel.have.hasAll(0, view.length)) {
-      messages.push({ type: 'range', drop: false, start: 0, length: view.length })
-    }
-    return
+  // A prefix is always told, also to those who have it: it is how they see us progress.
+  if (news.some(([start]) => start < view.contiguousLength)) {
+    messages.push({ type: 'range', drop: false, start: 0, length: view.contiguousLength })
   }
   for (const [start, end] of news) {
+    if (end <= view.contiguousLength || !have.hasAll(start, end)) continue
     if (channel.have.hasAll(start, end)) continue
-    if (!have.hasAll(start, end)) continue
-    if (start > 0 && end <= view.length - ANNOUNCED_TAIL_BLOCKS && !wanted(channel, start, end))
-      continue
+    if (end <= view.length - ANNOUNCED_TAIL_BLOCKS && !wanted(channel, start, end)) continue
     messages.push({ type: 'range', drop: false, start, length: end - start })
   }
 }
@@ -232,7 +229,7 @@ export function answerWants(world: World, channel: Channel): void {
 
 function answerWant(world: World, channel: Channel, start: number, end: number): void {
   const { view, have } = channel.feed
-  if (!channel.mayUpload || start >= view.length) return
+  if (!channel.mayAnnounce || start >= view.length) return
   if (end <= view.contiguousLength || view.contiguousLength === view.length) {
     send(world, channel, [{ type: 'range', drop: false, start: 0, length: view.contiguousLength }])
     return

@@ -7,7 +7,7 @@
  * - I3: a block is asked with `nodes = 0` only if the root of its chunk is trusted.
  * - I4: request ids are never used twice on a connection.
  * - I5: a proof is asked only of a peer whose own tree contains the node that it has to end at.
- * - I6: what is announced can be served.
+ * - I6: what is announced is held; it can be served unless our sync says that nothing is uploaded.
  *
  * @module
  */
@@ -183,6 +183,11 @@ export class Channel {
       this.peer.direction !== 'download' &&
       this.peer.direction !== 'none'
     )
+  }
+
+  /** True if the remote may hear what we hold: also where we do not upload, so that it knows what arrived. */
+  get mayAnnounce(): boolean {
+    return !this.feed.view.frozen && this.feed.direction !== 'none' && this.direction !== 'none'
   }
 
   /** True if the remote follows the same fork and gives. */

@@ -25,7 +25,6 @@ import { FileStore, type FileStoreOptions } from './file-store.ts'
 import { identityFromKey, newIdentity, type NewIdentityOptions } from './identity.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import { discoveryKeyOf } from './namespace.ts'
-import { ENTRIES_OFFSET } from './oplog.ts'
 import { isKeyPair } from './signature.ts'
 import type { Identity } from './store.ts'
 import { StoredFeed } from './stored-feed.ts'
@@ -150,11 +149,17 @@ export class FeedFolder {
     options: Pick<FileStoreOptions, 'lock'> = {}
   ): Promise<FileStore> {
     const folder = this.folderOf(key)
-    if (await isFeed(folder)) return FileStore.open(folder, this.#storeOptions(options))
+    if (await this.#isStored(folder)) return FileStore.open(folder, this.#storeOptions(options))
     const hex = Buffer.from(key).toString('hex')
     throw new SynclineError('FEED_NOT_FOUND', `no feed ${hex} is stored in ${this.root}`, {
       path: this.root
     })
+  }
+
+  /** The stored feed with this discovery key, or null. */
+  async openByDiscoveryKey(discoveryKey: Uint8Array): Promise<FileStore | null> {
+    const folder = this.#folderOfId(discoveryKey)
+    return (await this.#isStored(folder)) ? FileStore.open(folder, this.#storeOptions({})) : null
   }
 
   /**
@@ -194,7 +199,7 @@ export class FeedFolder {
 
   /** True if a feed with this key is stored. */
   has(key: Uint8Array): Promise<boolean> {
-    return isFeed(this.folderOf(key))
+    return this.#isStored(this.folderOf(key))
   }
 
   /**
@@ -205,7 +210,7 @@ export class FeedFolder {
   async remove(key: Uint8Array): Promise<void> {
     this.#refuseReadOnly()
     const folder = this.folderOf(key)
-    if (!(await isFeed(folder))) return
+    if (!(await this.#isStored(folder))) return
     const store = FileStore.open(folder, { ...this.#storeOptions({}), lock: true })
     try {
       await store.open()
@@ -277,7 +282,11 @@ export class FeedFolder {
 
   /** The folder of the feed with this key, stored or not. */
   folderOf(key: Uint8Array): string {
-    const id = Buffer.from(discoveryKeyOf(key)).toString('hex')
+    return this.#folderOfId(discoveryKeyOf(key))
+  }
+
+  #folderOfId(discoveryKey: Uint8Array): string {
+    const id = Buffer.from(discoveryKey).toString('hex')
     return this.#path('cores', id.slice(0, 2), id.slice(2, 4), id)
   }
 
@@ -292,7 +301,7 @@ export class FeedFolder {
       if (owner === null) await this.#putName(name, identity.key)
     }
     const folder = this.folderOf(identity.key)
-    if (!(await isFeed(folder))) {
+    if (!(await this.#isStored(folder))) {
       try {
         return await FileStore.create(folder, identity, this.#storeOptions({}))
       } catch (error) {
@@ -364,6 +373,15 @@ export class FeedFolder {
           ? new TextDecoder().decode(name)
           : (names.get(Buffer.from(key).toString('hex')) ?? null)
       }
+    } finally {
+      await files.close()
+    }
+  }
+
+  async #isStored(folder: string): Promise<boolean> {
+    const files = new FeedFiles(this.#pool, folder)
+    try {
+      return await files.exists()
     } finally {
       await files.close()
     }
@@ -448,17 +466,6 @@ async function readPrimaryKey(file: string): Promise<Uint8Array | null> {
     return bytes.byteLength < 32 ? null : Uint8Array.from(bytes.subarray(0, 32))
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return null
-    throw storageError(error, file)
-  }
-}
-
-/** True if the folder holds the log of a feed that was made completely. */
-async function isFeed(folder: string): Promise<boolean> {
-  const file = path.join(folder, 'oplog')
-  try {
-    return (await stat(file)).size >= ENTRIES_OFFSET
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false
     throw storageError(error, file)
   }
 }

@@ -95,9 +95,11 @@ export class Connection implements Link {
     stream.on('end', this.#onend)
     stream.on('error', this.#onerror)
     stream.on('close', this.#onclose)
-    if (this.#mux.created) this.#mux.pairAll(this.#onpair)
-    if (transport.owned) {
+    if (this.#mux.created) {
+      this.#mux.pairAll(this.#onpair)
       if (stream.keepAlive === 0) stream.setKeepAlive(KEEPALIVE_MS)
+    }
+    if (transport.owned) {
       this.#liveness = new Liveness(this.#vitals(), this.#clock.now())
       this.#stopLooking = setRepeating(this.#clock, () => this.#look(), KEEPALIVE_MS)
     }
@@ -120,7 +122,8 @@ export class Connection implements Link {
       onopen: (remote) => this.#onchannelopen(open, remote),
       onmessage: (message) => this.#onmessage(open, message),
       onclose: () => this.#onchannelclose(open),
-      onbad: (error) => this.#fail(badMessage(error))
+      onbad: (error) => this.#fail(badMessage(error)),
+      over: () => this.#terminated
     })
     if (channel === null) return -1
     open.channel = channel

@@ -124,7 +124,7 @@ export class Loop {
     this.#modes.set(id, settings.mode)
     this.#byDiscoveryKey.set(hex(feed.discoveryKey), id)
     this.post({ type: 'add-feed', feed: id, view: viewOf(feed), have: feed.have, ...settings })
-    if (settings.mode !== 'serve') for (const peer of this.#peers.values()) this.#open(peer, entry)
+    for (const peer of this.#peers.values()) this.#offer(peer, entry)
     return id
   }
 
@@ -166,7 +166,7 @@ export class Loop {
     })
     link.onreadable = () => this.#schedule(entry)
     link.ondrain = () => this.#flow(entry)
-    for (const feed of this.#feeds.values()) if (feed.mode() !== 'serve') this.#open(entry, feed)
+    for (const feed of this.#feeds.values()) this.#offer(entry, feed)
     this.#schedule(entry)
     return id
   }
@@ -245,6 +245,12 @@ export class Loop {
     await this.idle()
     this.#closed = true
     this.#stopWake?.()
+  }
+
+  /** Opens a feed on a link, or, if it is only served, waits for the remote to want it. */
+  #offer(peer: PeerEntry, entry: FeedEntry): void {
+    if (entry.mode() === 'serve') peer.link.watch(entry.feed.discoveryKey)
+    else this.#open(peer, entry)
   }
 
   #open(peer: PeerEntry, entry: FeedEntry): void {

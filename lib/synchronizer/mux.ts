@@ -25,8 +25,10 @@ export interface ChannelHandlers {
   readonly onopen: (handshake: Handshake) => void
   readonly onmessage: (message: Message) => void
   readonly onclose: (isRemote: boolean) => void
-  /** The remote sent something that is no message; nothing else of its frame is decoded. */
+  /** The remote sent something that is no message. */
   readonly onbad: (error: unknown) => void
+  /** True once nothing is wanted any more; the rest of a frame, which may be millions of messages, is not decoded then. */
+  readonly over: () => boolean
 }
 
 /**
@@ -189,11 +191,12 @@ function messageOptions(codec: Codec<Message>, handlers: ChannelHandlers): Messa
   }
 }
 
-/** Reports what cannot be decoded instead of throwing it into a mux that may be the user's; then it decodes nothing more. */
+/** Reports what cannot be decoded instead of throwing it into a mux that may be the user's. */
 function guarded<T>(codec: Codec<T>, handlers: ChannelHandlers): Codec<T | null> {
   return {
     ...(codec as Codec<T | null>),
     decode(state) {
+      if (handlers.over()) return null
       try {
         return codec.decode(state)
       } catch (error) {

@@ -1,0 +1,774 @@
+/**
+ * A feed as its user holds it: hypercore's names where they exist, and what hypercore lacks.
+ *
+ * @module
+ */
+import { EventEmitter } from 'node:events'
+import { SynclineError } from '../errors.ts'
+import type { Direction, Mode } from '../engine/input.ts'
+import type { ChannelProgress } from '../engine/engine.ts'
+import { BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
+import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
+import type { Manifest } from '../wire/manifest.ts'
+import { formatKey } from './key.ts'
+import type { ExtensionHandlers, FeedExtension } from './extension.ts'
+import type { Peer } from './peer.ts'
+import { seekRemote } from './seek.ts'
+import { systemClock } from './timers.ts'
+import { decodeValue, encodeValue, type ValueEncoding } from './value-encoding.ts'
+import { Waiters, type WaitOptions } from './waiting.ts'
+
+/** Options of {@link FeedSession.get}. */
+export interface GetOptions extends WaitOptions {
+  /** False: null instead of asking peers. Default: true. */
+  readonly wait?: boolean
+  /** Milliseconds; as `timeoutMs`, hypercore's name. */
+  readonly timeout?: number
+  /** Default: the session's own. */
+  readonly valueEncoding?: ValueEncoding
+  /** True: the stored bytes, encrypted blocks undecrypted. Default: false. */
+  readonly raw?: boolean
+}
+
+/** Options of {@link FeedSession.read}. */
+export interface ReadOptions extends WaitOptions {
+  /** First block; default 0. */
+  readonly start?: number
+  /** Block after the last; default: the length when the reading begins, or none if `live`. */
+  readonly end?: number
+  /** Goes on with blocks as they are appended. Default: false. */
+  readonly live?: boolean
+  /** False: ends at the first block that is not here. Default: true. */
+  readonly wait?: boolean
+  readonly valueEncoding?: ValueEncoding
+}
+
+/** A range, or a list of blocks, to download. */
+export interface DownloadRange {
+  readonly start?: number
+  readonly end?: number
+  /** Instead of `end`. */
+  readonly length?: number
+  readonly blocks?: Iterable<number>
+}
+
+/** A download under way. */
+export interface Download {
+  /** Resolves when all of it is here. */
+  done(): Promise<void>
+  /** Kept for hypercore's users: resolves at once. */
+  ready(): Promise<void>
+  /** Gives up what is not here yet. */
+  destroy(): void
+}
+
+/** Progress of one peer for one feed. */
+export interface PeerFeedProgress extends ChannelProgress {
+  /** Address and public key. */
+  readonly name: string
+}
+
+/** How far a feed is. */
+export interface Progress {
+  /** Blocks wanted below the highest length seen, and those of them that are here. */
+  readonly wantedBlocks: number
+  readonly heldBlocks: number
+  readonly byteLength: number
+  /** Bytes still to come, estimated from the average block. */
+  readonly missingBytes: number
+  readonly knownLength: number
+  /** Smoothed, over all peers of this feed. */
+  readonly downloadBytesPerSecond: number
+  /** Milliseconds until all is here at the present rate; null if unknown. */
+  readonly etaMs: number | null
+  readonly synced: boolean
+  readonly peers: readonly PeerFeedProgress[]
+}
+
+/** Events of a {@link FeedSession}; hypercore's names and arguments where it has them. */
+export interface FeedEvents {
+  ready: []
+  /** The feed is longer. */
+  append: []
+  truncate: [length: number, fork: number]
+  /** A block came and is stored. */
+  download: [index: number, byteLength: number, peer: Peer | null]
+  /** A block was given to a peer. */
+  upload: [index: number, byteLength: number, peer: Peer | null]
+  'peer-add': [peer: Peer]
+  'peer-remove': [peer: Peer]
+  /** A peer's length, fork or haves changed. */
+  remote: [peer: Peer]
+  /** Everything wanted up to the highest length seen is here. */
+  synced: []
+  /** Two validly signed histories: the feed is frozen. */
+  conflict: [error: SynclineError]
+  /** The feed's own storage failed; nothing more is downloaded until it is added again. */
+  failed: [error: SynclineError]
+  close: []
+}
+
+/** What a session needs of its synchronizer. */
+export interface SessionHost {
+  /** Number of the feed in the loop. */
+  readonly id: number
+  readonly feed: Feed
+  want(start: number, end: number): void
+  unwant(start: number, end: number): void
+  get(index: number, release: boolean): void
+  setMode(mode: Mode): void
+  setPriority(priority: number): void
+  setDirection(direction: Direction, peer: Peer | null): void
+  progress(): Omit<Progress, 'byteLength' | 'etaMs'>
+  peers(): Peer[]
+  extension(name: string, handlers: ExtensionHandlers): FeedExtension
+  /** Lets the feed go. */
+  release(): Promise<void>
+}
+
+/** Settings that a session keeps. */
+export interface SessionSettings {
+  readonly mode: Mode
+  readonly priority: number
+  readonly direction: Direction
+  readonly encryptionKey: Uint8Array | null
+  readonly valueEncoding: ValueEncoding
+}
+
+/** See the module comment. Made by `Synchronizer.add`, `create` and `open`. */
+export class FeedSession extends EventEmitter<FeedEvents> {
+  /** 32 bytes. */
+  readonly key: Uint8Array
+  /** 32 bytes: safe to announce. */
+  readonly discoveryKey: Uint8Array
+  /** Always null: there is no cache shared between sessions. Read by hyperbee. */
+  readonly globalCache: null = null
+  /** Stands for hypercore's replicator towards hyperbee and mirror-drive; the engine sizes its own windows. */
+  readonly replicator: { setInflightRange(): void } = { setInflightRange() {} }
+  opened = false
+  closing: Promise<void> | null = null
+  closed = false
+  readonly #opening: Promise<SessionHost>
+  #host: SessionHost | null = null
+  #settings: SessionSettings
+  #encryption: BlockEncryption | null = null
+  readonly #waiters = new Waiters(systemClock)
+  #stop: () => void = () => {}
+  #appending: Promise<unknown> = Promise.resolve()
+  readonly #sessions = new Set<FeedView>()
+
+  /** Not for users. */
+  constructor(
+    keys: { readonly key: Uint8Array; readonly discoveryKey: Uint8Array },
+    settings: SessionSettings,
+    opening: Promise<SessionHost>
+  ) {
+    super()
+    this.key = keys.key
+    this.discoveryKey = keys.discoveryKey
+    this.#settings = settings
+    this.#opening = opening
+    this.setMaxListeners(0)
+    opening.then(
+      (host) => this.#open(host),
+      (error: unknown) => this.#waiters.fail(error as SynclineError)
+    )
+  }
+
+  /** The key in z-base-32. */
+  get id(): string {
+    return formatKey(this.key)
+  }
+
+  get length(): number {
+    return this.#host?.feed.length ?? 0
+  }
+
+  /** Bytes of all blocks, without what encryption adds. */
+  get byteLength(): number {
+    const feed = this.#host?.feed
+    if (feed === undefined) return 0
+    return feed.byteLength - (this.#encrypted ? feed.length * ENCRYPTION_PADDING : 0)
+  }
+
+  get fork(): number {
+    return this.#host?.feed.fork ?? 0
+  }
+
+  get contiguousLength(): number {
+    return this.#host?.feed.contiguousLength ?? 0
+  }
+
+  get writable(): boolean {
+    return this.#host?.feed.writable ?? false
+  }
+
+  get readable(): boolean {
+    return !this.closed
+  }
+
+  get frozen(): boolean {
+    return this.#host?.feed.frozen ?? false
+  }
+
+  get manifest(): Manifest | null {
+    return this.#host?.feed.manifest ?? null
+  }
+
+  /** Peers that have this feed open. */
+  get peers(): Peer[] {
+    return this.#host?.peers() ?? []
+  }
+
+  get mode(): Mode {
+    return this.#settings.mode
+  }
+
+  /** Resolves when the feed is open. @throws SynclineError what opening it threw. */
+  async ready(): Promise<void> {
+    await this.#opening
+  }
+
+  /** The feed below: proofs, raw reads, audit. It belongs to the session. */
+  async feed(): Promise<Feed> {
+    return (await this.#opened()).feed
+  }
+
+  /**
+   * Appends one block or a batch, durable when it resolves.
+   *
+   * @throws SynclineError NOT_WRITABLE, DISK_FULL and others of {@link Feed.append}.
+   */
+  async append(
+    blocks: unknown,
+    options: AppendOptions = {}
+  ): Promise<{ length: number; byteLength: number }> {
+    const { feed } = await this.#opened()
+    const list = Array.isArray(blocks) ? (blocks as unknown[]) : [blocks]
+    const encoded = list.map((block) => encodeValue(block, this.#settings.valueEncoding))
+    if (!this.#encrypted) return feed.append(encoded, options)
+    // The index is part of the encryption, so appends of encrypted blocks wait for each other.
+    const appended = this.#appending.then(async () => {
+      const encryption = this.#encryptionOf(feed)
+      await feed.append(
+        encoded.map((block, i) => encryption.encrypt(feed.length + i, feed.fork, block)),
+        options
+      )
+      return { length: this.length, byteLength: this.byteLength }
+    })
+    this.#appending = appended.catch(() => {})
+    return appended
+  }
+
+  /**
+   * A block, fetched from peers first if it is not here.
+   *
+   * @returns the decoded value, or null if it is not here and `wait` is false.
+   * @throws SynclineError TIMEOUT, SESSION_CLOSED, ENCRYPTED; the signal's reason.
+   */
+  async get(index: number, options: GetOptions = {}): Promise<any> {
+    const host = await this.#opened()
+    checkIndex(index)
+    const { feed } = host
+    let stored = feed.have.get(index) ? await feed.read(index) : null
+    if (stored === null) {
+      if (options.wait === false) return null
+      await this.#fetch(host, index, options)
+      stored = await feed.read(index)
+      if (stored === null) {
+        throw new SynclineError('BLOCK_NOT_AVAILABLE', `block ${index} was dropped again`, {
+          index
+        })
+      }
+    }
+    const raw = options.raw === true || !this.#encrypted
+    const bytes = raw ? stored : this.#encryptionOf(feed).decrypt(index, stored)
+    return decodeValue(bytes, options.valueEncoding ?? this.#settings.valueEncoding)
+  }
+
+  /** True if all blocks of `[start, end)` are here. */
+  async has(start: number, end: number = start + 1): Promise<boolean> {
+    return (await this.#opened()).feed.have.hasAll(start, end)
+  }
+
+  /** Blocks in order, as an async iterable. Blocks that are not here are fetched ahead of the reader. */
+  async *read(options: ReadOptions = {}): AsyncGenerator<any, void, void> {
+    const host = await this.#opened()
+    const { start = 0, live = false, wait = true } = options
+    const end = options.end ?? (live ? Infinity : host.feed.length)
+    const fetching = wait && !this.#covers(host, start, end)
+    if (fetching) host.want(start, end)
+    try {
+      for (let index = start; index < end; index++) {
+        const value: unknown = await this.get(index, options)
+        if (value === null && !wait) return
+        yield value
+      }
+    } finally {
+      if (fetching) host.unwant(start, end)
+    }
+  }
+
+  #covers(host: SessionHost, start: number, end: number): boolean {
+    return end !== Infinity && host.feed.have.hasAll(start, end)
+  }
+
+  /** As {@link FeedSession.read}; hypercore's name. */
+  createReadStream(options: ReadOptions = {}): AsyncGenerator<any, void, void> {
+    return this.read(options)
+  }
+
+  /**
+   * The block that holds a byte position, and the offset in it. Unknown parts of the tree are learned by
+   * fetching blocks on the way.
+   */
+  async seek(
+    bytes: number,
+    options: GetOptions = {}
+  ): Promise<[index: number, offset: number] | null> {
+    const host = await this.#opened()
+    const padding = this.#encrypted ? ENCRYPTION_PADDING : 0
+    return seekRemote(host.feed, bytes, padding, async (index) => {
+      if (options.wait === false) return false
+      await this.#fetch(host, index, options)
+      return true
+    })
+  }
+
+  /**
+   * Waits for the highest length that the peers know.
+   *
+   * @returns true if the feed became longer.
+   */
+  async update(options: WaitOptions & { readonly wait?: boolean } = {}): Promise<boolean> {
+    const host = await this.#opened()
+    const { length, fork } = host.feed
+    const current = (): boolean => {
+      const { knownLength, peers } = host.progress()
+      return peers.length > 0 && host.feed.length >= knownLength
+    }
+    const waits = options.wait ?? host.peers().length > 0
+    if (!host.feed.writable && waits) {
+      await this.#waiters.wait(current, 'no peer had the feed', options)
+    }
+    return host.feed.length > length || host.feed.fork > fork
+  }
+
+  /** Downloads a range, all of the feed by default. */
+  download(range: DownloadRange = {}): Download {
+    const { start = 0, length } = range
+    const end = range.end ?? (length === undefined ? Infinity : start + length)
+    const ranges: [number, number][] =
+      range.blocks === undefined
+        ? [[start, end === -1 ? Infinity : end]]
+        : [...range.blocks].map((block) => [block, block + 1])
+    let destroyed = false
+    const began = this.#opened().then((host) => {
+      if (!destroyed) for (const [from, to] of ranges) host.want(from, to)
+      return host
+    })
+    began.catch(() => {})
+    return {
+      ready: async () => {
+        await began
+      },
+      done: async () => {
+        const host = await began
+        const here = (): boolean =>
+          destroyed ||
+          ranges.every(([from, to]) => host.feed.have.hasAll(from, Math.min(to, endOf(host))))
+        await this.#waiters.wait(here, 'the range did not come')
+      },
+      destroy: () => {
+        destroyed = true
+        void began.then(
+          (host) => {
+            for (const [from, to] of ranges) host.unwant(from, to)
+            this.#waiters.check()
+          },
+          () => {}
+        )
+      }
+    }
+  }
+
+  /** Adds ranges to what is wanted; ends may be Infinity. */
+  async want(...ranges: (readonly [start: number, end: number])[]): Promise<void> {
+    const host = await this.#opened()
+    for (const [start, end] of ranges) host.want(start, end)
+  }
+
+  /** Takes ranges from what is wanted; what is on its way is cancelled. */
+  async unwant(...ranges: (readonly [start: number, end: number])[]): Promise<void> {
+    const host = await this.#opened()
+    for (const [start, end] of ranges) host.unwant(start, end)
+  }
+
+  /** Cuts the feed to `length` under a new fork. */
+  async truncate(length: number, fork?: number): Promise<void> {
+    await (await this.#opened()).feed.truncate(length, fork)
+  }
+
+  /** Drops the bytes of blocks `[start, end)`; they are no longer wanted, and peers are told. */
+  async clear(start: number, end: number = start + 1): Promise<void> {
+    const host = await this.#opened()
+    host.unwant(start, end)
+    await host.feed.clear(start, end)
+  }
+
+  /**
+   * Without options: everything wanted up to the highest length seen is here. With `peers`: that many
+   * remote peers hold everything that we have.
+   *
+   * @throws SynclineError TIMEOUT, SESSION_CLOSED, DISK_FULL, STORAGE_FAILED; the signal's reason.
+   */
+  async synced(options: WaitOptions & { readonly peers?: number } = {}): Promise<void> {
+    const host = await this.#opened()
+    const { peers } = options
+    const ready = (): boolean => {
+      const progress = host.progress()
+      if (peers === undefined) return progress.synced
+      return progress.peers.filter((peer) => peer.hasAll).length >= peers
+    }
+    const what =
+      peers === undefined ? 'the feed was not synced' : `${peers} peers did not hold the feed`
+    await this.#waiters.wait(ready, what, options)
+  }
+
+  /** How far the feed is, and with whom. */
+  progress(): Progress {
+    const host = this.#host
+    if (host === null) {
+      return {
+        wantedBlocks: 0,
+        heldBlocks: 0,
+        byteLength: 0,
+        missingBytes: 0,
+        knownLength: 0,
+        downloadBytesPerSecond: 0,
+        etaMs: null,
+        synced: false,
+        peers: []
+      }
+    }
+    const progress = host.progress()
+    const rate = progress.downloadBytesPerSecond
+    const etaMs = rate > 0 ? (progress.missingBytes / rate) * 1000 : null
+    return { ...progress, byteLength: this.byteLength, etaMs: progress.synced ? 0 : etaMs }
+  }
+
+  /** Changes what the feed is synchronized for. */
+  async setMode(mode: Mode): Promise<void> {
+    this.#settings = { ...this.#settings, mode }
+    ;(await this.#opened()).setMode(mode)
+  }
+
+  /** Feeds of a higher number are served first. */
+  async setPriority(priority: number): Promise<void> {
+    ;(await this.#opened()).setPriority(priority)
+  }
+
+  /** Says which way bytes may go, for all peers or for one. */
+  async setDirection(direction: Direction, peer: Peer | null = null): Promise<void> {
+    ;(await this.#opened()).setDirection(direction, peer)
+  }
+
+  /** Sends and receives messages of an extension with peers that know it by the same name. */
+  registerExtension(name: string, handlers: ExtensionHandlers = {}): FeedExtension {
+    let extension: FeedExtension | null = null
+    const registered = this.#opened().then((host) => {
+      extension = host.extension(name, handlers)
+    })
+    registered.catch(() => {})
+    return {
+      name,
+      send: (message, peer) => extension?.send(message, peer) ?? false,
+      broadcast: (message) => extension?.broadcast(message) ?? 0,
+      destroy: () => {
+        void registered.then(
+          () => extension?.destroy(),
+          () => {}
+        )
+      }
+    }
+  }
+
+  /** Hashes everything that is stored, again. */
+  async audit(options: { readonly signal?: AbortSignal } = {}): Promise<AuditReport> {
+    return (await this.#opened()).feed.audit(options)
+  }
+
+  async getUserData(name: string): Promise<Uint8Array | null> {
+    return (await this.#opened()).feed.getUserData(name)
+  }
+
+  async setUserData(name: string, value: Uint8Array | null): Promise<void> {
+    await (await this.#opened()).feed.setUserData(name, value)
+  }
+
+  /** A session of its own over the same feed: closing it leaves this one open. */
+  session(options: { readonly valueEncoding?: ValueEncoding } = {}): FeedView {
+    return this.#view(options, null)
+  }
+
+  /** A session whose length stays what it is now. */
+  snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): FeedView {
+    return this.#view(options, {
+      length: this.length,
+      fork: this.fork,
+      byteLength: this.byteLength
+    })
+  }
+
+  /** Closes the feed and lets it go from the synchronizer. Idempotent. */
+  close(): Promise<void> {
+    this.closing ??= this.#close()
+    return this.closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** Not for users: looks at what is waited for. */
+  check(): void {
+    this.#waiters.check()
+  }
+
+  /** Not for users: ends what is waited for, since the storage failed. */
+  fail(error: SynclineError): void {
+    this.#waiters.fail(error)
+    this.emit('failed', error)
+  }
+
+  get #encrypted(): boolean {
+    return this.#settings.encryptionKey !== null
+  }
+
+  #encryptionOf(feed: Feed): BlockEncryption {
+    const { encryptionKey } = this.#settings
+    if (encryptionKey === null) throw new SynclineError('ENCRYPTED', 'no encryption key was given')
+    this.#encryption ??= new BlockEncryption({
+      feedKey: feed.key,
+      encryptionKey,
+      compat: feed.compat
+    })
+    return this.#encryption
+  }
+
+  async #opened(): Promise<SessionHost> {
+    if (this.closing !== null) throw closedError()
+    return this.#opening
+  }
+
+  #open(host: SessionHost): void {
+    this.#host = host
+    this.opened = true
+    this.#stop = host.feed.onchange((change) => this.#changed(change))
+    this.emit('ready')
+    this.#waiters.check()
+  }
+
+  #changed(change: FeedChange): void {
+    if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
+    else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
+    for (const view of this.#sessions) view.changed(change)
+    this.#waiters.check()
+  }
+
+  async #fetch(host: SessionHost, index: number, options: GetOptions): Promise<void> {
+    const timeoutMs = options.timeoutMs ?? options.timeout ?? 0
+    const { signal } = options
+    host.get(index, false)
+    try {
+      await this.#waiters.wait(() => host.feed.have.get(index), `block ${index} did not come`, {
+        timeoutMs,
+        ...(signal === undefined ? {} : { signal })
+      })
+    } finally {
+      host.get(index, true)
+    }
+  }
+
+  #view(
+    options: { readonly valueEncoding?: ValueEncoding },
+    frozen: { length: number; fork: number; byteLength: number } | null
+  ): FeedView {
+    const view = new FeedView(this, options.valueEncoding ?? null, frozen, () =>
+      this.#sessions.delete(view)
+    )
+    this.#sessions.add(view)
+    return view
+  }
+
+  async #close(): Promise<void> {
+    this.#waiters.fail(closedError())
+    let host: SessionHost | null = null
+    try {
+      host = await this.#opening
+    } catch {
+      // It never opened: there is nothing to let go.
+    }
+    this.#stop()
+    for (const view of this.#sessions) await view.close()
+    await host?.release()
+    this.closed = true
+    this.emit('close')
+  }
+}
+
+/** A further session, or a snapshot, of a feed. Everything is done by the session it came from. */
+export class FeedView extends EventEmitter<FeedEvents> {
+  readonly #session: FeedSession
+  readonly #valueEncoding: ValueEncoding | null
+  readonly #frozen: { length: number; fork: number; byteLength: number } | null
+  readonly #onclose: () => void
+  readonly globalCache: null = null
+  readonly replicator: { setInflightRange(): void } = { setInflightRange() {} }
+  closing: Promise<void> | null = null
+  closed = false
+
+  /** Not for users. */
+  constructor(
+    session: FeedSession,
+    valueEncoding: ValueEncoding | null,
+    frozen: { length: number; fork: number; byteLength: number } | null,
+    onclose: () => void
+  ) {
+    super()
+    this.#session = session
+    this.#valueEncoding = valueEncoding
+    this.#frozen = frozen
+    this.#onclose = onclose
+    this.setMaxListeners(0)
+  }
+
+  get key(): Uint8Array {
+    return this.#session.key
+  }
+
+  get discoveryKey(): Uint8Array {
+    return this.#session.discoveryKey
+  }
+
+  get id(): string {
+    return this.#session.id
+  }
+
+  get opened(): boolean {
+    return this.#session.opened
+  }
+
+  get length(): number {
+    return this.#frozen?.length ?? this.#session.length
+  }
+
+  get byteLength(): number {
+    return this.#frozen?.byteLength ?? this.#session.byteLength
+  }
+
+  get fork(): number {
+    return this.#frozen?.fork ?? this.#session.fork
+  }
+
+  get writable(): boolean {
+    return this.#frozen === null && this.#session.writable
+  }
+
+  get readable(): boolean {
+    return !this.closed
+  }
+
+  get manifest(): Manifest | null {
+    return this.#session.manifest
+  }
+
+  get peers(): Peer[] {
+    return this.#session.peers
+  }
+
+  ready(): Promise<void> {
+    return this.#session.ready()
+  }
+
+  get(index: number, options: GetOptions = {}): Promise<any> {
+    this.#checkOpen()
+    const valueEncoding = options.valueEncoding ?? this.#valueEncoding
+    return this.#session.get(
+      index,
+      valueEncoding === null ? options : { ...options, valueEncoding }
+    )
+  }
+
+  append(blocks: unknown): Promise<{ length: number; byteLength: number }> {
+    this.#checkOpen()
+    if (this.#frozen !== null) throw new SynclineError('NOT_WRITABLE', 'a snapshot cannot grow')
+    return this.#session.append(blocks)
+  }
+
+  has(start: number, end?: number): Promise<boolean> {
+    return this.#session.has(start, end)
+  }
+
+  async update(options: WaitOptions & { readonly wait?: boolean } = {}): Promise<boolean> {
+    return this.#frozen === null ? this.#session.update(options) : false
+  }
+
+  seek(bytes: number, options: GetOptions = {}): Promise<[number, number] | null> {
+    return this.#session.seek(bytes, options)
+  }
+
+  download(range: DownloadRange = {}): Download {
+    return this.#session.download(range)
+  }
+
+  clear(start: number, end?: number): Promise<void> {
+    return this.#session.clear(start, end)
+  }
+
+  registerExtension(name: string, handlers: ExtensionHandlers = {}): FeedExtension {
+    return this.#session.registerExtension(name, handlers)
+  }
+
+  session(options: { readonly valueEncoding?: ValueEncoding } = {}): FeedView {
+    return this.#session.session(options)
+  }
+
+  snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): FeedView {
+    return this.#session.snapshot(options)
+  }
+
+  /** Closes this view only. Idempotent. */
+  async close(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    this.closing = Promise.resolve()
+    this.#onclose()
+    this.emit('close')
+  }
+
+  /** Not for users: passes a change of the feed on. */
+  changed(change: FeedChange): void {
+    if (this.#frozen !== null) return
+    if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
+    else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
+  }
+
+  #checkOpen(): void {
+    if (this.closed) throw closedError()
+  }
+}
+
+function endOf(host: SessionHost): number {
+  return Math.max(host.progress().knownLength, 1)
+}
+
+function checkIndex(index: number): void {
+  if (!Number.isSafeInteger(index) || index < 0) {
+    throw new SynclineError('BAD_ARGUMENT', `a block index is a whole number, not ${index}`)
+  }
+}
+
+function closedError(): SynclineError {
+  return new SynclineError('SESSION_CLOSED', 'the feed is closed')
+}

@@ -1,0 +1,33 @@
+import b4a from 'b4a'
+import z32 from 'z32'
+import { SynclineError } from '../errors.ts'
+
+/** A 32-byte key in z-base-32: 52 characters. */
+export function formatKey(key: Uint8Array): string {
+  return z32.encode(key)
+}
+
+/**
+ * Reads a key: 64 hexadecimal digits, 52 characters of z-base-32, either behind `hyper://` or `pear://`.
+ * Null if the text is none of these.
+ */
+export function parseKey(text: string): Uint8Array | null {
+  const bare = text.replace(/^(hyper|pear):\/\//, '').replace(/\/+$/, '')
+  if (/^[0-9a-f]{64}$/i.test(bare)) return Uint8Array.from(b4a.from(bare, 'hex'))
+  if (!/^[ybndrfg8ejkmcpqxot1uwisza345h769]{52}$/i.test(bare)) return null
+  const key = z32.decode(bare.toLowerCase())
+  return key.byteLength === 32 ? Uint8Array.from(key) : null
+}
+
+/**
+ * The bytes of a key given in any form.
+ *
+ * @throws SynclineError BAD_KEY.
+ */
+export function toKey(key: Uint8Array | string): Uint8Array {
+  const bytes = typeof key === 'string' ? parseKey(key) : key
+  if (bytes === null || bytes.byteLength !== 32) {
+    throw new SynclineError('BAD_KEY', `"${String(key)}" is no key: 32 bytes, hex or z-base-32`)
+  }
+  return bytes
+}

@@ -1,0 +1,685 @@
+/**
+ * The synchronizer: stored feeds, connections to peers, and one event loop over both.
+ *
+ * @module
+ */
+import { EventEmitter } from 'node:events'
+import b4a from 'b4a'
+import { SynclineError } from '../errors.ts'
+import type { Telling } from '../engine/effect.ts'
+import type { Direction, Mode, RateLimits } from '../engine/input.ts'
+import type { Feed } from '../feed/feed.ts'
+import { FeedFolder } from '../feed/feed-folder.ts'
+import { HypercoreFeed } from '../feed/hypercore-feed.ts'
+import type { HypercoreLike } from '../feed/hypercore-like.ts'
+import type { NewIdentityOptions } from '../feed/identity.ts'
+import { discoveryKeyOf } from '../feed/namespace.ts'
+import { StoredFeed } from '../feed/stored-feed.ts'
+import { CONNECTIONS_MAX } from '../limits.ts'
+import { attach, type AttachOptions } from '../transport/attach.ts'
+import { HyperswarmTransport, type TopicStatus } from '../transport/hyperswarm.ts'
+import type { NoiseKeyPair } from '../transport/secret-stream.ts'
+import { TcpTransport } from '../transport/tcp.ts'
+import type { TransportConnection } from '../transport/transport.ts'
+import type { Extension } from '../wire/message.ts'
+import { Connection } from './connection.ts'
+import { Dialer } from './dialer.ts'
+import type { ExtensionHandlers, FeedExtension } from './extension.ts'
+import { FeedSession, type SessionHost, type SessionSettings } from './feed-session.ts'
+import { parseKey, toKey } from './key.ts'
+import { Loop } from './loop.ts'
+import { Peer } from './peer.ts'
+import { onSignals } from './signals.ts'
+import type { FeedStorage, StoredFeedInfo } from './storage.ts'
+import { systemClock } from './timers.ts'
+import { Tried } from './tried.ts'
+import type { ValueEncoding } from './value-encoding.ts'
+
+/** Options of {@link Synchronizer}. */
+export interface SynchronizerOptions {
+  /** Folder of the stored feeds, made if it is missing; or `memory()`. */
+  readonly storage: string | FeedStorage
+  /** Who we are towards peers; a fresh key pair by default. */
+  readonly keyPair?: NoiseKeyPair
+  /** Bytes per second each way over all peers; 0 is no limit, the default. */
+  readonly limits?: RateLimits
+  /** Connections at a time; CONNECTIONS_MAX by default. */
+  readonly connections?: number
+  /** True to close in good order on SIGINT and SIGTERM. Default: false. */
+  readonly signals?: boolean
+}
+
+/** Options of {@link Synchronizer.add}. */
+export interface AddOptions {
+  /** Default: `both`. */
+  readonly mode?: Mode
+  /** What is wanted from the start; default everything. Empty: only what is asked for. */
+  readonly ranges?: readonly (readonly [start: number, end: number])[]
+  /** Feeds of a higher number are served first. Default: 0. */
+  readonly priority?: number
+  /** Which way bytes may go. Default: `both`. */
+  readonly direction?: Direction
+  /** 32 bytes that decrypt (and encrypt) the blocks. Without it they pass through raw. */
+  readonly encryptionKey?: Uint8Array
+  /** Form of values that `get` gives and `append` takes. Default: `binary`. */
+  readonly valueEncoding?: ValueEncoding
+  /** Kept for drive mode; not supported yet. */
+  readonly drive?: unknown
+}
+
+/** Options of {@link Synchronizer.create}. */
+export interface CreateOptions extends NewIdentityOptions, Omit<AddOptions, 'drive'> {}
+
+/** Options of {@link Synchronizer.swarm}. */
+export interface SwarmOptions {
+  /** `HOST:PORT` of nodes to begin with instead of the public ones. */
+  readonly bootstrap?: readonly string[]
+}
+
+/** Events of a {@link Synchronizer}. */
+export interface SynchronizerEvents {
+  'peer-connect': [peer: Peer]
+  /** The error names what ended the connection; null for an orderly end. */
+  'peer-disconnect': [peer: Peer, error: SynclineError | null]
+  /** A peer did something wrong and was closed for it; `peer-disconnect` follows. */
+  'peer-fault': [peer: Peer, error: SynclineError]
+  /** Something else on an attached connection replicates this feed already: it is left alone there. */
+  occupied: [feed: FeedSession, peer: Peer]
+  /** A feed froze since two validly signed histories of it exist. */
+  conflict: [feed: FeedSession, error: SynclineError]
+  /** A feed stopped since its own storage failed. */
+  'feed-error': [feed: FeedSession, error: SynclineError]
+  close: []
+}
+
+interface Entry {
+  readonly name: string | null
+  readonly session: FeedSession
+  readonly settings: SessionSettings
+  readonly ranges: readonly (readonly [number, number])[]
+  host: SessionHost | null
+  feed: Feed | null
+  readonly extensions: Map<string, ExtensionHandlers>
+}
+
+/** Codes for which a remote is kept away for a while: it did something wrong. */
+const FAULTS = new Set<string>([
+  'BAD_CAPABILITY',
+  'BAD_MESSAGE',
+  'DUPLICATE_OPEN',
+  'INVALID_CHECKSUM',
+  'INVALID_MANIFEST',
+  'INVALID_PROOF',
+  'INVALID_SIGNATURE',
+  'PEER_TIMEOUT',
+  'TOO_MANY'
+])
+
+/** See the module comment. */
+export class Synchronizer extends EventEmitter<SynchronizerEvents> {
+  readonly #options: SynchronizerOptions
+  readonly #loop: Loop
+  readonly #storage: Promise<FeedStorage>
+  readonly #entries = new Map<string, Entry>()
+  readonly #byId = new Map<number, Entry>()
+  readonly #peers = new Map<number, Peer>()
+  readonly #dialled = new Map<number, string>()
+  /** Last extension name on each channel, since a repeated one is sent empty. */
+  readonly #extensionNames = new Map<string, string>()
+  readonly #tried = new Tried()
+  readonly #tcp: TcpTransport
+  readonly #dialer: Dialer
+  #swarm: HyperswarmTransport | null = null
+  #limits: RateLimits
+  #stopSignals: (() => void) | null = null
+  #closing: Promise<void> | null = null
+
+  constructor(options: SynchronizerOptions) {
+    super()
+    this.setMaxListeners(0)
+    this.#options = options
+    this.#limits = options.limits ?? { upload: 0, download: 0 }
+    const { storage, keyPair } = options
+    this.#storage =
+      typeof storage === 'string' ? FeedFolder.open(storage) : Promise.resolve(storage)
+    // Whoever uses it hears of the failure; until then it is nobody's unhandled rejection.
+    this.#storage.catch(() => {})
+    this.#loop = new Loop({
+      clock: systemClock,
+      limits: this.#limits,
+      listener: {
+        tell: (telling) => this.#tell(telling),
+        uploaded: (feed, peer, indexes, byteLengths) =>
+          this.#transferred('upload', feed, peer, indexes, byteLengths),
+        extension: (feed, peer, message) => this.#extension(feed, peer, message),
+        disconnected: (peer, error) => this.#disconnected(peer, error),
+        occupied: (feed, peer) => this.#occupied(feed, peer),
+        lookup: (discoveryKey) => this.#lookup(discoveryKey)
+      }
+    })
+    this.#tcp = new TcpTransport({
+      ...(keyPair === undefined ? {} : { keyPair }),
+      onconnection: (connection) => this.#accept(connection)
+    })
+    this.#dialer = new Dialer({
+      clock: systemClock,
+      connect: (host, port) => this.#tcp.connect(host, port),
+      onconnection: (connection, address) => {
+        const peer = this.#accept(connection)
+        if (peer !== null) this.#dialled.set(peer.id, address)
+        return peer !== null
+      }
+    })
+    if (options.signals === true) this.#stopSignals = onSignals(() => this.close())
+  }
+
+  /** Resolves when the storage is open. @throws SynclineError STORE_IS_V11, STORAGE_FAILED. */
+  async ready(): Promise<void> {
+    await this.#storage
+  }
+
+  /** The feeds that are open. */
+  get feeds(): FeedSession[] {
+    return [...this.#entries.values()].map(({ session }) => session)
+  }
+
+  /** The peers that are connected. */
+  get peers(): Peer[] {
+    return [...this.#peers.values()]
+  }
+
+  /**
+   * Makes a new feed under a name, durable when it resolves.
+   *
+   * @throws SynclineError FEED_EXISTS, BAD_ARGUMENT, INVALID_MANIFEST; what the storage throws.
+   */
+  async create(name: string, options: CreateOptions = {}): Promise<FeedSession> {
+    const storage = await this.#open()
+    const { compat = false } = options
+    const feed = await StoredFeed.open(await storage.create(name, { ...options, compat }))
+    const session = this.#enter(feed, Promise.resolve(feed), options, name)
+    await session.ready()
+    return session
+  }
+
+  /**
+   * Opens a stored feed by name or key.
+   *
+   * @throws SynclineError FEED_NOT_FOUND; what the storage throws.
+   */
+  async open(nameOrKey: string | Uint8Array, options: AddOptions = {}): Promise<FeedSession> {
+    const key = typeof nameOrKey === 'string' ? parseKey(nameOrKey) : nameOrKey
+    const present = key === null ? this.#byName(nameOrKey as string) : this.#byKey(key)
+    if (present !== null) return present
+    const storage = await this.#open()
+    const store =
+      key === null ? await storage.openByName(nameOrKey as string) : await storage.openByKey(key)
+    const feed = await StoredFeed.open(store)
+    const name = key === null ? (nameOrKey as string) : null
+    const session = this.#enter(feed, Promise.resolve(feed), options, name)
+    await session.ready()
+    return session
+  }
+
+  /**
+   * Synchronizes a feed: one that is stored, one of which only the key is known, or a live `Hypercore` 11 of
+   * the user's. Adding a feed again gives the session that is there.
+   *
+   * @throws SynclineError BAD_KEY, UNSUPPORTED, SESSION_CLOSED. What opening the storage throws comes from the
+   * session's `ready()`.
+   */
+  add(source: string | Uint8Array | HypercoreLike, options: AddOptions = {}): FeedSession {
+    if (this.#closing !== null) throw closedError()
+    if (options.drive !== undefined) {
+      throw new SynclineError('UNSUPPORTED', 'drives are not synchronized by this version')
+    }
+    if (typeof source === 'string' || source instanceof Uint8Array) {
+      const key = toKey(source)
+      const present = this.#byKey(key)
+      if (present !== null) return present
+      const feed = this.#storage.then(async (storage) => StoredFeed.open(await storage.add(key)))
+      return this.#enter({ key, discoveryKey: discoveryKeyOf(key) }, feed, options)
+    }
+    const { key } = source
+    if (!(key instanceof Uint8Array)) {
+      throw new SynclineError('UNSUPPORTED', 'wait for ready() of the hypercore first')
+    }
+    const keys = { key, discoveryKey: discoveryKeyOf(key) }
+    return this.#byKey(key) ?? this.#enter(keys, HypercoreFeed.open(source), options)
+  }
+
+  /** All stored feeds, open or not. */
+  async *list(): AsyncIterable<StoredFeedInfo> {
+    yield* (await this.#open()).list()
+  }
+
+  /**
+   * Deletes a stored feed; it is closed first.
+   *
+   * @throws SynclineError FEED_NOT_FOUND, REFUSED for a writable one without `force`.
+   */
+  async remove(
+    nameOrKey: string | Uint8Array,
+    options: { readonly force?: boolean } = {}
+  ): Promise<void> {
+    const storage = await this.#open()
+    const wanted = typeof nameOrKey === 'string' ? null : nameOrKey
+    for await (const info of storage.list()) {
+      const same =
+        wanted === null
+          ? info.name === nameOrKey || sameKey(info.key, nameOrKey as string)
+          : b4a.equals(info.key, wanted)
+      if (!same) continue
+      if (info.writable && options.force !== true) {
+        throw new SynclineError(
+          'REFUSED',
+          'a writable feed cannot be fetched again: its secret key is only here'
+        )
+      }
+      await this.#entries.get(b4a.toString(info.key, 'hex'))?.session.close()
+      return storage.remove(info.key)
+    }
+    throw new SynclineError('FEED_NOT_FOUND', `no feed ${String(nameOrKey)} is stored`)
+  }
+
+  /**
+   * Accepts TCP connections.
+   *
+   * @param host - all interfaces by default.
+   * @returns the addresses under which others reach us, `HOST:PORT`.
+   * @throws SynclineError CONNECTION_FAILED.
+   */
+  async listen(port: number = 0, host?: string): Promise<string[]> {
+    await this.#tcp.listen({ port, ...(host === undefined ? {} : { host }) })
+    return this.#tcp.addresses().map((address) => address.slice('tcp:'.length))
+  }
+
+  /**
+   * Keeps a TCP connection to an address: lost ones are dialled again, with a growing wait.
+   *
+   * @throws SynclineError CONNECTION_FAILED when the first try fails; it is tried again all the same.
+   */
+  async connect(host: string, port: number): Promise<void> {
+    if (this.#closing !== null) throw closedError()
+    await this.#dialer.add(host, port)
+  }
+
+  /** Stops dialling an address; a connection that stands is left alone. */
+  disconnect(host: string, port: number): void {
+    this.#dialer.remove(host, port)
+  }
+
+  /** Why the addresses that are not connected could not be reached. */
+  unreachable(): { readonly address: string; readonly error: SynclineError }[] {
+    return this.#dialer.failures()
+  }
+
+  /** Finds peers over hyperswarm; topics are joined and left as feeds come and go. */
+  swarm(options: SwarmOptions = {}): HyperswarmTransport {
+    if (this.#closing !== null) throw closedError()
+    if (this.#swarm !== null) return this.#swarm
+    const { keyPair } = this.#options
+    this.#swarm = new HyperswarmTransport({
+      ...options,
+      ...(keyPair === undefined ? {} : { keyPair }),
+      maxPeers: this.#connectionsMax,
+      onconnection: (connection) => this.#accept(connection)
+    })
+    for (const entry of this.#entries.values()) this.#join(entry)
+    return this.#swarm
+  }
+
+  /** What the swarm knows of the peers of a feed; null without a swarm. */
+  topic(discoveryKey: Uint8Array): TopicStatus | null {
+    return this.#swarm?.status(discoveryKey) ?? null
+  }
+
+  /**
+   * Replicates over a connection that the user already has.
+   *
+   * A raw duplex (with `isInitiator`) is encrypted and ours from then on; a secret-stream, a hyperswarm
+   * connection or a Protomux stays the user's, with whatever else runs on it.
+   *
+   * @throws SynclineError BAD_ARGUMENT, CONNECTION_FAILED, TOO_MANY.
+   */
+  async attach(duplex: object, options: AttachOptions = {}): Promise<Peer> {
+    if (this.#closing !== null) throw closedError()
+    const connection = await attach(duplex, options)
+    const peer = this.#accept(connection)
+    if (peer === null)
+      throw new SynclineError('TOO_MANY', 'there is no room for another connection')
+    return peer
+  }
+
+  get limits(): RateLimits {
+    return this.#limits
+  }
+
+  /** Bytes per second each way over all peers; 0 is no limit. */
+  setLimits(limits: RateLimits): void {
+    this.#limits = limits
+    this.#loop.post({ type: 'configure', limits })
+  }
+
+  /** Closes connections, transports and feeds in good order. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#stopSignals?.()
+    this.#dialer.close()
+    await this.#tcp.close()
+    await this.#loop.close()
+    for (const { session } of [...this.#entries.values()]) await session.close()
+    await this.#swarm?.close()
+    this.emit('close')
+  }
+
+  get #connectionsMax(): number {
+    return this.#options.connections ?? CONNECTIONS_MAX
+  }
+
+  #open(): Promise<FeedStorage> {
+    if (this.#closing !== null) return Promise.reject(closedError())
+    return this.#storage
+  }
+
+  #byKey(key: Uint8Array): FeedSession | null {
+    return this.#entries.get(b4a.toString(key, 'hex'))?.session ?? null
+  }
+
+  #byName(name: string): FeedSession | null {
+    for (const entry of this.#entries.values()) if (entry.name === name) return entry.session
+    return null
+  }
+
+  #enter(
+    keys: { readonly key: Uint8Array; readonly discoveryKey: Uint8Array },
+    opening: Promise<Feed>,
+    options: AddOptions,
+    name: string | null = null
+  ): FeedSession {
+    const settings: SessionSettings = {
+      mode: options.mode ?? 'both',
+      priority: options.priority ?? 0,
+      direction: options.direction ?? 'both',
+      encryptionKey: options.encryptionKey ?? null,
+      valueEncoding: options.valueEncoding ?? 'binary'
+    }
+    const id = b4a.toString(keys.key, 'hex')
+    const hosted = opening.then((feed) => this.#host(entry, feed))
+    hosted.catch(() => this.#entries.delete(id))
+    const entry: Entry = {
+      name,
+      session: new FeedSession(keys, settings, hosted),
+      settings,
+      ranges: options.ranges ?? [[0, Infinity]],
+      host: null,
+      feed: null,
+      extensions: new Map()
+    }
+    this.#entries.set(id, entry)
+    return entry.session
+  }
+
+  #host(entry: Entry, feed: Feed): SessionHost {
+    const loop = this.#loop
+    const { settings } = entry
+    const id = loop.addFeed(feed, {
+      mode: settings.mode,
+      priority: settings.priority,
+      direction: settings.direction,
+      wants: entry.ranges
+    })
+    this.#byId.set(id, entry)
+    entry.feed = feed
+    this.#join(entry)
+    const host: SessionHost = {
+      id,
+      feed,
+      want: (start, end) => {
+        loop.post({ type: 'want', feed: id, start, end })
+        loop.reopen(id)
+      },
+      unwant: (start, end) => loop.post({ type: 'unwant', feed: id, start, end }),
+      get: (index, release) => {
+        loop.post({ type: 'get', feed: id, index, release })
+        if (!release) loop.reopen(id)
+      },
+      setMode: (mode) => loop.setMode(id, mode),
+      setPriority: (priority) => loop.post({ type: 'configure-feed', feed: id, priority }),
+      setDirection: (direction, peer) =>
+        loop.post(
+          peer === null
+            ? { type: 'configure-feed', feed: id, direction }
+            : { type: 'configure-peer', peer: peer.id, feed: id, direction }
+        ),
+      progress: () => this.#progress(id),
+      peers: () => this.#peersOf(id),
+      extension: (name, handlers) => this.#register(entry, id, name, handlers),
+      release: () => this.#release(entry, id)
+    }
+    entry.host = host
+    return host
+  }
+
+  async #release(entry: Entry, id: number): Promise<void> {
+    this.#loop.removeFeed(id)
+    this.#byId.delete(id)
+    this.#entries.delete(b4a.toString(entry.session.key, 'hex'))
+    if (this.#closing === null) await this.#swarm?.leave(entry.session.discoveryKey)
+    await entry.feed?.close()
+  }
+
+  #progress(id: number): ReturnType<SessionHost['progress']> {
+    const progress = this.#loop.progress(id)
+    if (progress === null) throw closedError()
+    let downloadBytesPerSecond = 0
+    const peers = progress.peers.map((channel) => {
+      const rates = this.#loop.peerProgress(channel.peer)
+      downloadBytesPerSecond += rates?.downloadBytesPerSecond ?? 0
+      return { ...channel, name: this.#peers.get(channel.peer)?.name ?? '' }
+    })
+    return { ...progress, peers, downloadBytesPerSecond }
+  }
+
+  #peersOf(id: number): Peer[] {
+    const progress = this.#loop.progress(id)
+    if (progress === null) return []
+    return progress.peers.flatMap((channel) => this.#peers.get(channel.peer) ?? [])
+  }
+
+  #join(entry: Entry): void {
+    const swarm = this.#swarm
+    if (swarm === null || entry.feed === null) return
+    const server = entry.settings.mode !== 'pull'
+    const client = entry.settings.mode !== 'serve'
+    swarm.join(entry.session.discoveryKey, { server, client }).catch((error: unknown) => {
+      if (this.#closing === null && error instanceof SynclineError) {
+        this.emit('feed-error', entry.session, error)
+      }
+    })
+  }
+
+  /** Takes a connection in; null if there is no room or the remote has to wait. */
+  #accept(connection: TransportConnection): Peer | null {
+    const { remotePublicKey } = connection.stream
+    const identity = remotePublicKey === null ? null : b4a.toString(remotePublicKey, 'hex')
+    const banned = identity !== null && this.#tried.delay(identity, systemClock.now()) > 0
+    if (this.#closing !== null || banned || this.#peers.size >= this.#connectionsMax) {
+      if (connection.owned) connection.stream.destroy()
+      return null
+    }
+    const link = new Connection(connection)
+    const id = this.#loop.addLink(link)
+    const peer = new Peer(id, link, {
+      progress: (number) => this.#loop.peerProgress(number),
+      configure: (number, settings) =>
+        this.#loop.post({ type: 'configure-peer', peer: number, feed: null, ...settings }),
+      close: (number) => this.#loop.link(number)?.terminate(null)
+    })
+    this.#peers.set(id, peer)
+    this.emit('peer-connect', peer)
+    return peer
+  }
+
+  #disconnected(id: number, error: SynclineError | null): void {
+    const peer = this.#peers.get(id)
+    if (peer === undefined) return
+    this.#peers.delete(id)
+    peer.closed = true
+    const fault = error !== null && FAULTS.has(error.code)
+    if (fault && peer.remotePublicKey !== null) {
+      this.#tried.fail(b4a.toString(peer.remotePublicKey, 'hex'), systemClock.now())
+    }
+    const address = this.#dialled.get(id)
+    this.#dialled.delete(id)
+    if (address !== undefined) this.#dialer.ended(address, fault)
+    for (const key of this.#extensionNames.keys()) {
+      if (key.startsWith(`${id}:`)) this.#extensionNames.delete(key)
+    }
+    if (fault && error !== null) this.emit('peer-fault', peer, error)
+    this.emit('peer-disconnect', peer, error)
+    for (const { session } of this.#entries.values()) session.check()
+  }
+
+  #tell(telling: Telling): void {
+    const entry = this.#byId.get(telling.feed)
+    if (entry === undefined) return
+    const { session } = entry
+    switch (telling.event) {
+      case 'download':
+        return this.#transferred(
+          'download',
+          telling.feed,
+          telling.peer,
+          telling.indexes,
+          telling.byteLengths
+        )
+      case 'peer-add':
+      case 'peer-remove':
+      case 'remote': {
+        const peer = this.#peers.get(telling.peer)
+        if (peer !== undefined) session.emit(telling.event, peer)
+        session.check()
+        return
+      }
+      case 'synced':
+        session.emit('synced')
+        session.check()
+        return
+      case 'conflict': {
+        const error = new SynclineError('CONFLICT', 'two signed histories of one feed exist', {
+          feed: b4a.toString(session.discoveryKey, 'hex'),
+          peer: this.#peers.get(telling.peer)?.name ?? ''
+        })
+        session.emit('conflict', error)
+        session.fail(error)
+        this.emit('conflict', session, error)
+        return
+      }
+      case 'feed-error': {
+        const error = new SynclineError(telling.code, withoutCode(telling.code, telling.message), {
+          feed: b4a.toString(session.discoveryKey, 'hex')
+        })
+        session.fail(error)
+        this.emit('feed-error', session, error)
+        return
+      }
+      default:
+        telling satisfies never
+    }
+  }
+
+  #transferred(
+    event: 'download' | 'upload',
+    feed: number,
+    peerId: number,
+    indexes: readonly number[],
+    byteLengths: readonly number[]
+  ): void {
+    const entry = this.#byId.get(feed)
+    if (entry === undefined) return
+    entry.session.check()
+    if (entry.session.listenerCount(event) === 0) return
+    const peer = this.#peers.get(peerId) ?? null
+    for (let i = 0; i < indexes.length; i++) {
+      entry.session.emit(event, indexes[i] as number, byteLengths[i] as number, peer)
+    }
+  }
+
+  #occupied(feed: number, peer: number): void {
+    const entry = this.#byId.get(feed)
+    const remote = this.#peers.get(peer)
+    if (entry === undefined || remote === undefined) return
+    this.emit('occupied', entry.session, remote)
+  }
+
+  #register(entry: Entry, feed: number, name: string, handlers: ExtensionHandlers): FeedExtension {
+    if (name === '' || entry.extensions.has(name)) {
+      throw new SynclineError('BAD_ARGUMENT', `extension "${name}" is registered already`)
+    }
+    entry.extensions.set(name, handlers)
+    const send = (message: Uint8Array, peer: number): boolean =>
+      this.#loop.sendExtension(feed, peer, { type: 'extension', name, message })
+    return {
+      name,
+      send: (message, peer) => send(message, peer.id),
+      broadcast: (message) => {
+        let sent = 0
+        for (const peer of this.#peersOf(feed)) if (send(message, peer.id)) sent++
+        return sent
+      },
+      destroy: () => entry.extensions.delete(name)
+    }
+  }
+
+  #extension(feed: number, peerId: number, message: Extension): void {
+    const key = `${peerId}:${feed}`
+    const name = message.name === '' ? (this.#extensionNames.get(key) ?? '') : message.name
+    this.#extensionNames.set(key, name)
+    const peer = this.#peers.get(peerId)
+    const handlers = this.#byId.get(feed)?.extensions.get(name)
+    if (peer === undefined || handlers === undefined) return
+    handlers.onmessage?.(Uint8Array.from(message.message), peer)
+  }
+
+  /** A remote wants a feed that is stored and not open: it is opened to be served. */
+  async #lookup(discoveryKey: Uint8Array): Promise<boolean> {
+    if (this.#closing !== null) return false
+    try {
+      const storage = await this.#storage
+      const store = await storage.openByDiscoveryKey(discoveryKey)
+      if (store === null) return false
+      const feed = await StoredFeed.open(store)
+      const session = this.#enter(feed, Promise.resolve(feed), { mode: 'serve' })
+      await session.ready()
+      return true
+    } catch {
+      // What cannot be opened is not served; whoever opens it by name hears why.
+      return false
+    }
+  }
+}
+
+function sameKey(key: Uint8Array, text: string): boolean {
+  try {
+    return b4a.equals(key, toKey(text))
+  } catch {
+    return false
+  }
+}
+
+function withoutCode(code: string, message: string): string {
+  return message.startsWith(`${code}: `) ? message.slice(code.length + 2) : message
+}
+
+function closedError(): SynclineError {
+  return new SynclineError('SESSION_CLOSED', 'the synchronizer is closed')
+}

@@ -1,0 +1,65 @@
+import { SynclineError } from '../errors.ts'
+import type { Clock } from './timers.ts'
+
+/** How long a call may wait. */
+export interface WaitOptions {
+  /** Milliseconds; 0 or left out: for ever. */
+  readonly timeoutMs?: number
+  /** Ends the wait with its reason. */
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Waits until `ready` says so; it is asked at once and each time `check` of the returned set is called.
+ *
+ * @throws SynclineError TIMEOUT with `what`, the signal's reason, or what `fail` was given.
+ */
+export class Waiters {
+  readonly #clock: Clock
+  readonly #waiting = new Set<{ ready: () => boolean; end: (error: unknown) => void }>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  get size(): number {
+    return this.#waiting.size
+  }
+
+  wait(ready: () => boolean, what: string, options: WaitOptions = {}): Promise<void> {
+    const { signal, timeoutMs = 0 } = options
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error)
+    if (ready()) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const stopTimer =
+        timeoutMs > 0
+          ? this.#clock.setTimer(
+              () => end(new SynclineError('TIMEOUT', `${what} within ${timeoutMs} ms`)),
+              timeoutMs
+            )
+          : null
+      const onabort = (): void => end(signal?.reason)
+      const waiter = { ready, end }
+      const waiting = this.#waiting
+      function end(error: unknown): void {
+        if (!waiting.delete(waiter)) return
+        stopTimer?.()
+        signal?.removeEventListener('abort', onabort)
+        if (error === null) resolve()
+        else reject(error)
+      }
+      signal?.addEventListener('abort', onabort)
+      waiting.add(waiter)
+    })
+  }
+
+  /** Lets those go on whose condition holds now. */
+  check(): void {
+    for (const waiter of this.#waiting) if (waiter.ready()) waiter.end(null)
+  }
+
+  /** Ends all waits with an error. */
+  fail(error: SynclineError): void {
+    for (const waiter of this.#waiting) waiter.end(error)
+  }
+}

@@ -37,14 +37,9 @@ function errorCode(error: Error & { code?: unknown }, blame: Blame): ErrorCode {
   const name = typeof error.code === 'string' ? error.code : ''
   const code = CODES[name]
   if (code !== undefined) return code
-  // hypercore reads a proof without checking its shape first, so that a bad one may end in a TypeError.
-  if (blame === 'proof' && (REFUSALS.includes(name) || isNative(error))) return 'INVALID_PROOF'
+  if (blame === 'proof' && REFUSALS.includes(name)) return 'INVALID_PROOF'
   if (name === 'BAD_ARGUMENT') return 'BAD_ARGUMENT'
   if (REFUSALS.includes(name)) return 'INVALID_OPERATION'
   if (name === 'ENOSPC' || /no space left/i.test(error.message)) return 'DISK_FULL'
-  return 'STORAGE_FAILED'
-}
-
-function isNative(error: Error): boolean {
-  return error instanceof TypeError || error instanceof RangeError
+  return error instanceof TypeError ? 'BROKEN_INVARIANT' : 'STORAGE_FAILED'
 }

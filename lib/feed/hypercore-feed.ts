@@ -50,6 +50,7 @@ import {
   toRawProof,
   withoutLoneNode
 } from './hypercore-proof.ts'
+import { copyNode, HypercoreReader } from './hypercore-reader.ts'
 import { HypercoreReorg } from './hypercore-reorg.ts'
 import { watchHave } from './hypercore-watch.ts'
 import { copyManifest } from './manifest.ts'
@@ -85,6 +86,7 @@ export class HypercoreFeed implements Feed {
   readonly #session: HypercoreSession
   readonly #core: HypercoreSession['core']
   readonly #state: HypercoreState
+  readonly #reader: HypercoreReader
   readonly #listeners: Set<(change: FeedChange) => void> = new Set()
   readonly #unwatch: () => void
   /** Head as the listeners know it. */
@@ -98,9 +100,6 @@ export class HypercoreFeed implements Feed {
   #rawManifest: object | null = null
   /** Chunks on their way into the core, of which the blocks are told together. */
   readonly #chunks: Set<{ readonly start: number; readonly end: number }> = new Set()
-  /** Nodes to be read with the next microtask. */
-  #wanted: { index: number; resolve(node: TreeNode | null): void; reject(error: unknown): void }[] =
-    []
   #closed = false
   #closing: Promise<void> | null = null
   #waking = false
@@ -110,6 +109,7 @@ export class HypercoreFeed implements Feed {
     this.#session = session
     this.#core = session.core
     this.#state = session.core.state
+    this.#reader = new HypercoreReader(this.#state)
     this.#length = this.#state.length
     this.#fork = this.#state.fork
     this.#frozen = frozen
@@ -204,15 +204,14 @@ export class HypercoreFeed implements Feed {
   async read(index: number): Promise<Uint8Array | null> {
     this.#mustBeOpen()
     if (!this.have.get(index)) return null
-    const [block] = await this.#call('storage', () => this.#readBlocks([index]), { index })
-    return block ?? null
+    return this.#call('storage', () => this.#reader.block(index), { index })
   }
 
   async readRun(start: number, end: number): Promise<Uint8Array[]> {
     this.#mustBeOpen()
     const indexes = Array.from({ length: Math.max(end - start, 0) }, (_, i) => start + i)
     const blocks = this.have.hasAll(start, end)
-      ? await this.#call('storage', () => this.#readBlocks(indexes))
+      ? await this.#call('storage', () => this.#reader.blocks(indexes))
       : []
     return indexes.map((index, i) => {
       const block = blocks[i]
@@ -292,7 +291,7 @@ export class HypercoreFeed implements Feed {
   async missingNodes(index: number): Promise<number> {
     this.#mustBeOpen()
     const path = pathAbove(index, this.length)
-    const nodes = await this.#call('storage', () => this.#readNodes(path))
+    const nodes = await this.#call('storage', () => this.#reader.nodes(path))
     const stored = nodes.findIndex((node) => node !== null)
     return stored === -1 ? path.length : stored
   }
@@ -300,7 +299,7 @@ export class HypercoreFeed implements Feed {
   async trustedPath(index: number): Promise<TrustedNode[]> {
     this.#mustBeOpen()
     const path = pathAbove(2 * index, this.length)
-    const nodes = await this.#call('storage', () => this.#readNodes(path))
+    const nodes = await this.#call('storage', () => this.#reader.nodes(path))
     return nodes
       .filter((node) => node !== null)
       .map((node) => ({ index: node.index, size: node.size }))
@@ -361,9 +360,9 @@ export class HypercoreFeed implements Feed {
     if (proof.fork <= this.fork || this.frozen) return null
     const verifier = this.#knownVerifier()
     await this.#call('proof', async () => verifyTree({ key: this.key, verifier }, proof))
-    const raw = toRawProof(withoutParts(proof))
+    const raw = toRawProof(tieProof(proof))
     const batch = await this.#call('proof', () => this.#core.verifyReorg(raw))
-    return new HypercoreReorg(batch, this.#readNode, this.#commitReorg)
+    return new HypercoreReorg(batch, this.#reader.node, this.#commitReorg)
   }
 
   /** Hypercore closes all sessions of a core that it freezes, so the feed is closed then. */
@@ -374,7 +373,7 @@ export class HypercoreFeed implements Feed {
     const known = { key: this.key, verifier }
     const { nodes } = (await this.#call('proof', async () => verifyTree(known, proof))).tree
     const stored = await this.#call('storage', () =>
-      this.#readNodes(nodes.map(({ index }) => index))
+      this.#reader.nodes(nodes.map(({ index }) => index))
     )
     const differs = nodes.some(({ hash }, i) => {
       const ours = stored[i]
@@ -384,7 +383,7 @@ export class HypercoreFeed implements Feed {
     await this.#call('storage', () => this.#session.setUserData(FROZEN_NAME, Buffer.of(1)))
     this.#frozen = true
     // It tells its peers, and ends replication. A proof longer than the feed it leaves alone; errors change nothing.
-    await this.#core.checkConflict(toRawProof(withoutParts(proof))).catch(() => {})
+    await this.#core.checkConflict(toRawProof(tieProof(proof))).catch(() => {})
     if (!this.#told) this.#onconflict()
     return true
   }
@@ -399,9 +398,9 @@ export class HypercoreFeed implements Feed {
       roots,
       have: this.have,
       readNodes: (indexes: readonly number[]) =>
-        this.#call('storage', () => this.#readNodes(indexes)),
+        this.#call('storage', () => this.#reader.nodes(indexes)),
       readBlocks: (indexes: readonly number[]) =>
-        this.#call('storage', () => this.#readBlocks(indexes))
+        this.#call('storage', () => this.#reader.blocks(indexes))
     }
     const bad: number[] = []
     let blocks = 0
@@ -569,7 +568,7 @@ export class HypercoreFeed implements Feed {
     const first = flat.firstBlock(chunk.root)
     const held: number[] = []
     for (const [i, length] of chunk.lengths.entries()) if (length === HELD) held.push(i)
-    const [root = null, ...leaves] = await this.#readNodes([
+    const [root = null, ...leaves] = await this.#reader.nodes([
       chunk.root,
       ...held.map((offset) => 2 * (first + offset))
     ])
@@ -585,7 +584,7 @@ export class HypercoreFeed implements Feed {
 
   /** The leaf of a held block whose node was lost when the user cleared its neighbours. */
   async #leafOf(index: number): Promise<{ size: number; hash: Uint8Array } | null> {
-    const [block] = await this.#readBlocks([index])
+    const block = await this.#reader.block(index)
     return block ? { size: block.byteLength, hash: leafHash(block) } : null
   }
 
@@ -623,6 +622,7 @@ export class HypercoreFeed implements Feed {
 
   readonly #commitReorg = async (batch: RawReorg): Promise<boolean> => {
     this.#mayStore()
+    if (this.frozen) return false
     const fork = batch.fork
     const done = await this.#call('storage', () => this.#core.reorg(batch))
     // Hypercore also says true when another change came first.
@@ -639,7 +639,7 @@ export class HypercoreFeed implements Feed {
     const roots = this.#state.roots.map(copyNode)
     const nodes = new Map(roots.map((root) => [root.index, Promise.resolve<TreeNode | null>(root)]))
     const get = (index: number): Promise<TreeNode | null> => {
-      const node = nodes.get(index) ?? this.#readNode(index)
+      const node = nodes.get(index) ?? this.#reader.node(index)
       nodes.set(index, node)
       return node
     }
@@ -663,47 +663,16 @@ export class HypercoreFeed implements Feed {
     return this.#verifier
   }
 
-  /** Nodes asked for in one go become one read. */
-  readonly #readNode = (index: number): Promise<TreeNode | null> =>
-    new Promise((resolve, reject) => {
-      if (this.#wanted.push({ index, resolve, reject }) > 1) return
-      queueMicrotask(() => {
-        const wanted = this.#wanted.splice(0)
-        this.#readNodes(wanted.map((one) => one.index)).then(
-          (nodes) => wanted.forEach((one, i) => one.resolve(nodes[i] ?? null)),
-          (error: unknown) => wanted.forEach((one) => one.reject(error))
-        )
-      })
-    })
-
-  /** All in one read. */
-  async #readNodes(indexes: readonly number[]): Promise<(TreeNode | null)[]> {
-    if (indexes.length === 0) return []
-    const reader = this.#state.storage.read()
-    const nodes = indexes.map((index) => reader.getTreeNode(index))
-    reader.tryFlush()
-    return (await Promise.all(nodes)).map((node) => node && copyNode(node))
-  }
-
   async #readHeld(index: number): Promise<Uint8Array> {
-    const block = this.have.get(index) ? (await this.#readBlocks([index]))[0] : null
+    const block = this.have.get(index) ? await this.#reader.block(index) : null
     if (!block) throw absentBlock(index)
     return block
-  }
-
-  /** All in one read. */
-  async #readBlocks(indexes: readonly number[]): Promise<(Uint8Array | null)[]> {
-    if (indexes.length === 0) return []
-    const reader = this.#state.storage.read()
-    const blocks = indexes.map((index) => reader.getBlock(index))
-    reader.tryFlush()
-    return (await Promise.all(blocks)).map((block) => block && asBytes(block))
   }
 
   async #auditHead(): Promise<boolean> {
     const { fork, length, roots, signature } = this.#state
     if (length === 0) return true
-    const stored = await this.#readNodes(flat.fullRoots(length))
+    const stored = await this.#reader.nodes(flat.fullRoots(length))
     const same = stored.every((node, i) => {
       const root = roots[i]
       return node && root && node.size === root.size && equalBytes(node.hash, root.hash)
@@ -770,11 +739,6 @@ function absentBlock(index: number): SynclineError {
   return new SynclineError('BLOCK_NOT_AVAILABLE', `block ${index} is not stored`, { index })
 }
 
-/** A copy with bytes of its own: hypercore shares nodes with its tree. */
-function copyNode({ index, size, hash }: TreeNode): TreeNode {
-  return { index, size, hash: Uint8Array.from(hash) }
-}
-
 /** Nodes that a proof of a single block or node consists of; none for other requests. */
 function siblingsOf({ block, hash, seek, upgrade }: ProofRequest): number[] {
   const part = block ? { index: 2 * block.index, nodes: block.nodes } : hash
@@ -786,11 +750,6 @@ function siblingsOf({ block, hash, seek, upgrade }: ProofRequest): number[] {
     index = flat.parent(index)
   }
   return siblings
-}
-
-/** The proof of the whole tree alone. */
-function withoutParts(proof: Proof): Proof {
-  return { ...proof, block: null, hash: null, seek: null }
 }
 
 /** A promise whose rejection may go unheard, if nobody comes to wait for it. */

@@ -69,14 +69,14 @@ export interface HypercoreState {
   readonly roots: readonly TreeNode[]
   readonly signature: Uint8Array | null
   readonly mutex: { lock(): Promise<void> }
-  readonly storage: { read(): HypercoreReader }
+  readonly storage: { read(): HypercoreReads }
   createWriteBatch(): HypercoreWriter
   flush(): Promise<unknown>
   _unlock(): void
 }
 
 /** Collects reads, which go out together with `tryFlush`. */
-export interface HypercoreReader {
+export interface HypercoreReads {
   getTreeNode(index: number): Promise<TreeNode | null>
   getBlock(index: number): Promise<Uint8Array | null>
   tryFlush(): void

@@ -581,7 +581,10 @@ test('a rewritten feed is followed', async (t) => {
   await copy.putChunk(await assemble(pair, 31))
   await source.truncate(21)
   await sourceCore.append(Array.from({ length: 20 }, (_, i) => `new ${i}`))
-  const head = await source.proof({ upgrade: { start: 0, length: 41 } })
+  const head = await source.proof({
+    block: { index: 0, nodes: 0 },
+    upgrade: { start: 0, length: 41 }
+  })
   t.is(await copy.reorg({ ...head, fork: 0 }), null)
   const reorg = await copy.reorg(head)
   if (!reorg) throw new Error('stale')

@@ -79,6 +79,13 @@ export class FeedFiles {
     return header !== null && 'start' in header ? this.#readHeader(header) : header
   }
 
+  /** True if a feed is stored, damaged or not. */
+  async exists(): Promise<boolean> {
+    const bytes = await this.oplog.read(0, ENTRIES_OFFSET)
+    if (bytes === null || bytes.byteLength < ENTRIES_OFFSET) return false
+    return decodeLog(bytes) !== null || !(await this.#isUnfinished())
+  }
+
   /** What the log file holds now; null if there is none or it was never finished. */
   async readLog(): Promise<{ readonly log: LogImage; readonly size: number } | null> {
     const bytes = await this.#readLog()
@@ -98,7 +105,7 @@ export class FeedFiles {
 
   async #readBehind(file: Uint8Array): Promise<FilesImage> {
     const log = decodeLog(file)
-    if (log === null) throw await this.#absent(file.byteLength)
+    if (log === null) throw await this.#absent()
     const external = 'start' in log.header ? log.header : null
     const header = 'start' in log.header ? await this.#readHeader(log.header) : log.header
     const size = (await this.bitfield.size()) ?? 0
@@ -121,10 +128,20 @@ export class FeedFiles {
     throw new SynclineError('FEED_DAMAGED', `the header in ${path} is not there`, { path })
   }
 
-  /** Why there is no log. A file shorter than both slots is a creation that never came to its end. */
-  async #absent(size: number): Promise<SynclineError> {
-    const { path } = this.oplog
-    if (size >= ENTRIES_OFFSET) {
+  /**
+   * True if the log without header is what a creation leaves that did not come to its end: shorter than
+   * both slots or, after a loss of power, empty, and nothing was stored behind it.
+   */
+  async #isUnfinished(): Promise<boolean> {
+    const size = (await this.oplog.size()) ?? 0
+    if (size !== ENTRIES_OFFSET) return size < ENTRIES_OFFSET
+    return ((await this.tree.size()) ?? 0) === 0
+  }
+
+  /** Why there is no log. */
+  async #absent(): Promise<SynclineError> {
+    if (!(await this.#isUnfinished())) {
+      const { path } = this.oplog
       return new SynclineError('FEED_DAMAGED', `both headers of ${path} are damaged`, { path })
     }
     const details = { path: this.folder }

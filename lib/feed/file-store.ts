@@ -101,6 +101,8 @@ export class FileStore implements Store {
   #writing = false
   #markedClean = false
   #closing = false
+  /** The header was never synced, as far as is known. */
+  #headerUnsynced = false
   /** Doubtful blocks were reported, and no commit tells yet that the caller has looked at them. */
   #unchecked = false
   #dataUnsynced = false
@@ -228,6 +230,12 @@ export class FileStore implements Store {
     const { path } = this.#files.data
     const bytes = await this.#files.data.read(offset, byteLength)
     if (bytes !== null && bytes.byteLength === byteLength) return bytes
+    if (this.#unchecked) {
+      // The file lost its end with the power: whoever hashes the doubtful blocks is to find out which.
+      const padded = new Uint8Array(byteLength)
+      padded.set(bytes ?? NO_BYTES)
+      return padded
+    }
     const missing = bytes === null ? `${path} is missing` : `${path} is too short`
     throw new SynclineError('FEED_DAMAGED', `${missing} for bytes that are said to be held`, {
       path
@@ -255,7 +263,8 @@ export class FileStore implements Store {
     unfolded.userData.delete(MANIFEST_NAME)
     opened.manifest = commit.manifest ?? opened.manifest
     opened.contiguousLength = commit.contiguousLength
-    this.#unchecked = false
+    // Whoever looks at doubtful blocks only takes back what does not hold.
+    if (durable || commit.data !== undefined || head !== undefined) this.#unchecked = false
     if (durable) {
       opened.syncedBytes = opened.logBytes
       opened.doubt = []
@@ -372,7 +381,7 @@ export class FileStore implements Store {
   }
 
   async #refuseExisting(): Promise<void> {
-    if (((await this.#files.oplog.size()) ?? 0) < ENTRIES_OFFSET) return
+    if (!(await this.#files.exists())) return
     const reason = `a feed is stored in ${this.folder} already`
     throw new SynclineError('FEED_EXISTS', reason, { path: this.folder })
   }
@@ -421,6 +430,7 @@ export class FileStore implements Store {
   async #findDoubt(opened: Opened, image: FilesImage, bitmap: Bitmap): Promise<BlockRange[]> {
     const { fitting, latest } = await this.#marker.read(opened.logId)
     const { length } = opened.unfolded.head
+    this.#headerUnsynced = latest === null
     opened.syncedBytes = Math.min(fitting?.syncedBytes ?? 0, opened.logBytes)
     let doubt: BlockRange[] = [...(fitting?.doubtful ?? [])]
     if (fitting === null && latest !== null) doubt = latest.clean ? [] : [[0, length]]
@@ -454,6 +464,8 @@ export class FileStore implements Store {
       await this.#lock()
       await this.#refuseForeignChange(opened)
       await this.#removeStrayNodes(opened)
+      // Whatever is written from now on is worth nothing without it.
+      if (this.#headerUnsynced) await this.#sync([this.#files.oplog])
       this.#writing = true
       await this.#writeMarker(opened, false)
     } else if (this.#markedClean) {
@@ -550,6 +562,8 @@ export class FileStore implements Store {
     const { tree, bitfield, header, oplog, marker } = this.#files
     const changed = opened.logBytes > 0 || !opened.unfolded.empty || this.#foldDue
     if (changed) {
+      // Else a loss of power could keep bits of entries that it took, and nobody would doubt them.
+      await this.#sync([oplog])
       await this.#writeTree(opened)
       await this.#writeBitfield(opened)
     }
@@ -684,7 +698,7 @@ function entriesOf(commit: Commit, length: number): LogEntry[] {
   // An entry cannot tell empty bytes from none.
   const userData: NonNullable<LogEntry['userData']>[] = []
   for (const { name, value } of commit.userData ?? []) {
-    userData.push({ key: name, value: value?.byteLength ? value.slice() : null })
+    userData.push({ key: name, value: value?.byteLength ? Uint8Array.from(value) : null })
   }
   if (manifest !== undefined) userData.push({ key: MANIFEST_NAME, value: encodeManifest(manifest) })
   if (frozen !== undefined) {

@@ -1,0 +1,361 @@
+import test from 'brittle'
+import { isSynclineError } from '../../lib/errors.ts'
+import { FilePool } from '../../lib/feed/file-pool.ts'
+import { FileStore } from '../../lib/feed/file-store.ts'
+import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
+import { memoryStore } from '../../lib/feed/memory-store.ts'
+import { createKeyPair } from '../../lib/feed/signature.ts'
+import type { Identity } from '../../lib/feed/store.ts'
+import { StoredFeed } from '../../lib/feed/stored-feed.ts'
+import { type Fault, FaultFiles, seeded } from '../fixtures/fault-files.ts'
+
+/** One step of a history: one commit, or a flush. `durable` ones must survive whatever happens later. */
+interface Act {
+  readonly durable: boolean
+  run(feed: StoredFeed): Promise<unknown>
+}
+
+const FOLDER = '/feed'
+const keyPair = createKeyPair(new Uint8Array(32).fill(1))
+const identity = newIdentity({ keyPair })
+
+const append = (start: number, end: number, durability: 'fsync' | 'os' = 'fsync'): Act => ({
+  durable: durability === 'fsync',
+  run: (feed) => feed.append(blocks(start, end), { durability })
+})
+const keep = (name: string, value: string | null): Act => ({
+  durable: false,
+  run: (feed) => feed.setUserData(name, value === null ? null : Buffer.from(value))
+})
+const flush: Act = { durable: true, run: (feed) => feed.flush() }
+
+/** Everything that a writer does; the long batch is folded by its length. */
+const WRITER: readonly Act[] = [
+  append(0, 3),
+  append(3, 40, 'os'),
+  keep('a', 'one'),
+  append(40, 41),
+  { durable: true, run: (feed) => feed.clear(5, 9) },
+  flush,
+  append(41, 1100, 'os'),
+  { durable: true, run: (feed) => feed.truncate(37) },
+  append(37, 43),
+  keep('a', null),
+  keep('large', 'x'.repeat(5000)),
+  append(43, 60),
+  { durable: true, run: (feed) => feed.truncate(0) },
+  append(0, 9, 'os'),
+  append(9, 11)
+]
+
+test('a writer that is killed at any point finds the feed before or after the last commit', async (t) => {
+  await killEverywhere(t, identity, WRITER)
+})
+
+test('a copy that is killed at any point finds the feed before or after the last commit', async (t) => {
+  await killEverywhere(t, identityFromKey(identity.key), await copying())
+})
+
+test('a writer without room at any point keeps the feed as it was, and goes on', async (t) => {
+  const total = await stepsOf(identity, WRITER)
+  for (let step = 1; step <= total; step++) {
+    const files = new FaultFiles()
+    const feed = await make(files, identity)
+    files.failAt(step + files.steps, 'full')
+    for (const [i, act] of WRITER.entries()) {
+      const before = await stateOf(feed)
+      try {
+        await act.run(feed)
+      } catch (error) {
+        if (!isSynclineError(error, 'DISK_FULL', 'STORAGE_FAILED')) throw error
+        const name = `step ${step}, act ${i}`
+        // A truncation and a clear count before their bytes are freed.
+        const now = await stateOf(feed)
+        const isFreed = now.have !== before.have && now.length <= before.length
+        if (!isFreed) same(t, now, before, `${name}: unchanged`)
+        await feed.close().catch(() => {})
+        const again = await reopen(files.afterKill())
+        same(t, await stateOf(again), now, `${name}: as before when opened again`)
+        await again.append([Buffer.from('more')])
+        const { bad, head } = await again.audit()
+        if (bad.length > 0 || !head) t.fail(`${name}: damaged`)
+        await again.close()
+        break
+      }
+    }
+    await feed.close().catch(() => {})
+  }
+  t.pass(`${total} points`)
+})
+
+test('what was acknowledged survives a loss of power at any point', async (t) => {
+  for (const [name, who, acts] of [
+    ['writer', identity, WRITER],
+    ['copy', identityFromKey(identity.key), await copying()]
+  ] as const) {
+    const total = await stepsOf(who, acts)
+    for (let step = 1; step <= total; step++) {
+      const files = new FaultFiles()
+      const feed = await make(files, who)
+      files.failAt(step + files.steps, 'torn')
+      const states = await runUntilStop(feed, acts)
+      const acked = acts.slice(0, states.length - 1).findLastIndex(({ durable }) => durable)
+      for (let seed = 0; seed < 3; seed++) {
+        const random = seeded(step * 3 + seed)
+        const place = `${name}, step ${step}, seed ${seed}`
+        const again = await reopen(files.afterPowerLoss(random)).catch((error: unknown) => {
+          // The making of a copy is not synced; without it there is nothing to lose.
+          if (!isSynclineError(error, 'FEED_NOT_FOUND') || acked >= 0 || name === 'writer')
+            throw error
+          return null
+        })
+        if (again === null) continue
+        const { bad, head } = await again.audit()
+        if (bad.length > 0 || !head) t.fail(`${place}: ${bad.length} bad blocks are believed`)
+        // Later commits may have come through, in part only if their blocks did not.
+        const now = await stateOf(again)
+        const known = states
+          .slice(acked + 1)
+          .some((state) => state.fork === now.fork && state.length === now.length)
+        const next = acts[states.length - 1]
+        if (!known && next !== undefined) {
+          const probe = new FaultFiles()
+          const whole = await make(probe, who)
+          for (const act of acts.slice(0, states.length)) await act.run(whole)
+          const { fork, length } = await stateOf(whole)
+          await whole.close()
+          if (fork !== now.fork || length !== now.length) {
+            t.fail(`${place}: fork ${now.fork} length ${now.length} was never there`)
+          }
+        }
+        await again.close()
+      }
+    }
+  }
+  t.pass('all points')
+})
+
+test('after a kill nothing is hashed again, after a loss of power what was not synced is', async (t) => {
+  const files = new FaultFiles()
+  const feed = await make(files, identity)
+  await feed.append(blocks(0, 10))
+  await feed.flush()
+  await feed.append(blocks(10, 20), { durability: 'os' })
+  const killed = FileStore.open(FOLDER, { pool: new FilePool({ layer: files.afterKill() }) })
+  t.alike((await killed.open()).doubtful, [])
+  await killed.close()
+  const whole = files.afterPowerLoss(() => 0.9)
+  const lost = FileStore.open(FOLDER, { pool: new FilePool({ layer: whole }) })
+  t.alike((await lost.open()).doubtful, [[10, 20]])
+  await lost.close()
+  const kept = await reopen(whole)
+  t.is(kept.have.count(0, 20), 20, 'and is believed if it holds')
+  await kept.close()
+  const again = FileStore.open(FOLDER, {
+    pool: new FilePool({ layer: whole.afterPowerLoss(() => 0.9) })
+  })
+  t.alike((await again.open()).doubtful.length, 1, 'as long as nothing was synced since')
+  await again.close()
+  await feed.close()
+})
+
+test('doubt outlives a fold that does not sync the bytes', async (t) => {
+  const files = new FaultFiles()
+  const feed = await make(files, identity)
+  await feed.append(blocks(0, 4))
+  await feed.append(blocks(4, 1100), { durability: 'os' })
+  await feed.append(blocks(1100, 1102), { durability: 'os' })
+  const lost = FileStore.open(FOLDER, {
+    pool: new FilePool({ layer: files.afterPowerLoss(() => 0.9) })
+  })
+  const { doubtful, bitmap } = await lost.open()
+  t.is(bitmap.count(0, 2000), 1102)
+  t.ok(doubtful.some(([start, end]) => start <= 4 && end >= 1100))
+  await lost.close()
+  await feed.close()
+})
+
+async function killEverywhere(
+  t: { fail(message: string): void; pass(message: string): void },
+  who: Identity,
+  acts: readonly Act[]
+): Promise<void> {
+  const total = await stepsOf(who, acts)
+  const whole = await make(new FaultFiles(), who)
+  const expected = [await stateOf(whole)]
+  for (const act of acts) {
+    await act.run(whole)
+    expected.push(await stateOf(whole))
+  }
+  await whole.close()
+  for (let step = 1; step <= total; step++) {
+    for (const fault of ['before', 'torn'] as const satisfies readonly Fault[]) {
+      const files = new FaultFiles()
+      const feed = await make(files, who)
+      files.failAt(step + files.steps, fault)
+      const done = (await runUntilStop(feed, acts)).length - 1
+      const again = await reopen(files.afterKill())
+      const now = JSON.stringify(await stateOf(again))
+      const options = [expected[done], expected[done + 1]].map((state) => JSON.stringify(state))
+      if (!options.includes(now)) {
+        t.fail(`${fault} step ${step}, after act ${done - 1}: ${now.slice(0, 200)}`)
+      }
+      const { bad, head } = await again.audit()
+      if (bad.length > 0 || !head) t.fail(`${fault} step ${step}: damaged`)
+      if (options.indexOf(now) === 0 && done < acts.length) {
+        // What was interrupted can be done again, and all the rest.
+        for (const act of acts.slice(done)) await act.run(again)
+        const end = JSON.stringify(await stateOf(again))
+        if (end !== JSON.stringify(expected.at(-1)))
+          t.fail(`${fault} step ${step}: went on wrongly`)
+      }
+      await again.close()
+    }
+  }
+  t.pass(`${2 * total} points`)
+}
+
+/** Runs until the files stop; the states after each act that was acknowledged, the first before all. */
+async function runUntilStop(feed: StoredFeed, acts: readonly Act[]): Promise<FeedState[]> {
+  const states = [await stateOf(feed)]
+  try {
+    for (const act of acts) {
+      await act.run(feed)
+      states.push(await stateOf(feed))
+    }
+  } catch (error) {
+    if (!isSynclineError(error)) throw error
+  }
+  await feed.close().catch(() => {})
+  return states
+}
+
+async function stepsOf(who: Identity, acts: readonly Act[]): Promise<number> {
+  const files = new FaultFiles()
+  const feed = await make(files, who)
+  const first = files.steps
+  for (const act of acts) await act.run(feed)
+  const total = files.steps - first
+  await feed.close()
+  return total
+}
+
+async function make(files: FaultFiles, who: Identity): Promise<StoredFeed> {
+  const pool = new FilePool({ layer: files, max: 8 })
+  return StoredFeed.open(await FileStore.create(FOLDER, who, { pool }))
+}
+
+async function reopen(files: FaultFiles): Promise<StoredFeed> {
+  return StoredFeed.open(FileStore.open(FOLDER, { pool: new FilePool({ layer: files, max: 8 }) }))
+}
+
+interface FeedState {
+  readonly fork: number
+  readonly length: number
+  readonly byteLength: number
+  readonly manifest: boolean
+  readonly have: string
+  readonly content: string
+  readonly userData: readonly string[]
+}
+
+async function stateOf(feed: StoredFeed): Promise<FeedState> {
+  const have = [...feed.have.runs(0, feed.length + 1000)]
+  const parts: Uint8Array[] = []
+  try {
+    for (const [start, end] of have) parts.push(...(await feed.readRun(start, end)))
+  } catch {
+    // Files that have stopped cannot be read; nobody compares this state.
+  }
+  const values = ['a', 'large'].map(async (name) =>
+    Buffer.from((await feed.getUserData(name)) ?? []).toString()
+  )
+  return {
+    fork: feed.fork,
+    length: feed.length,
+    byteLength: feed.byteLength,
+    manifest: feed.manifest !== null,
+    have: JSON.stringify(have),
+    content: Buffer.concat(parts).toString('latin1'),
+    userData: await Promise.all(values)
+  }
+}
+
+function same(t: { fail(message: string): void }, a: FeedState, b: FeedState, name: string): void {
+  if (JSON.stringify(a) !== JSON.stringify(b)) t.fail(name)
+}
+
+function blocks(start: number, end: number): Uint8Array[] {
+  return Array.from({ length: end - start }, (_, i) => Buffer.from(`block ${start + i};`))
+}
+
+/** What a copy does: heads, single blocks, chunks, and a rewritten feed. */
+async function copying(): Promise<Act[]> {
+  const source = async (lengths: readonly number[]): Promise<StoredFeed> => {
+    const feed = await StoredFeed.open(memoryStore(newIdentity({ keyPair })))
+    for (const [i, length] of lengths.entries()) {
+      const start = i === 0 ? 0 : (lengths[i - 1] ?? 0)
+      if (length < start) await feed.truncate(length)
+      else await feed.append(blocks(start, length))
+    }
+    return feed
+  }
+  const short = await source([70])
+  const long = await source([70, 200])
+  const forked = await source([70, 200, 90, 230])
+  const head = (feed: StoredFeed, start: number): Act => ({
+    durable: false,
+    run: async (copy) => {
+      const length = feed.length - start
+      const block = start === 0 ? { index: 0, nodes: 0 } : null
+      return copy.applyProof(
+        await feed.proof({ block, upgrade: { start, length }, manifest: start === 0 })
+      )
+    }
+  })
+  const block = (feed: StoredFeed, index: number): Act => ({
+    durable: false,
+    run: async (copy) => {
+      const nodes = await copy.missingNodes(2 * index)
+      return copy.applyProof(await feed.proof({ block: { index, nodes } }))
+    }
+  })
+  const chunk = (root: number, first: number, count: number): Act => ({
+    durable: false,
+    run: async (copy) => {
+      const parts = blocks(first, first + count)
+      const lengths = Uint32Array.from(parts, ({ byteLength }) => byteLength)
+      const offsets = new Uint32Array(count)
+      for (let i = 1; i < count; i++) {
+        offsets[i] = (offsets[i - 1] as number) + (lengths[i - 1] as number)
+      }
+      const bytes = Uint8Array.from(Buffer.concat(parts))
+      const result = await copy.putChunk({ fork: copy.fork, root, bytes, offsets, lengths })
+      if (result !== 'stored') throw new Error(`chunk is ${result}`)
+      return result
+    }
+  })
+  return [
+    head(short, 0),
+    block(short, 66),
+    chunk(63, 0, 64),
+    head(long, 70),
+    block(long, 130),
+    flush,
+    chunk(191, 64, 64),
+    block(long, 199),
+    {
+      durable: false,
+      run: async (copy) => {
+        const { length } = forked
+        const proof = await forked.proof({ upgrade: { start: 0, length } })
+        const reorg = await copy.reorg(proof)
+        if (reorg === null) throw new Error('no reorganisation')
+        while (reorg.next !== null) await reorg.accept(await forked.proof({ hash: reorg.next }))
+        return reorg.commit()
+      }
+    },
+    block(forked, 131),
+    block(forked, 229)
+  ]
+}

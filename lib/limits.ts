@@ -123,5 +123,3 @@ export const CLOSE_TIMEOUT_MS = 5_000
 export const OPEN_FILES_MAX = 256
 /** Bytes of log entries after which the state of a feed is folded into its tree and bitfield files. */
 export const LOG_BYTES_MAX: number = 64 * 1024
-/** Milliseconds a new stamp must age before the file behind it is trusted. */
-export const STAMP_AGE_MS = 2_000

@@ -15,6 +15,7 @@ import type { HypercoreLike } from '../feed/hypercore-like.ts'
 import type { NewIdentityOptions } from '../feed/identity.ts'
 import { discoveryKeyOf } from '../feed/namespace.ts'
 import { StoredFeed } from '../feed/stored-feed.ts'
+import { simd } from '../kernels/hash.ts'
 import { CONNECTIONS_MAX } from '../limits.ts'
 import { attach, type AttachOptions } from '../transport/attach.ts'
 import { HyperswarmTransport, type TopicStatus } from '../transport/hyperswarm.ts'
@@ -115,6 +116,8 @@ const FAULTS = new Set<string>([
   'TOO_MANY'
 ])
 
+let warned = false
+
 /** See the module comment. */
 export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   readonly #options: SynchronizerOptions
@@ -137,6 +140,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   constructor(options: SynchronizerOptions) {
     super()
     this.setMaxListeners(0)
+    if (!simd && !warned) {
+      warned = true
+      process.emitWarning('WebAssembly SIMD is missing: syncline hashes in JavaScript, slowly')
+    }
     this.#options = options
     this.#limits = options.limits ?? { upload: 0, download: 0 }
     const { storage, keyPair } = options

@@ -99,7 +99,7 @@ function check(tree: TreeView, request: ProofRequest, upgrade: UpgradeRequest | 
   if (upgrade.length <= 0 || upgrade.start + upgrade.length > tree.length) {
     throw invalid(`no upgrade from ${upgrade.start} by ${upgrade.length} of ${tree.length} blocks`)
   }
-  if (seek && target !== null && target.index >= 2 * upgrade.start) {
+  if (seek && target !== null && target.last >= upgrade.start) {
     throw invalid('a seek cannot go with a block inside the upgrade')
   }
 }

@@ -78,7 +78,7 @@ export function planProof({ length, target, root, seek, upgrade }: PlanRequest):
   if (target !== null && root !== null) planPath(plan, target, seek, root)
   if (upgrade === null) return plan
   const end = upgrade.start + upgrade.length
-  const inner = root === null ? (seek ?? target?.index ?? null) : null
+  const inner = root === null ? (target?.index ?? seek) : null
   plan.upgrade = []
   for (const index of spanRoots(upgrade.start, end)) {
     // A part inside the new area brings the nodes from which this one is folded.

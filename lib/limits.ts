@@ -106,6 +106,9 @@ export const FIRST_REQUESTS_MAX = 3
 /** Feeds that one connection may open. */
 export const CHANNELS_MAX = 65_536
 
+/** Milliseconds that a feed opened only to be served stays open after its last peer left. */
+export const IDLE_FEED_MS = 10_000
+
 /** Connections at a time. */
 export const CONNECTIONS_MAX = 64
 /** Addresses remembered with their back-off. */

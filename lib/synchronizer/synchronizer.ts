@@ -16,7 +16,7 @@ import type { NewIdentityOptions } from '../feed/identity.ts'
 import { discoveryKeyOf } from '../feed/namespace.ts'
 import { StoredFeed } from '../feed/stored-feed.ts'
 import { simd } from '../kernels/hash.ts'
-import { CONNECTIONS_MAX } from '../limits.ts'
+import { CONNECTIONS_MAX, IDLE_FEED_MS } from '../limits.ts'
 import { attach, type AttachOptions } from '../transport/attach.ts'
 import { HyperswarmTransport, type TopicStatus } from '../transport/hyperswarm.ts'
 import type { NoiseKeyPair } from '../transport/secret-stream.ts'
@@ -100,6 +100,8 @@ interface Entry {
   readonly ranges: readonly (readonly [number, number])[]
   host: SessionHost | null
   feed: Feed | null
+  /** True while only remotes asked for it: it is closed again once they left. */
+  lazy: boolean
   readonly extensions: Map<string, ExtensionHandlers>
 }
 
@@ -134,6 +136,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   readonly #dialer: Dialer
   #swarm: HyperswarmTransport | null = null
   #limits: RateLimits
+  readonly #idleTimers = new Set<() => void>()
   #stopSignals: (() => void) | null = null
   #closing: Promise<void> | null = null
 
@@ -222,6 +225,12 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const store =
       key === null ? await storage.openByName(nameOrKey as string) : await storage.openByKey(key)
     const feed = await StoredFeed.open(store)
+    // Under a name we may not have known that it is open already.
+    const opened = this.#byKey(feed.key)
+    if (opened !== null) {
+      await feed.close()
+      return opened
+    }
     const name = key === null ? (nameOrKey as string) : null
     const session = this.#enter(feed, Promise.resolve(feed), options, name)
     await session.ready()
@@ -380,6 +389,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
 
   async #close(): Promise<void> {
     this.#stopSignals?.()
+    for (const stop of this.#idleTimers) stop()
     this.#dialer.close()
     await this.#tcp.close()
     await this.#loop.close()
@@ -398,11 +408,16 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   }
 
   #byKey(key: Uint8Array): FeedSession | null {
-    return this.#entries.get(b4a.toString(key, 'hex'))?.session ?? null
+    const entry = this.#entries.get(b4a.toString(key, 'hex'))
+    if (entry === undefined) return null
+    entry.lazy = false
+    return entry.session
   }
 
   #byName(name: string): FeedSession | null {
-    for (const entry of this.#entries.values()) if (entry.name === name) return entry.session
+    for (const entry of this.#entries.values()) {
+      if (entry.name === name) return this.#byKey(entry.session.key)
+    }
     return null
   }
 
@@ -429,6 +444,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       ranges: options.ranges ?? [[0, Infinity]],
       host: null,
       feed: null,
+      lazy: false,
       extensions: new Map()
     }
     this.#entries.set(id, entry)
@@ -575,6 +591,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         const peer = this.#peers.get(telling.peer)
         if (peer !== undefined) session.emit(telling.event, peer)
         session.check()
+        if (telling.event === 'peer-remove') this.#closeIdle(entry)
         return
       }
       case 'synced':
@@ -657,6 +674,18 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     handlers.onmessage?.(Uint8Array.from(message.message), peer)
   }
 
+  /** Closes a feed that only remotes asked for, some time after the last of them left. */
+  #closeIdle(entry: Entry): void {
+    const unused = (): boolean =>
+      entry.lazy && this.#closing === null && entry.session.peers.length === 0
+    if (!unused()) return
+    const stop = systemClock.setTimer(() => {
+      this.#idleTimers.delete(stop)
+      if (unused()) void entry.session.close()
+    }, IDLE_FEED_MS)
+    this.#idleTimers.add(stop)
+  }
+
   /** A remote wants a feed that is stored and not open: it is opened to be served. */
   async #lookup(discoveryKey: Uint8Array): Promise<boolean> {
     if (this.#closing !== null) return false
@@ -666,6 +695,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       if (store === null) return false
       const feed = await StoredFeed.open(store)
       const session = this.#enter(feed, Promise.resolve(feed), { mode: 'serve' })
+      const entry = this.#entries.get(b4a.toString(feed.key, 'hex'))
+      if (entry !== undefined) entry.lazy = true
       await session.ready()
       return true
     } catch {

@@ -289,52 +289,55 @@ function blocks(start: number, end: number): Uint8Array[] {
   return Array.from({ length: end - start }, (_, i) => Buffer.from(`block ${start + i};`))
 }
 
+/** A feed that was appended or truncated to these lengths, one after the other. */
+const source = async (lengths: readonly number[]): Promise<StoredFeed> => {
+  const feed = await StoredFeed.open(memoryStore(newIdentity({ keyPair })))
+  for (const [i, length] of lengths.entries()) {
+    const start = i === 0 ? 0 : (lengths[i - 1] ?? 0)
+    if (length < start) await feed.truncate(length)
+    else await feed.append(blocks(start, length))
+  }
+  return feed
+}
+
+const head = (feed: StoredFeed, start: number): Act => ({
+  durable: false,
+  run: async (copy) => {
+    const length = feed.length - start
+    const block = start === 0 ? { index: 0, nodes: 0 } : null
+    return copy.applyProof(
+      await feed.proof({ block, upgrade: { start, length }, manifest: start === 0 })
+    )
+  }
+})
+const block = (feed: StoredFeed, index: number): Act => ({
+  durable: false,
+  run: async (copy) => {
+    const nodes = await copy.missingNodes(2 * index)
+    return copy.applyProof(await feed.proof({ block: { index, nodes } }))
+  }
+})
+const chunk = (root: number, first: number, count: number): Act => ({
+  durable: false,
+  run: async (copy) => {
+    const parts = blocks(first, first + count)
+    const lengths = Uint32Array.from(parts, ({ byteLength }) => byteLength)
+    const offsets = new Uint32Array(count)
+    for (let i = 1; i < count; i++) {
+      offsets[i] = (offsets[i - 1] as number) + (lengths[i - 1] as number)
+    }
+    const bytes = Uint8Array.from(Buffer.concat(parts))
+    const result = await copy.putChunk({ fork: copy.fork, root, bytes, offsets, lengths })
+    if (result !== 'stored') throw new Error(`chunk is ${result}`)
+    return result
+  }
+})
+
 /** What a copy does: heads, single blocks, chunks, and a rewritten feed. */
 async function copying(): Promise<Act[]> {
-  const source = async (lengths: readonly number[]): Promise<StoredFeed> => {
-    const feed = await StoredFeed.open(memoryStore(newIdentity({ keyPair })))
-    for (const [i, length] of lengths.entries()) {
-      const start = i === 0 ? 0 : (lengths[i - 1] ?? 0)
-      if (length < start) await feed.truncate(length)
-      else await feed.append(blocks(start, length))
-    }
-    return feed
-  }
   const short = await source([70])
   const long = await source([70, 200])
   const forked = await source([70, 200, 90, 230])
-  const head = (feed: StoredFeed, start: number): Act => ({
-    durable: false,
-    run: async (copy) => {
-      const length = feed.length - start
-      const block = start === 0 ? { index: 0, nodes: 0 } : null
-      return copy.applyProof(
-        await feed.proof({ block, upgrade: { start, length }, manifest: start === 0 })
-      )
-    }
-  })
-  const block = (feed: StoredFeed, index: number): Act => ({
-    durable: false,
-    run: async (copy) => {
-      const nodes = await copy.missingNodes(2 * index)
-      return copy.applyProof(await feed.proof({ block: { index, nodes } }))
-    }
-  })
-  const chunk = (root: number, first: number, count: number): Act => ({
-    durable: false,
-    run: async (copy) => {
-      const parts = blocks(first, first + count)
-      const lengths = Uint32Array.from(parts, ({ byteLength }) => byteLength)
-      const offsets = new Uint32Array(count)
-      for (let i = 1; i < count; i++) {
-        offsets[i] = (offsets[i - 1] as number) + (lengths[i - 1] as number)
-      }
-      const bytes = Uint8Array.from(Buffer.concat(parts))
-      const result = await copy.putChunk({ fork: copy.fork, root, bytes, offsets, lengths })
-      if (result !== 'stored') throw new Error(`chunk is ${result}`)
-      return result
-    }
-  })
   return [
     head(short, 0),
     block(short, 66),

@@ -326,8 +326,16 @@ export class FileStore implements Store {
     }
     if (this.#broken !== null) throw this.#broken
     await this.#syncBulk()
+    await this.#sync([this.#files.oplog])
+    await this.#syncFolders()
     opened.doubt = []
-    await this.#fold(opened, true)
+    opened.syncedBytes = opened.logBytes
+    try {
+      await this.#fold(opened, true)
+    } catch (error) {
+      // The log has it all; nothing is lost by leaving it as it is.
+      if (!this.#closing || this.#broken !== null) throw error
+    }
   }
 
   async close(): Promise<void> {

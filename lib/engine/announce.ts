@@ -37,6 +37,24 @@ export function greet(channel: Channel): void {
   for (const [start, end] of have.runs(tail, view.length)) channel.news.push([start, end])
 }
 
+/**
+ * Takes back what the remote heard of blocks `[kept, length)` of a fork that is over, and asks anew for what
+ * it has: hypercore 10 tells nobody of blocks that they had under the old fork.
+ */
+export function startOver(world: World, channel: Channel, kept: number, length: number): void {
+  if (!channel.opened) return
+  const messages: Message[] = []
+  if (kept < length) {
+    messages.push({ type: 'range', drop: true, start: kept, length: length - kept })
+  }
+  for (const segment of channel.wantedSegments) {
+    const start = segment * WANT_BITS_MAX
+    messages.push({ type: 'unwant', start, length: WANT_BITS_MAX, any: false })
+  }
+  channel.wantedSegments.clear()
+  send(world, channel, messages)
+}
+
 function ownSync(world: World, channel: Channel): Sync {
   const { feed, remote } = channel
   const { view } = feed

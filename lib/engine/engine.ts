@@ -33,6 +33,7 @@ import {
   onSync,
   onUnwant,
   onWant,
+  startOver,
   touchChannel
 } from './announce.ts'
 import { HELD, IN_FLIGHT, MISSING } from './chunk.ts'
@@ -49,7 +50,7 @@ import {
 } from './download.ts'
 import type { Effect } from './effect.ts'
 import type { FeedView, Input, LocalChange, RateLimits } from './input.ts'
-import { closePeer, wake } from './output.ts'
+import { closePeer, send, wake } from './output.ts'
 import { Bucket } from './rate.ts'
 import { cancel, forget } from './request.ts'
 import { onCancel, onRequest, onServed, serve } from './serve.ts'
@@ -590,7 +591,7 @@ export class Engine {
     const world = this.#world
     const feed = world.feeds.get(id)
     if (feed === undefined) return
-    const forked = view.fork !== feed.view.fork
+    const before = feed.view
     feed.view = view
     switch (change.type) {
       case 'length':
@@ -608,7 +609,10 @@ export class Engine {
       default:
         change satisfies never
     }
-    if (forked || change.type === 'truncate') this.#forked(feed)
+    const kept = change.type === 'truncate' ? change.length : before.length
+    if (view.fork !== before.fork || change.type === 'truncate') {
+      this.#forked(feed, kept, before.length)
+    }
     touch(world, feed)
   }
 
@@ -634,18 +638,15 @@ export class Engine {
     sweepChunks(world, feed)
     for (const channel of feed.channels.values()) {
       if (!channel.opened) continue
-      world.effects.push({
-        type: 'send',
-        peer: channel.peer.id,
-        feed: feed.id,
-        messages: [{ type: 'range', drop: true, start, length: end - start }]
-      })
+      send(world, channel, [{ type: 'range', drop: true, start, length: end - start }])
     }
   }
 
-  #forked(feed: FeedState): void {
+  /** Blocks `[kept, length)` of the old fork are gone. */
+  #forked(feed: FeedState, kept: number, length: number): void {
     const world = this.#world
     for (const channel of feed.channels.values()) {
+      startOver(world, channel, kept, length)
       for (const request of [...channel.peer.requests.values()]) {
         if (request.channel === channel && !request.late && request.fork !== feed.view.fork) {
           cancel(world, request)

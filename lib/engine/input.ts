@@ -47,7 +47,8 @@ export type LocalChange =
   | { readonly type: 'length' }
   | { readonly type: 'have'; readonly start: number; readonly end: number }
   | { readonly type: 'clear'; readonly start: number; readonly end: number }
-  | { readonly type: 'truncate' }
+  /** `length` is what stays of the old fork. */
+  | { readonly type: 'truncate'; readonly length: number }
   | { readonly type: 'state' }
 
 /** A failure that an effect ended with. `fault` tells whose it is. */

@@ -740,7 +740,7 @@ function localChanges(change: FeedChange): LocalChange[] {
     case 'clear':
       return [{ type: change.type, start: change.start, end: change.end }]
     case 'truncate':
-      return [{ type: 'truncate' }]
+      return [{ type: 'truncate', length: change.length }]
     case 'freeze':
     case 'manifest':
       return [{ type: 'state' }]

@@ -108,8 +108,8 @@ export class FeedFiles {
     if (log === null) throw await this.#absent()
     const external = 'start' in log.header ? log.header : null
     const header = 'start' in log.header ? await this.#readHeader(log.header) : log.header
-    const size = (await this.bitfield.size()) ?? 0
-    const bitfield = (await this.bitfield.read(0, size)) ?? new Uint8Array(0)
+    const size = await this.bitfield.size()
+    const bitfield = (size === null ? null : await this.bitfield.read(0, size)) ?? new Uint8Array(0)
     return { log, header, external, logSize: file.byteLength, bitfield }
   }
 

@@ -267,13 +267,22 @@ export class FeedFolder {
     }
     const keyPair = { publicKey, secretKey }
     const compat = equalBytes(key, publicKey)
-    const identity = newIdentity({ keyPair, compat, ...(manifest === null ? {} : { manifest }) })
-    if (!equalBytes(identity.key, key)) {
-      throw new SynclineError('BAD_KEY', 'the key pair is not the one of this feed')
+    const isSigner =
+      manifest === null ||
+      manifest.signers.some((signer) => equalBytes(signer.publicKey, publicKey))
+    const identity = isSigner
+      ? newIdentity({ keyPair, compat, ...(manifest === null ? {} : { manifest }) })
+      : null
+    if (identity === null || !equalBytes(identity.key, key)) {
+      throw new SynclineError('BAD_KEY', 'the key pair is not one of this feed')
     }
     const store = await this.#put(identity, name)
     try {
-      await store.open()
+      const { identity: stored, contiguousLength } = await store.open()
+      const missing = stored.manifest === null ? identity.manifest : null
+      if (missing !== null) {
+        await store.commit({ manifest: missing, contiguousLength, durability: 'fsync' })
+      }
       await store.putKeyPair(keyPair)
     } finally {
       await store.close()

@@ -378,7 +378,6 @@ export class FileStore implements Store {
       null,
       external === null ? payload : encodeHeader(external)
     )
-    await oplog.truncate(0)
     await oplog.write([bytes], position)
     // Only the full length makes it a feed.
     await oplog.truncate(ENTRIES_OFFSET)

@@ -9,6 +9,7 @@ import fs from 'node:fs'
 import { mkdir, open as openHandle, readFile, rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import RandomAccessFile from 'random-access-file'
+import { systemCode } from './file-error.ts'
 import { lockFeed, type Release } from './feed-lock.ts'
 import { loadFileLocks } from './native-file.ts'
 
@@ -56,18 +57,15 @@ const FOLDER_MODE = 0o700
 /** Files of the disk, through random-access-file. */
 export const diskFiles: FileLayer = {
   async open(path, access) {
-    // Random-access-file would make the file with a mode that others may read.
-    if (access === 'write') {
-      const made = await openHandle(
-        path,
-        fs.constants.O_RDWR | fs.constants.O_CREAT,
-        SECRET_FILE_MODE
-      )
-      await made.close()
+    try {
+      return await openDisk(path, access)
+    } catch (error) {
+      if (access === 'read' || systemCode(error) !== 'ENOENT') throw error
     }
-    const file = new RandomAccessFile(path, { writable: access === 'write' })
-    await done((callback) => file.open(callback))
-    return new DiskFile(file)
+    // Random-access-file would make the file with a mode that others may read.
+    const flags = fs.constants.O_RDWR | fs.constants.O_CREAT
+    await (await openHandle(path, flags, SECRET_FILE_MODE)).close()
+    return openDisk(path, access)
   },
   async makeFolder(path) {
     return (await mkdir(path, { recursive: true, mode: FOLDER_MODE })) ?? null
@@ -96,6 +94,12 @@ export const diskFiles: FileLayer = {
 }
 
 let boot: Promise<string> | undefined
+
+async function openDisk(path: string, access: 'read' | 'write'): Promise<OpenFile> {
+  const file = new RandomAccessFile(path, { writable: access === 'write' })
+  await done((callback) => file.open(callback))
+  return new DiskFile(file)
+}
 
 const readAt = promisify(fs.read)
 const writeAt = promisify(fs.writev)

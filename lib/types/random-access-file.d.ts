@@ -5,8 +5,6 @@ declare module 'random-access-file' {
     constructor(filename: string, options?: { readable?: boolean; writable?: boolean })
     /** Descriptor while open, else 0. */
     readonly fd: number
-    /** True makes the next open create the file and its folder. */
-    writing: boolean
     open(callback: Callback): void
     truncate(offset: number, callback: Callback): void
     /** Punches a hole if fs-native-extensions is installed, else does nothing. */

@@ -7,11 +7,15 @@ import {
   ANNOUNCED_TAIL_BLOCKS,
   REMOTE_HAVE_PAGES_MAX,
   REMOTE_WANTS_MAX,
+  TICK_MS,
   WANT_BITS_MAX
 } from '../limits.ts'
 import type { Bitfield, Message, Range, Sync, Unwant, Want } from '../wire/message.ts'
 import { closePeer, send } from './output.ts'
 import { touch, wakeChannel, type Channel, type World } from './state.ts'
+
+/** Times that a remote is asked what it has after it was given blocks. */
+const HAVE_ASKS_MAX = 3
 
 /** Sends what a channel's remote does not know yet. */
 export function announce(world: World, channel: Channel): void {
@@ -53,6 +57,51 @@ export function startOver(world: World, channel: Channel, kept: number, length: 
   }
   channel.wantedSegments.clear()
   send(world, channel, messages)
+}
+
+/** True if the remote says that it has everything that we have. */
+export function hasAll(channel: Channel): boolean {
+  const { feed, remote, have } = channel
+  const { fork, length } = feed.view
+  if (remote === null || remote.fork !== fork || remote.length < length) return false
+  if (have.hasAll(0, length)) return true
+  for (const [start, end] of feed.have.runs(0, length)) if (!have.hasAll(start, end)) return false
+  return true
+}
+
+/** Notes that the remote was given blocks: what it has by now is asked for once it has been quiet. */
+export function gave(world: World, channel: Channel): void {
+  channel.askedHaves = 0
+  channel.asksHavesAt = world.now + askDelay(channel)
+  world.served.add(channel)
+}
+
+/**
+ * Asks a remote that was given blocks what it has, if it is time to: hypercore 10 never tells those who had
+ * the blocks before. A few times, since it may not have stored all of them yet.
+ */
+export function askHaves(world: World, channel: Channel): void {
+  if (channel.asksHavesAt > world.now) return
+  if (hasAll(channel) || channel.askedHaves === HAVE_ASKS_MAX) {
+    world.served.delete(channel)
+    return
+  }
+  channel.askedHaves++
+  channel.asksHavesAt = world.now + 4 ** channel.askedHaves * askDelay(channel)
+  const messages: Message[] = []
+  for (let start = 0; start < channel.feed.view.length; start += WANT_BITS_MAX) {
+    const want: Want = { type: 'want', start, length: WANT_BITS_MAX, any: false }
+    const unwant: Unwant = { ...want, type: 'unwant' }
+    // Wants are counted by those who remember them: none is added to what stands.
+    if (channel.wantedSegments.has(start / WANT_BITS_MAX)) messages.push(unwant, want)
+    else messages.push(want, unwant)
+  }
+  send(world, channel, messages)
+}
+
+/** A remote that has part of a long feed answers with up to a bit for each block: it is asked less often. */
+function askDelay(channel: Channel): number {
+  return TICK_MS + channel.feed.view.length / 100
 }
 
 function ownSync(world: World, channel: Channel): Sync {

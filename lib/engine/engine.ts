@@ -27,7 +27,9 @@ import type { Sync } from '../wire/message.ts'
 import {
   announce,
   answerWants,
+  askHaves,
   greet,
+  hasAll,
   onBitfield,
   onRange,
   onSync,
@@ -53,6 +55,7 @@ import type { FeedView, Input, LocalChange, RateLimits } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
 import { Bucket } from './rate.ts'
 import { cancel, forget } from './request.ts'
+import { type Snapshot, snapshotOf } from './snapshot.ts'
 import { onCancel, onRequest, onServed, serve } from './serve.ts'
 import { Channel, FeedState, PeerState, rest, touch, wakeChannel, type World } from './state.ts'
 import { askFirst, onConflictChecked, onReorged } from './upgrade.ts'
@@ -121,6 +124,7 @@ export class Engine {
       nextChunk: 1,
       starved: new Set(),
       watched: new Set(),
+      served: new Set(),
       verifying: new Map(),
       wakeAt: Infinity,
       suspects: new Map()
@@ -181,6 +185,11 @@ export class Engine {
       windowRequests: peer.windowRequests,
       windowBytes: peer.windowBytes
     }
+  }
+
+  /** State of all peers and of one feed, copied. Linear in their number. */
+  snapshot(feed: number = -1): Snapshot {
+    return snapshotOf(this.#world, feed)
   }
 
   /** Everything that must hold between steps; throws BROKEN_INVARIANT. For tests. */
@@ -422,6 +431,7 @@ export class Engine {
     world.dirtyChannels.delete(channel)
     world.starved.delete(channel)
     world.watched.delete(channel)
+    world.served.delete(channel)
     peer.queued -= peer.queue.get(feedId)?.length ?? 0
     peer.queue.delete(feedId)
     if (feed.reorg !== null && feed.reorg.peer === peerId) {
@@ -700,6 +710,7 @@ export class Engine {
       else wakeChannel(world, channel)
       world.watched.delete(channel)
     }
+    for (const channel of world.served) askHaves(world, channel)
   }
 
   /** Gives up requests whose time is over; closes a peer that let too many pass. */
@@ -777,20 +788,12 @@ function isSynced(feed: FeedState): boolean {
 function channelProgress(channel: Channel): ChannelProgress {
   const { feed, remote, have } = channel
   const sameFork = remote !== null && remote.fork === feed.view.fork
-  let hasAll = sameFork && remote.length >= feed.view.length
-  if (hasAll && !have.hasAll(0, feed.view.length)) {
-    for (const [start, end] of feed.have.runs(0, feed.view.length)) {
-      if (have.hasAll(start, end)) continue
-      hasAll = false
-      break
-    }
-  }
   return {
     peer: channel.peer.id,
     length: remote === null ? 0 : remote.length,
     fork: remote === null ? 0 : remote.fork,
     blocks: sameFork ? have.count(0, feed.view.length) : 0,
-    hasAll,
+    hasAll: hasAll(channel),
     downloadedBlocks: channel.downloadedBlocks,
     downloadedBytes: channel.downloadedBytes,
     uploadedBlocks: channel.uploadedBlocks,

@@ -12,6 +12,7 @@ import {
 } from '../limits.ts'
 import { depth, endBlock, firstBlock } from '../primitives/flat-tree.ts'
 import type { Cancel, Request } from '../wire/message.ts'
+import { gave } from './announce.ts'
 import type { Input } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
 import type { Channel, PeerState, World } from './state.ts'
@@ -148,6 +149,7 @@ export function onServed(world: World, input: Extract<Input, { type: 'served' }>
   if (channel !== undefined) {
     channel.uploadedBlocks += input.count
     channel.uploadedBytes += input.bytes
+    if (input.count > 0) gave(world, channel)
     if (input.failure !== null) {
       world.effects.push({
         type: 'tell',

@@ -153,6 +153,9 @@ export class Channel {
   readonly news: [start: number, end: number][] = []
   /** Set while we wait for the answer to a conflict request: how the peer ends if there is no conflict. */
   accused: { readonly code: ErrorCode; readonly message: string; readonly at: number } | null = null
+  /** When the remote, which we gave blocks to, is asked what it has by now, and how often it was asked since. */
+  asksHavesAt = 0
+  askedHaves = 0
   /** Where the search for the next block to ask for goes on. */
   cursor = 0
   downloadedBlocks = 0
@@ -295,6 +298,8 @@ export interface World {
   readonly starved: Set<Channel>
   /** Channels that wait for a moment to pass: resting, or accused. */
   readonly watched: Set<Channel>
+  /** Channels that gave blocks to a remote which has not told yet that it has them all. */
+  readonly served: Set<Channel>
   /** Proofs that the shell verifies, by peer and request. */
   readonly verifying: Map<string, InFlight>
   /** The earliest time at which something is to be looked at again. */

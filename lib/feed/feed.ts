@@ -206,6 +206,7 @@ export interface Feed {
   /**
    * Tells whether `proof` (an upgrade from 0 under our fork) is validly signed and yet differs from what we
    * hold at that length; if so the feed is frozen, durably.
+   * @throws SynclineError as {@link Feed.applyProof} when it is not validly signed.
    */
   checkConflict(proof: Proof): Promise<boolean>
 

@@ -59,7 +59,11 @@ export async function buildProof(
   }
   const load = async (indexes: readonly number[]): Promise<TreeNode[]> => {
     const nodes: TreeNode[] = []
-    for (const index of indexes) nodes.push(await requireNode(tree, index))
+    for (const index of indexes) {
+      const { size, hash } = tree.nodes.peek?.(index) ?? (await requireNode(tree, index))
+      // The caller owns what it gets, and nodes may be cached.
+      nodes.push({ index, size, hash: copyBytes(hash) })
+    }
     return nodes
   }
   const nodes = await load(plan.node ?? [])

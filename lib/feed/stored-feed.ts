@@ -81,6 +81,8 @@ export class StoredFeed implements Feed {
   #contiguousLength: number
   #frozen: boolean
   #appends: PendingAppend[] = []
+  /** Where the last read ended: reads go on from there more often than not. */
+  #cursor = { fork: 0, block: 0, byteOffset: 0 }
   #closing: Promise<void> | null = null
 
   private constructor(
@@ -441,7 +443,9 @@ export class StoredFeed implements Feed {
     const last = Math.min(end, start + READ_BLOCKS_MAX, this.#bitmap.firstUnset(start))
     if (last <= start) return []
     const sizes = await this.#sizes(start, last)
-    const offset = await byteOffset(tree, start)
+    const { fork, block, byteOffset: known } = this.#cursor
+    const next = fork === tree.fork && block === start
+    const offset = next ? known : await byteOffset(tree, start)
     let byteLength = 0
     let count = 0
     for (const size of sizes) {
@@ -453,6 +457,7 @@ export class StoredFeed implements Feed {
     // What was cleared or rewritten meanwhile may have been read half.
     if (this.#tree.fork !== tree.fork) return this.#readPiece(start, end)
     if (!this.#bitmap.hasAll(start, start + count)) return []
+    this.#cursor = { fork: tree.fork, block: start + count, byteOffset: offset + byteLength }
     let at = 0
     return sizes.slice(0, count).map((size) => {
       const block = count === 1 ? bytes : bytes.subarray(at, at + size)
@@ -481,9 +486,10 @@ export class StoredFeed implements Feed {
   /** Byte offset of a block below nodes of which some are about to be stored. */
   #offsetWith(tree: SignedTree, nodes: readonly TreeNode[], block: number): Promise<number> {
     const fresh = new Map(nodes.map((node) => [node.index, node]))
-    const get = async (index: number): Promise<TreeNode | null> =>
-      fresh.get(index) ?? this.#nodes.get(index)
-    return byteOffset({ ...tree, nodes: { get } }, block)
+    const get = async (index: number): Promise<TreeNode | null> => this.#nodes.get(index)
+    const peek = (index: number): TreeNode | undefined =>
+      fresh.get(index) ?? this.#nodes.peek(index)
+    return byteOffset({ ...tree, nodes: { get, peek } }, block)
   }
 
   async #takeOver(

@@ -9,10 +9,12 @@ import type { TreeNode } from '../wire/message.ts'
 import { copyBytes, readUint64, writeUint64 } from './bytes.ts'
 import type { NodeRun, Store } from './store.ts'
 
-/** Nodes of one page: 64 leaves and most of the parents above them, so one read serves whole paths. */
+/** Nodes of one page: 64 leaves and the parents between them, so one read serves the low half of a path. */
 const PAGE_NODES = 128
-/** Pages kept: the upper nodes that all proofs share and some 2,000 recent leaves, 160 KiB at most. */
+/** Pages kept: some 2,000 recent leaves, 160 KiB at most. */
 const PAGES_MAX = 32
+/** Upper nodes kept, one by one since they lie far apart in a store: those of 64,000 blocks, 200 KiB at most. */
+const UPPER_NODES_MAX = 1024
 
 /** Reads a node from dense nodes; null where there is none. */
 export function nodeAtOffset(bytes: Uint8Array, offset: number, index: number): TreeNode | null {
@@ -35,8 +37,12 @@ export class TreeNodes {
   readonly #store: Store
   /** Page number -> dense nodes, least recently used first. A page may end early. */
   readonly #pages: Map<number, Uint8Array> = new Map()
+  /** Nodes above the pages, first come first. */
+  readonly #upper: Map<number, TreeNode> = new Map()
   /** Changes with each write, so that a read which began before it is not kept. */
   #writes = 0
+  /** The page used last. */
+  #recent = -1
   /** Length of the feed, in blocks. */
   length: number
 
@@ -46,33 +52,22 @@ export class TreeNodes {
   }
 
   async get(index: number): Promise<TreeNode | null> {
+    const cached = this.peek(index)
+    if (cached !== undefined) return cached
     if (endBlock(index) > this.length) return null
-    const number = Math.floor(index / PAGE_NODES)
-    const at = (index - number * PAGE_NODES) * NODE_BYTES
-    let page = this.#pages.get(number)
-    if (page === undefined || page.byteLength <= at) {
-      const first = number * PAGE_NODES
-      const writes = this.#writes
-      page = await this.#store.getNodeRun(first, Math.min(PAGE_NODES, 2 * this.length - 1 - first))
-      if (page.byteLength <= at) return null
-      if (writes !== this.#writes) return nodeAtOffset(page, at, index)
-    }
-    this.#pages.delete(number)
-    this.#pages.set(number, page)
-    if (this.#pages.size > PAGES_MAX) {
-      for (const [oldest] of this.#pages) {
-        this.#pages.delete(oldest)
-        break
-      }
-    }
-    return nodeAtOffset(page, at, index)
+    return isUpper(index) ? this.#loadUpper(index) : this.#loadPage(index)
   }
 
-  /** The nodes at `indexes`, in their order. */
-  async many(indexes: readonly number[]): Promise<(TreeNode | null)[]> {
-    const nodes: (TreeNode | null)[] = []
-    for (const index of indexes) nodes.push(await this.get(index))
-    return nodes
+  /** The stored node if it is cached. */
+  peek(index: number): TreeNode | undefined {
+    if (endBlock(index) > this.length) return undefined
+    if (isUpper(index)) return this.#upper.get(index)
+    const number = Math.floor(index / PAGE_NODES)
+    const at = (index - number * PAGE_NODES) * NODE_BYTES
+    const page = this.#pages.get(number)
+    if (page === undefined || page.byteLength <= at) return undefined
+    this.#touch(number, page)
+    return nodeAtOffset(page, at, index) ?? undefined
   }
 
   /** Dense nodes below the blocks `[start, end)`: leaf `start + i` at byte 80 i. Not cached. */
@@ -84,6 +79,10 @@ export class TreeNodes {
   written(nodes: readonly TreeNode[], runs: readonly NodeRun[]): void {
     this.#writes++
     for (const node of nodes) {
+      if (isUpper(node.index)) {
+        this.#upper.delete(node.index)
+        continue
+      }
       const number = Math.floor(node.index / PAGE_NODES)
       const page = this.#pages.get(number)
       const at = (node.index - number * PAGE_NODES) * NODE_BYTES
@@ -93,7 +92,10 @@ export class TreeNodes {
     }
     for (const { first, bytes } of runs) {
       const end = first + bytes.byteLength / NODE_BYTES
-      for (let n = Math.floor(first / PAGE_NODES); n * PAGE_NODES < end; n++) this.#pages.delete(n)
+      for (let number = Math.floor(first / PAGE_NODES); number * PAGE_NODES < end; number++) {
+        this.#pages.delete(number)
+        this.#upper.delete((number + 1) * PAGE_NODES - 1)
+      }
     }
   }
 
@@ -101,5 +103,52 @@ export class TreeNodes {
   clear(): void {
     this.#writes++
     this.#pages.clear()
+    this.#upper.clear()
   }
+
+  async #loadUpper(index: number): Promise<TreeNode | null> {
+    const writes = this.#writes
+    const node = await this.#store.getNode(index)
+    if (node === null || writes !== this.#writes) return node
+    if (this.#upper.size >= UPPER_NODES_MAX) {
+      for (const [oldest] of this.#upper) {
+        this.#upper.delete(oldest)
+        break
+      }
+    }
+    this.#upper.set(index, node)
+    return node
+  }
+
+  async #loadPage(index: number): Promise<TreeNode | null> {
+    const number = Math.floor(index / PAGE_NODES)
+    const first = number * PAGE_NODES
+    const at = (index - first) * NODE_BYTES
+    const cached = this.#pages.get(number)
+    // A cached page that reaches this far has just said that the node is absent.
+    if (cached !== undefined && cached.byteLength > at) return null
+    const writes = this.#writes
+    const count = Math.min(PAGE_NODES, 2 * this.length - 1 - first)
+    const page = await this.#store.getNodeRun(first, count)
+    if (writes === this.#writes) this.#touch(number, page)
+    return nodeAtOffset(page, at, index)
+  }
+
+  /** Makes a page the most recent one, and lets the oldest go if there are too many. */
+  #touch(number: number, page: Uint8Array): void {
+    if (number === this.#recent && this.#pages.get(number) === page) return
+    this.#recent = number
+    this.#pages.delete(number)
+    this.#pages.set(number, page)
+    if (this.#pages.size <= PAGES_MAX) return
+    for (const [oldest] of this.#pages) {
+      this.#pages.delete(oldest)
+      return
+    }
+  }
+}
+
+/** True for the nodes above 64 leaves: the last of each page, which belongs to no subtree of the page. */
+function isUpper(index: number): boolean {
+  return index % PAGE_NODES === PAGE_NODES - 1
 }

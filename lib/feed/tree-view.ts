@@ -13,7 +13,14 @@ export interface TreeView {
   readonly length: number
   readonly byteLength: number
   readonly roots: readonly TreeNode[]
-  readonly nodes: { get(index: number): Promise<TreeNode | null> }
+  readonly nodes: NodeSource
+}
+
+/** Where nodes come from. */
+export interface NodeSource {
+  get(index: number): Promise<TreeNode | null>
+  /** The node if it is in memory, so that long paths cost no promises; undefined if `get` must tell. */
+  peek?(index: number): TreeNode | undefined
 }
 
 /**
@@ -35,7 +42,7 @@ export async function byteOffset(tree: TreeView, block: number): Promise<number>
       if (covers(left, block)) {
         index = left
       } else {
-        offset += (await requireNode(tree, left)).size
+        offset += (tree.nodes.peek?.(left) ?? (await requireNode(tree, left))).size
         index = rightChild(index, height)
       }
     }

@@ -602,7 +602,9 @@ export function liesAbout(honest: Proof): { name: string; proof: Proof }[] {
   if (block !== null) {
     lie('block value', { block: { ...block, value: flip(block.value) } })
     lie('block longer', { block: { ...block, value: Uint8Array.of(...block.value, 0) } })
-    lie('block shorter', { block: { ...block, value: block.value.subarray(1) } })
+    if (block.value.byteLength > 0) {
+      lie('block shorter', { block: { ...block, value: block.value.subarray(1) } })
+    }
     lie('block index', { block: { ...block, index: block.index + 1 } })
     lie('block index huge', { block: { ...block, index: 2 ** 52 } })
     listLies('block nodes', block.nodes, (nodes) => ({ block: { ...block, nodes } }))

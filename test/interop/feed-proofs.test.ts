@@ -181,19 +181,26 @@ test('hypercore 11.37.1: sparse copies of both kinds take proofs of both kinds',
       if (behind > 0) {
         const upgrade = { start: length, length: 1 + random(behind) }
         const inside = length + random(upgrade.length)
-        if (random(2) === 0) await give({ upgrade, block: { index: inside, nodes: 0 } })
-        else if (random(2) === 0) await give({ upgrade, hash: { index: 2 * inside, nodes: 0 } })
-        else await give({ upgrade, seek: { bytes: random(source.byteLength), padding: 0 } })
+        const parts: ProofRequest[] = [
+          { block: { index: inside, nodes: 0 } },
+          { hash: { index: 2 * inside, nodes: 0 } },
+          { seek: { bytes: random(source.byteLength), padding: 0 } },
+          {}
+        ]
+        await give({ upgrade, ...parts[random(parts.length)] })
         continue
       }
       const index = random(length)
       const nodes = await feed.missingNodes(2 * index)
       // Hypercore keeps nodes that we do not trust, so it may need fewer, never more.
       t.ok((await missingIn(core, index)) <= nodes)
-      if (random(4) === 0) await give({ hash: { index: 2 * index, nodes } })
-      else if (random(4) === 0)
-        await give({ block: { index, nodes }, seek: await seekBeside(source, index, nodes) })
-      else await give({ block: { index, nodes } })
+      const requests: ProofRequest[] = [
+        { block: { index, nodes } },
+        { block: { index, nodes } },
+        { hash: { index: 2 * index, nodes } },
+        { block: { index, nodes }, seek: await seekBeside(source, index, nodes) }
+      ]
+      await give(requests[random(requests.length)] ?? {})
     }
     t.is(core.length, feed.length)
     t.is(hex(crypto.tree(core.core.state.roots)), hex(await sourceCore.treeHash(feed.length)))

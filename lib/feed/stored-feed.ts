@@ -5,14 +5,14 @@
  */
 import { SynclineError } from '../errors.ts'
 import { BLOCK_BYTES_MAX, FEED_LENGTH_MAX } from '../limits.ts'
-import { NODE_BYTES } from '../kernels/fold.ts'
 import type { Bitmap, ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { endBlock, firstBlock, fullRoots, parent, sibling } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { Proof, TreeNode } from '../wire/message.ts'
 import { appendBlocks } from './append-batch.ts'
+import { BlockReader, notAvailable } from './block-reader.ts'
 import { brokenParent, checkBlocks, type CheckedFeed } from './block-check.ts'
-import { copyBytes, equalBytes, readUint64, toHex } from './bytes.ts'
+import { copyBytes, equalBytes, toHex } from './bytes.ts'
 import { verifyChunk } from './chunk.ts'
 import type {
   AppendOptions,
@@ -37,10 +37,6 @@ import type { Commit, Head, KeyPair, Store, StoreState } from './store.ts'
 import { TreeNodes } from './tree-nodes.ts'
 import { byteOffset, countMissing, seekTree, storedPath } from './tree-view.ts'
 import { Verifier } from './verifier.ts'
-
-/** Blocks and bytes of one read; more are read in several. */
-const READ_BLOCKS_MAX = 4096
-const READ_BYTES_MAX: number = 16 * 1024 * 1024
 
 /** The signed tree of a feed at one moment. Replaced, never changed. */
 interface SignedTree extends ProvableTree {
@@ -74,6 +70,7 @@ export class StoredFeed implements Feed {
   readonly #keyPair: KeyPair | null
   readonly #bitmap: Bitmap
   readonly #nodes: TreeNodes
+  readonly #reader: BlockReader
   readonly #mutex: Mutex = new Mutex()
   readonly #listeners: Set<(change: FeedChange) => void> = new Set()
   #verifier: Verifier | null
@@ -81,8 +78,6 @@ export class StoredFeed implements Feed {
   #contiguousLength: number
   #frozen: boolean
   #appends: PendingAppend[] = []
-  /** Where the last read ended: reads go on from there more often than not. */
-  #cursor = { fork: 0, block: 0, byteOffset: 0 }
   #closing: Promise<void> | null = null
 
   private constructor(
@@ -98,6 +93,12 @@ export class StoredFeed implements Feed {
     this.#keyPair = keyPair
     this.#bitmap = state.bitmap
     this.#nodes = nodes
+    this.#reader = new BlockReader({
+      store,
+      nodes,
+      have: this.#bitmap,
+      tree: () => this.#tree
+    })
     this.#frozen = state.frozen
     // A head without a manifest was signed by the key itself.
     const compat = state.head.length > 0 || (keyPair !== null && equalBytes(keyPair.publicKey, key))
@@ -115,6 +116,21 @@ export class StoredFeed implements Feed {
    */
   static async open(store: Store): Promise<StoredFeed> {
     const state = await store.open()
+    try {
+      const feed = await StoredFeed.#load(store, state)
+      for (const [start, end] of state.doubtful) {
+        const { bad } = await checkBlocks(feed.#checked(), start, end)
+        await feed.#drop(bad)
+      }
+      return feed
+    } catch (error) {
+      // Nobody else could let go of its files and locks.
+      await store.close().catch(() => {})
+      throw error
+    }
+  }
+
+  static async #load(store: Store, state: StoreState): Promise<StoredFeed> {
     const { head, identity } = state
     const nodes = new TreeNodes(store, head.length)
     const roots: TreeNode[] = []
@@ -127,12 +143,7 @@ export class StoredFeed implements Feed {
     if (head.length > 0 && !equalBytes(new GrowingTree(head.fork, roots).hash(), rootHash)) {
       throw damaged(identity.key, 'the roots do not hash to the head')
     }
-    const feed = new StoredFeed(store, state, nodes, roots)
-    for (const [start, end] of state.doubtful) {
-      const { bad } = await checkBlocks(feed.#checked(), start, end)
-      await feed.#drop(bad)
-    }
-    return feed
+    return new StoredFeed(store, state, nodes, roots)
   }
 
   get manifest(): Manifest | null {
@@ -196,20 +207,12 @@ export class StoredFeed implements Feed {
 
   async read(index: number): Promise<Uint8Array | null> {
     this.#requireOpen()
-    if (!this.#bitmap.get(index)) return null
-    const [block] = await this.#readPiece(index, index + 1)
-    return block ?? null
+    return this.#reader.read(index)
   }
 
   async readRun(start: number, end: number): Promise<Uint8Array[]> {
     this.#requireOpen()
-    const blocks: Uint8Array[] = []
-    while (start + blocks.length < end) {
-      const piece = await this.#readPiece(start + blocks.length, end)
-      if (piece.length === 0) throw notAvailable(start + blocks.length)
-      for (const block of piece) blocks.push(block)
-    }
-    return blocks
+    return this.#reader.readRun(start, end)
   }
 
   async seek(bytes: number): Promise<readonly [index: number, offset: number] | null> {
@@ -273,7 +276,11 @@ export class StoredFeed implements Feed {
     const empty = { fork: tree.fork, block: null, hash: null, seek: null, upgrade: null }
     const proof: Omit<Proof, 'manifest'> =
       block || hash || seek || upgrade
-        ? await buildProof(tree, request, (index) => this.#readHeld(index))
+        ? await buildProof(tree, request, async (index) => {
+            const block = await this.#reader.read(index)
+            if (block === null) throw notAvailable(index)
+            return block
+          })
         : empty
     if (this.#tree.fork !== tree.fork) {
       throw new SynclineError('INVALID_OPERATION', 'the feed was truncated while a proof was built')
@@ -435,52 +442,6 @@ export class StoredFeed implements Feed {
     } catch (error) {
       for (const append of pending) append.reject(error)
     }
-  }
-
-  /** Held blocks from `start` on, as many as one read takes, at most up to `end`; none if `start` is not held. */
-  async #readPiece(start: number, end: number): Promise<Uint8Array[]> {
-    const tree = this.#tree
-    const last = Math.min(end, start + READ_BLOCKS_MAX, this.#bitmap.firstUnset(start))
-    if (last <= start) return []
-    const sizes = await this.#sizes(start, last)
-    const { fork, block, byteOffset: known } = this.#cursor
-    const next = fork === tree.fork && block === start
-    const offset = next ? known : await byteOffset(tree, start)
-    let byteLength = 0
-    let count = 0
-    for (const size of sizes) {
-      if (count > 0 && byteLength + size > READ_BYTES_MAX) break
-      byteLength += size
-      count++
-    }
-    const bytes = await this.#store.getBytes(offset, byteLength)
-    // What was cleared or rewritten meanwhile may have been read half.
-    if (this.#tree.fork !== tree.fork) return this.#readPiece(start, end)
-    if (!this.#bitmap.hasAll(start, start + count)) return []
-    this.#cursor = { fork: tree.fork, block: start + count, byteOffset: offset + byteLength }
-    let at = 0
-    return sizes.slice(0, count).map((size) => {
-      const block = count === 1 ? bytes : bytes.subarray(at, at + size)
-      at += size
-      return block
-    })
-  }
-
-  /** Sizes of held blocks. */
-  async #sizes(start: number, end: number): Promise<number[]> {
-    if (end - start === 1) {
-      const leaf = await this.#nodes.get(2 * start)
-      if (leaf === null) throw damaged(this.key, `the leaf of block ${start} is missing`)
-      return [leaf.size]
-    }
-    const run = await this.#nodes.run(start, end)
-    return Array.from({ length: end - start }, (_, i) => readUint64(run, 2 * NODE_BYTES * i))
-  }
-
-  async #readHeld(index: number): Promise<Uint8Array> {
-    const block = await this.read(index)
-    if (block === null) throw notAvailable(index)
-    return block
   }
 
   /** Byte offset of a block below nodes of which some are about to be stored. */
@@ -655,10 +616,6 @@ function absent(index: number): TreeNode {
 
 function badArgument(message: string): SynclineError {
   return new SynclineError('BAD_ARGUMENT', message)
-}
-
-function notAvailable(index: number): SynclineError {
-  return new SynclineError('BLOCK_NOT_AVAILABLE', `block ${index} is not held`, { index })
 }
 
 function damaged(key: Uint8Array, message: string): SynclineError {

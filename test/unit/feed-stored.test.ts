@@ -13,6 +13,7 @@ class WatchedStore implements Store {
   readonly inner: Store
   readonly commits: Commit[] = []
   reads = 0
+  closes = 0
   failure: Error | null = null
   doubtful: StoreState['doubtful'] = []
 
@@ -60,6 +61,7 @@ class WatchedStore implements Store {
   }
 
   close(): Promise<void> {
+    this.closes++
     return this.inner.close()
   }
 }
@@ -297,4 +299,16 @@ test('a head that contradicts the tree is not opened', async (t) => {
     await store.commit({ nodes, contiguousLength: 5, durability: 'os' })
     t.ok(isSynclineError(await failure(StoredFeed.open(store)), 'FEED_DAMAGED'))
   }
+})
+
+test('a store whose feed cannot be opened is closed again', async (t) => {
+  const inner = memoryStore(newIdentity())
+  const feed = await StoredFeed.open(inner)
+  await feed.append(blocksFrom(0, 5))
+  const nodes = [{ index: 3, size: 9, hash: new Uint8Array(32).fill(1) }]
+  await feed.close()
+  await inner.commit({ nodes, contiguousLength: 5, durability: 'os' })
+  const store = new WatchedStore(inner)
+  await failure(StoredFeed.open(store))
+  t.is(store.closes, 1)
 })

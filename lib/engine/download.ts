@@ -31,7 +31,15 @@ import {
 import type { Input } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
 import { ask, measure, release, settle } from './request.ts'
-import { rest, touch, type Channel, type FeedState, type PeerState, type World } from './state.ts'
+import {
+  rest,
+  touch,
+  type Channel,
+  type FeedState,
+  type InFlight,
+  type PeerState,
+  type World
+} from './state.ts'
 import { accuse, askReorg, askUpgrade, onConflictProof } from './upgrade.ts'
 
 /** Steps of a search for the next block before it is continued later. */
@@ -250,10 +258,10 @@ function bringsForward(channel: Channel, index: number): boolean {
 export function onData(world: World, channel: Channel, answers: readonly Data[]): void {
   const held = new Map<Chunk, Data[]>()
   for (const data of answers) {
-    if (channel.peer.closing) return
+    if (channel.peer.closing) break
     if (data.block !== null && data.block.value.byteLength > BLOCK_BYTES_MAX) {
       closePeer(world, channel.peer, channel.feed, 'BAD_MESSAGE', 'block is too large')
-      return
+      break
     }
     if (data.request === 0) {
       onConflictProof(world, channel, data)
@@ -265,17 +273,22 @@ export function onData(world: World, channel: Channel, answers: readonly Data[])
     channel.peer.received.add(data.block === null ? 0 : data.block.value.byteLength)
     if (request.kind === 'value') {
       const chunk = takeValue(world, channel, request.index, request.chunk, data)
-      if (chunk === null) continue
+      if (chunk === null) {
+        giveUp(world, request)
+        continue
+      }
       const list = held.get(chunk)
       if (list === undefined) held.set(chunk, [data])
       else list.push(data)
       continue
     }
     if (data.fork !== request.fork) {
-      release(world, request)
+      giveUp(world, request)
       continue
     }
     if (request.kind === 'reorg' || request.kind === 'ancestors') {
+      // Another remote may be followed by now.
+      if (request.late) continue
       const begin = request.kind === 'reorg'
       world.effects.push({
         type: 'reorg',
@@ -287,8 +300,9 @@ export function onData(world: World, channel: Channel, answers: readonly Data[])
       continue
     }
     if (request.index !== -1 && data.block !== null && data.block.index !== request.index) {
+      giveUp(world, request)
       closePeer(world, channel.peer, channel.feed, 'BAD_MESSAGE', 'answer is for another block')
-      return
+      break
     }
     world.verifying.set(`${channel.peer.id}:${request.id}`, request)
     world.effects.push({
@@ -301,6 +315,11 @@ export function onData(world: World, channel: Channel, answers: readonly Data[])
     })
   }
   for (const [chunk, list] of held) hold(world, channel, chunk, list)
+}
+
+/** Lets go what an answered request holds; one that was late has given it up before. */
+function giveUp(world: World, request: InFlight): void {
+  if (!request.late) release(world, request)
 }
 
 /** Enters a bare value into its chunk; null if it is not needed any more. */
@@ -320,10 +339,7 @@ function takeValue(
   if (chunk === undefined || chunk.phase !== 'filling' || !chunk.covers(index)) return null
   const state = chunk.state(index)
   if (state !== IN_FLIGHT && state !== MISSING) return null
-  if (data.fork !== feed.view.fork) {
-    chunk.mark(index, MISSING)
-    return null
-  }
+  if (data.fork !== feed.view.fork) return null
   chunk.receive(index, channel.peer.id, data.block.value.byteLength)
   return chunk
 }
@@ -368,7 +384,7 @@ export function onNoData(world: World, channel: Channel, message: NoData): void 
   } else if (request.index !== -1 && request.kind !== 'first') {
     channel.have.drop(request.index, request.index + 1)
   }
-  if (!request.late) release(world, request)
+  giveUp(world, request)
   sweepChunks(world, feed)
   touch(world, feed)
 }
@@ -395,14 +411,14 @@ export function onVerified(world: World, input: Extract<Input, { type: 'verified
   const { channel } = request
   const { feed } = channel
   if (input.failure !== null) {
-    release(world, request)
+    giveUp(world, request)
     if (input.failure.fault === 'local')
       halt(world, feed, input.failure.code, input.failure.message)
     else accuse(world, channel, input.failure.code, input.failure.message)
     return
   }
   if (feed.upgrade === request) feed.upgrade = null
-  if (request.kind === 'first') feed.firsts--
+  if (request.kind === 'first' && !request.late) feed.firsts--
   const liar = input.liar === -1 ? undefined : feed.channels.get(input.liar)
   if (liar !== undefined) {
     accuse(world, liar, 'INVALID_CHECKSUM', `block ${input.block} was not what it must be`)

@@ -1,0 +1,31 @@
+const STEPS = ['B', 'kB', 'MB', 'GB', 'TB']
+
+/** Bytes for people: `12.3 MB`. */
+export function formatBytes(bytes: number): string {
+  let value = bytes
+  let step = 0
+  while (value >= 1000 && step < STEPS.length - 1) {
+    value /= 1000
+    step++
+  }
+  const digits = step === 0 || value >= 100 ? 0 : 1
+  return `${value.toFixed(digits)} ${STEPS[step] ?? ''}`
+}
+
+/** A time for people: `45 s`, `3 min`. */
+export function formatMs(ms: number): string {
+  const seconds = Math.ceil(ms / 1000)
+  if (seconds < 120) return `${seconds} s`
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`
+  return `${Math.round(seconds / 3600)} h`
+}
+
+/** One or many: `1 block`, `2 blocks`. */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
+}
+
+/** A word as a shell takes it. */
+export function quote(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
+}

@@ -1,0 +1,139 @@
+/**
+ * Waits for feeds, shows how far they are, and gives up when nothing moves any more.
+ *
+ * @module
+ */
+import type { SynclineError } from '../../errors.ts'
+import type { FeedSession } from '../../synchronizer/feed-session.ts'
+import type { Synchronizer } from '../../synchronizer/synchronizer.ts'
+import type { Context } from './command.ts'
+import { diagnose } from './diagnosis.ts'
+import { Progress, type FeedStatus } from './progress.ts'
+
+/** A feed that is waited for. */
+export interface Watched {
+  readonly label: string
+  session: FeedSession
+  /** Set when it needs nothing any more. */
+  done: boolean
+  /** Set when it will never be done. */
+  error: SynclineError | null
+}
+
+/** Options of {@link watch}. */
+export interface WatchOptions {
+  /** True for a feed that needs nothing any more; asked until it says so, again and again with `live`. */
+  isDone(feed: Watched): boolean
+  /** Called once for each feed that is done. */
+  ondone?(feed: Watched): Promise<void>
+  /** Called with each look. */
+  ontick?(): Promise<void>
+  /** True goes on when all are done. */
+  readonly live: boolean
+  /** Milliseconds without progress after which the wait ends; 0 is never. */
+  readonly timeoutMs: number
+}
+
+/** Milliseconds between two looks, for few and for many feeds. */
+const TICK_MS = 100
+const TICK_MANY_MS = 1000
+const MANY_FEEDS = 100
+/** Milliseconds after which a wait is explained. */
+const EXPLAIN_MS = 2000
+
+/** Resolves to true when all feeds are done (or failed), false when the time is over or a signal came. */
+export async function watch(
+  context: Context,
+  sync: Synchronizer,
+  feeds: readonly Watched[],
+  options: WatchOptions
+): Promise<boolean> {
+  const { log, signal } = context
+  const { live, timeoutMs } = options
+  const progress = new Progress(log, EXPLAIN_MS + 500)
+  const tickMs = feeds.length > MANY_FEEDS ? TICK_MANY_MS : TICK_MS
+  let mark = Number.NaN
+  let movedAt = performance.now()
+  let statuses: FeedStatus[] = []
+  while (!signal.aborted) {
+    for (const feed of feeds) {
+      if (feed.done || feed.error !== null || !options.isDone(feed)) continue
+      feed.done = true
+      await options.ondone?.(feed)
+    }
+    await options.ontick?.()
+    const now = performance.now()
+    const moved = feeds.reduce(
+      (sum, feed) => (feed.error === null ? sum + markOf(feed.session) : sum),
+      0
+    )
+    if (moved !== mark) movedAt = now
+    mark = moved
+    const explains = now - movedAt >= EXPLAIN_MS
+    statuses = feeds.map((feed) => statusOf(sync, feed, explains))
+    if (!live && feeds.every(({ done, error }) => done || error !== null)) {
+      progress.end(statuses)
+      return true
+    }
+    progress.update(statuses)
+    if (!live && timeoutMs > 0 && now - movedAt >= timeoutMs) break
+    await sleep(tickMs, signal)
+  }
+  progress.end(statuses)
+  return false
+}
+
+/** Says why nothing comes, for as long as a feed is waited for. Returns the way to stop it. */
+export function explainWaits(
+  context: Context,
+  sync: Synchronizer,
+  session: FeedSession
+): () => void {
+  let mark = markOf(session)
+  let told = ''
+  const timer = setInterval(() => {
+    const now = markOf(session)
+    const text = now === mark ? diagnose(sync, session) : ''
+    mark = now
+    if (text !== '' && text !== told) context.log.info(`waiting: ${text}`)
+    told = text
+  }, EXPLAIN_MS)
+  return () => clearInterval(timer)
+}
+
+/** A number that changes with whatever happens to a feed. */
+function markOf(session: FeedSession): number {
+  const { heldBlocks, knownLength, peers } = session.progress()
+  let mark = heldBlocks + knownLength + session.length
+  for (const peer of peers) mark += peer.downloadedBytes + peer.uploadedBytes + peer.blocks
+  return mark
+}
+
+function statusOf(sync: Synchronizer, feed: Watched, explains: boolean): FeedStatus {
+  const { session, label, done, error } = feed
+  const { heldBlocks, wantedBlocks, downloadBytesPerSecond, etaMs, peers } = session.progress()
+  return {
+    label,
+    held: heldBlocks,
+    wanted: wantedBlocks,
+    bytesPerSecond: downloadBytesPerSecond,
+    etaMs,
+    peers: peers.length,
+    waiting: explains && !done && error === null ? diagnose(sync, session) : null,
+    done: done || error !== null
+  }
+}
+
+/** Resolves after a while, or when the signal comes. */
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end)
+    if (signal.aborted) end()
+  })
+}

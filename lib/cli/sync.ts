@@ -1,0 +1,278 @@
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import { SynclineError } from '../errors.ts'
+import type { Mode } from '../engine/input.ts'
+import { FeedFolder } from '../feed/feed-folder.ts'
+import type { FeedSession } from '../synchronizer/feed-session.ts'
+import { formatKey } from '../synchronizer/key.ts'
+import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
+import type { Command, Context } from './common/command.ts'
+import { diagnose } from './common/diagnosis.ts'
+import { EXIT_DONE, sentenceOf, UsageError } from './common/exit.ts'
+import {
+  blockRange,
+  choice,
+  list,
+  option,
+  wholeNumber,
+  type BlockRange,
+  type Flag
+} from './common/flag.ts'
+import { BOOTSTRAP, DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
+import { checkNetwork, formatAddress, goOnline, openSynchronizer } from './common/network.ts'
+import { labelOf, readReference, storageFolder } from './common/storage.ts'
+import { count, formatBytes, quote } from './common/text.ts'
+import { watch, type Watched } from './common/watch.ts'
+
+const MODE: Flag<Mode> = choice(
+  'mode',
+  ['pull', 'follow', 'serve', 'both'],
+  'pull: get what there is, then end; follow: get for ever; serve: give for ever; both (default).',
+  'both'
+)
+const RANGE: Flag<readonly BlockRange[]> = list(
+  'range',
+  'A:B',
+  'Get only blocks from A up to B.',
+  blockRange('range')
+)
+const UNTIL_PEERS: Flag<number> = option(
+  'until-peers',
+  'N',
+  'End when N peers hold everything that we have.',
+  0,
+  wholeNumber('until-peers', 1)
+)
+
+/** Stored feeds that are opened at a time. */
+const OPEN_BATCH = 32
+/** Keys that are printed into the command for the other side. */
+const PRINTED_KEYS_MAX = 20
+/** Milliseconds between two looks whether other processes appended, and feeds of one look. */
+const LOOK_MS = 1000
+const LOOK_FEEDS = 256
+
+const command: Command = {
+  name: 'sync',
+  summary: 'Synchronize feeds with peers: those named, or all that are stored.',
+  args: [{ name: 'KEY', optional: true, repeatable: true }],
+  flags: [MODE, RANGE, UNTIL_PEERS, DRY_RUN, ...NETWORK],
+  details:
+    'A KEY is hex, z-base-32, hyper://KEY, pear://KEY, or the name of a stored feed.\n' +
+    'With --mode pull it exits with 0 when all is here, and with 4 if nobody had it in time.\n' +
+    'Examples:\n' +
+    '  syncline sync logs --listen 0.0.0.0:7000\n' +
+    '  syncline sync KEY --mode pull --peer 192.168.1.2:7000',
+  async run(context) {
+    const { get, out } = context
+    checkNetwork(context)
+    if (get(DRY_RUN)) return dryRun(context)
+    const sync = await openSynchronizer(context)
+    try {
+      const feeds = await openFeeds(context, sync)
+      if (feeds.length === 0 && get(MODE) !== 'serve') {
+        throw new UsageError('no feed is stored here', 'name one: syncline sync KEY')
+      }
+      const addresses = await goOnline(context, sync)
+      await tellOtherSide(context, feeds, addresses)
+      const oneShot = get(MODE) === 'pull' || get(UNTIL_PEERS) > 0
+      const outside = new OutsideAppends(context, sync, feeds)
+      const finished = await watch(context, sync, feeds, {
+        isDone: (feed) => isDone(context, feed.session),
+        ondone: async ({ session }) => {
+          const { length, byteLength } = session
+          const key = formatKey(session.key)
+          await out.result(
+            { event: 'synced', key, length, byteLength },
+            `synced ${key}: ${count(length, 'block')}, ${formatBytes(byteLength)}`
+          )
+        },
+        ontick: () => outside.look(),
+        live: !oneShot,
+        timeoutMs: get(TIMEOUT) * 1000
+      })
+      const failed = feeds.find(({ error }) => error !== null)?.error
+      if (failed) throw failed
+      if (!finished && !context.signal.aborted) throw nobodyHad(sync, feeds)
+      return EXIT_DONE
+    } finally {
+      await sync.close()
+    }
+  }
+}
+
+function isDone({ get }: Context, session: FeedSession): boolean {
+  const peers = get(UNTIL_PEERS)
+  const pulled = session.writable || session.progress().synced
+  if (peers === 0) return pulled
+  if (get(MODE) === 'pull' && !pulled) return false
+  const holders = session.progress().peers.filter(({ hasAll }) => hasAll).length
+  return session.length > 0 && holders >= peers
+}
+
+function addOptions({ get }: Context): AddOptions {
+  const ranges = get(RANGE)
+  return { mode: get(MODE), ...(ranges.length === 0 ? {} : { ranges }) }
+}
+
+async function openFeeds(context: Context, sync: Synchronizer): Promise<Watched[]> {
+  const options = addOptions(context)
+  const feeds: Watched[] = []
+  if (context.args.length > 0) {
+    for (const text of context.args) {
+      const reference = readReference(text)
+      const session =
+        'key' in reference
+          ? sync.add(reference.key, options)
+          : await sync.open(reference.name, options)
+      await session.ready()
+      const known = feeds.some((feed) => feed.session === session)
+      const label = 'key' in reference ? labelOf(reference.key, null) : reference.name
+      if (!known) feeds.push(watched(context, session, label))
+    }
+    return feeds
+  }
+  let batch: Promise<void>[] = []
+  for await (const { key, name } of sync.list()) {
+    if (context.signal.aborted) break
+    const label = labelOf(key, name)
+    batch.push(
+      sync.open(key, options).then(
+        (session) => void feeds.push(watched(context, session, label)),
+        (error: Error) => context.log.error(`${label} is left out: ${sentenceOf(error)}`)
+      )
+    )
+    if (batch.length < OPEN_BATCH) continue
+    await Promise.all(batch)
+    batch = []
+  }
+  await Promise.all(batch)
+  return feeds
+}
+
+function watched(context: Context, session: FeedSession, label: string): Watched {
+  // What is only given away waits for nothing.
+  const done = context.get(MODE) === 'serve' && context.get(UNTIL_PEERS) === 0
+  const feed: Watched = { label, session, done, error: null }
+  onFailure(context, feed)
+  return feed
+}
+
+function onFailure({ log }: Context, feed: Watched): void {
+  feed.session.on('failed', (error) => {
+    feed.error = error
+    log.error(`${feed.label} stopped: ${sentenceOf(error)}`)
+  })
+}
+
+/** Prints where we are reached, and what to type on the other side. */
+async function tellOtherSide(
+  context: Context,
+  feeds: readonly Watched[],
+  addresses: readonly string[]
+): Promise<void> {
+  const { get, out } = context
+  const mode = get(MODE)
+  if (addresses.length === 0 && (mode === 'pull' || !get(SWARM))) return
+  const keys = feeds.slice(0, PRINTED_KEYS_MAX).map(({ session }) => formatKey(session.key))
+  const [address] = addresses
+  const words = ['syncline', 'sync', ...keys]
+  if (mode === 'serve') words.push('--mode', 'pull')
+  if (mode === 'pull' || mode === 'follow') words.push('--mode', 'serve')
+  if (address !== undefined) words.push('--peer', address)
+  if (!get(SWARM)) words.push('--no-swarm')
+  for (const node of get(BOOTSTRAP)) words.push('--bootstrap', formatAddress(node))
+  // Only this machine reaches it, where the other side needs a storage of its own.
+  if (address !== undefined && /^(127\.|\[?::1)/.test(address)) {
+    words.push('--storage', `${storageFolder(context)}-copy`)
+  }
+  const other = words.map(quote).join(' ')
+  const left = feeds.length - keys.length
+  const lines = [
+    ...addresses.map((item) => `listening on ${item}`),
+    `for the other side${left > 0 ? ` (and ${count(left, 'key')} more)` : ''}:`,
+    `  ${other}`
+  ]
+  await out.result({ event: 'listening', addresses, command: other }, lines.join('\n'))
+}
+
+function nobodyHad(sync: Synchronizer, feeds: readonly Watched[]): SynclineError {
+  const missing = feeds.filter(({ done, error }) => !done && error === null)
+  const [first] = missing
+  const more = missing.length > 1 ? ` and ${count(missing.length - 1, 'more feed')}` : ''
+  const why = first === undefined ? '' : `: ${diagnose(sync, first.session)}`
+  return new SynclineError('TIMEOUT', `no peer had ${first?.label ?? 'it'}${more} in time${why}`)
+}
+
+async function dryRun(context: Context): Promise<number> {
+  const mode = context.get(MODE)
+  const folder = await FeedFolder.open(storageFolder(context), { readOnly: true })
+  const tell = (key: Uint8Array): Promise<void> => {
+    const id = formatKey(key)
+    return context.out.result({ dryRun: true, key: id, mode }, `would sync ${id} (${mode})`)
+  }
+  for (const text of context.args) {
+    const reference = readReference(text)
+    if ('key' in reference) await tell(reference.key)
+    else {
+      const feed = await folder.openFeed(reference.name)
+      await feed.close()
+      await tell(feed.key)
+    }
+  }
+  if (context.args.length === 0) for await (const { key } of folder.list()) await tell(key)
+  return EXIT_DONE
+}
+
+/** Notices that another process appended to a feed of ours, as `feed append` does, and opens it again. */
+class OutsideAppends {
+  readonly #context: Context
+  readonly #sync: Synchronizer
+  readonly #feeds: readonly Watched[]
+  readonly #stamps = new Map<Watched, string>()
+  #folder: FeedFolder | null = null
+  #lookedAt = 0
+  #next = 0
+
+  constructor(context: Context, sync: Synchronizer, feeds: readonly Watched[]) {
+    this.#context = context
+    this.#sync = sync
+    this.#feeds = feeds.filter(({ session }) => session.writable)
+  }
+
+  async look(): Promise<void> {
+    const now = performance.now()
+    if (now - this.#lookedAt < LOOK_MS || this.#feeds.length === 0) return
+    this.#lookedAt = now
+    this.#folder ??= await FeedFolder.open(storageFolder(this.#context), { readOnly: true })
+    const looks = Math.min(LOOK_FEEDS, this.#feeds.length)
+    for (let i = 0; i < looks; i++) {
+      const feed = this.#feeds[this.#next++ % this.#feeds.length]
+      if (feed === undefined || feed.error !== null || this.#context.signal.aborted) continue
+      const stamp = await this.#stampOf(feed, this.#folder)
+      const before = this.#stamps.get(feed)
+      this.#stamps.set(feed, stamp)
+      if (before !== undefined && before !== stamp) await this.#reopen(feed)
+    }
+  }
+
+  async #stampOf({ session }: Watched, folder: FeedFolder): Promise<string> {
+    const log = path.join(folder.folderOf(session.key), 'oplog')
+    return stat(log).then(
+      ({ size, mtimeMs }) => `${size} ${mtimeMs}`,
+      () => ''
+    )
+  }
+
+  async #reopen(feed: Watched): Promise<void> {
+    const { session } = feed
+    await session.close()
+    feed.session = await this.#sync.open(session.key, addOptions(this.#context))
+    onFailure(this.#context, feed)
+    this.#context.log.detail(
+      `${feed.label} was appended to: ${count(feed.session.length, 'block')}`
+    )
+  }
+}
+
+export default command

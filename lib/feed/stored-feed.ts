@@ -77,6 +77,8 @@ export class StoredFeed implements Feed {
   #tree: SignedTree
   #contiguousLength: number
   #frozen: boolean
+  /** True while the head was signed here and is not known to be on disk. */
+  #unsynced = false
   #appends: PendingAppend[] = []
   #closing: Promise<void> | null = null
 
@@ -272,6 +274,8 @@ export class StoredFeed implements Feed {
   async proof(request: ProofRequest): Promise<Proof> {
     this.#requireOpen()
     const { block, hash, seek, upgrade, manifest } = request
+    // A head that is lost and signed anew is a conflict, which freezes the feed for ever.
+    while (upgrade && this.#unsynced) await this.flush()
     const tree = this.#tree
     const empty = { fork: tree.fork, block: null, hash: null, seek: null, upgrade: null }
     const proof: Omit<Proof, 'manifest'> =
@@ -406,7 +410,10 @@ export class StoredFeed implements Feed {
   }
 
   flush(): Promise<void> {
-    return this.#exclusive(() => this.#store.flush())
+    return this.#exclusive(async () => {
+      await this.#store.flush()
+      this.#unsynced = false
+    })
   }
 
   close(): Promise<void> {
@@ -424,13 +431,16 @@ export class StoredFeed implements Feed {
         if (old.length + blocks.length > FEED_LENGTH_MAX) throw badArgument('the feed is full')
         const tree = new GrowingTree(old.fork, old.roots)
         const nodes = appendBlocks(tree, blocks, old.prologue)
+        const durable = pending.some((append) => append.durability === 'fsync')
+        if (!durable) this.#unsynced = true
         await this.#commit({
           ...nodes,
           data: [{ offset: old.byteLength, parts: blocks }],
           head: { tree: this.#sign(tree, verifier, keyPair), ancestors: old.length },
           bits: [{ start: old.length, end: tree.length, drop: false }],
-          durability: pending.some((append) => append.durability === 'fsync') ? 'fsync' : 'os'
+          durability: durable ? 'fsync' : 'os'
         })
+        if (durable) this.#unsynced = false
         this.#tell({ type: 'append', start: old.length, length: blocks.length })
       }
       let { length, byteLength } = old

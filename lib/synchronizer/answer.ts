@@ -174,7 +174,9 @@ const PEER_FAULTS = [
 export function toFailure(error: unknown, fault?: 'peer' | 'local'): Failure {
   if (isSynclineError(error)) {
     const wrong = isSynclineError(error, ...PEER_FAULTS)
-    return { code: error.code, message: error.message, fault: fault ?? (wrong ? 'peer' : 'local') }
+    // The code comes back when an error is made of it again.
+    const message = error.message.slice(`${error.code}: `.length)
+    return { code: error.code, message, fault: fault ?? (wrong ? 'peer' : 'local') }
   }
   const message = error instanceof Error ? error.message : String(error)
   return { code: 'STORAGE_FAILED', message, fault: 'local' }

@@ -25,7 +25,12 @@ import type { TransportConnection } from '../transport/transport.ts'
 import type { Extension } from '../wire/message.ts'
 import { Connection } from './connection.ts'
 import { Dialer } from './dialer.ts'
-import type { ExtensionHandlers, FeedExtension } from './extension.ts'
+import {
+  encodeExtension,
+  handleExtension,
+  type ExtensionHandlers,
+  type FeedExtension
+} from './extension.ts'
 import { FeedSession, type SessionHost, type SessionSettings } from './feed-session.ts'
 import { parseKey, toKey } from './key.ts'
 import { Loop } from './loop.ts'
@@ -609,7 +614,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         return
       }
       case 'feed-error': {
-        const error = new SynclineError(telling.code, withoutCode(telling.code, telling.message), {
+        const error = new SynclineError(telling.code, telling.message, {
           feed: b4a.toString(session.discoveryKey, 'hex')
         })
         session.fail(error)
@@ -654,10 +659,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       this.#loop.sendExtension(feed, peer, { type: 'extension', name, message })
     return {
       name,
-      send: (message, peer) => send(message, peer.id),
+      send: (message, peer) => send(encodeExtension(message, handlers), peer.id),
       broadcast: (message) => {
+        const bytes = encodeExtension(message, handlers)
         let sent = 0
-        for (const peer of this.#peersOf(feed)) if (send(message, peer.id)) sent++
+        for (const peer of this.#peersOf(feed)) if (send(bytes, peer.id)) sent++
         return sent
       },
       destroy: () => entry.extensions.delete(name)
@@ -671,7 +677,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const peer = this.#peers.get(peerId)
     const handlers = this.#byId.get(feed)?.extensions.get(name)
     if (peer === undefined || handlers === undefined) return
-    handlers.onmessage?.(Uint8Array.from(message.message), peer)
+    handleExtension(message.message, peer, handlers)
   }
 
   /** Closes a feed that only remotes asked for, some time after the last of them left. */
@@ -712,10 +718,6 @@ function sameKey(key: Uint8Array, text: string): boolean {
   } catch {
     return false
   }
-}
-
-function withoutCode(code: string, message: string): string {
-  return message.startsWith(`${code}: `) ? message.slice(code.length + 2) : message
 }
 
 function closedError(): SynclineError {

@@ -54,6 +54,13 @@ export const handshake: Codec<Handshake> = strict('handshake', {
   }
 })
 
+/** Bytes with their length before them: what extension messages are made of by default. */
+export const prefixed: Codec<Uint8Array> = strict('bytes', {
+  preencode: (state, bytes) => c.buffer.preencode(state, bytes),
+  encode: (state, bytes) => c.buffer.encode(state, bytes),
+  decode: (state) => c.buffer.decode(state) ?? new Uint8Array(0)
+})
+
 const CAN_UPGRADE = 1
 const UPLOADING = 2
 const DOWNLOADING = 4

@@ -57,8 +57,8 @@ export interface CoreDownload {
 }
 /** See `Core.registerExtension`. */
 export interface CoreExtension {
-  send(message: Uint8Array, peer: CorePeer): void
-  broadcast(message: Uint8Array): void
+  send(message: unknown, peer: CorePeer): void
+  broadcast(message: unknown): void
 }
 /** What `replicate` returns. */
 export interface CoreStream extends FramedStream {

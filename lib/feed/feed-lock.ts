@@ -126,8 +126,8 @@ async function lockRange(
   return null
 }
 
-/** The lock as a file that names its process. */
-async function lockByPid(folder: string): Promise<Release> {
+/** As {@link lockFeed}, with a file that names the process instead of a lock of the system. */
+export async function lockByPid(folder: string): Promise<Release> {
   const file = path.join(folder, 'lock')
   const text = `${process.pid} ${await startOf(process.pid)}\n`
   for (let tries = 0; tries < 10; tries++) {

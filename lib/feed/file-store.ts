@@ -25,33 +25,34 @@
  */
 import path from 'node:path'
 import { SynclineError } from '../errors.ts'
-import { treeHash } from '../kernels/fold.ts'
+import { NODE_BYTES, treeHash } from '../kernels/fold.ts'
 import { LOG_BYTES_MAX } from '../limits.ts'
-import { Bitmap, PAGE_BITS } from '../primitives/bitmap.ts'
+import { type Bitmap, PAGE_BITS } from '../primitives/bitmap.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
-import { decodeManifest, encodeManifest } from '../wire/manifest-codec.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
 import { equalBytes } from './bytes.ts'
+import { entriesOf, FROZEN_NAME, MANIFEST_NAME, storedManifest } from './commit-entry.ts'
 import { FeedFiles, type FilesImage } from './feed-files.ts'
 import type { Release } from './feed-lock.ts'
 import { storageError } from './file-error.ts'
-import { type FilePool, sharedPool } from './file-pool.ts'
+import { type FilePool, type PooledFile, sharedPool } from './file-pool.ts'
+import { decodeBitfield, removeStrayNodes, writeUnfolded } from './fold-files.ts'
 import { loadFileLocks } from './native-file.ts'
+import { FeedLog } from './feed-log.ts'
 import {
-  encodeEntries,
   encodeHeader,
   encodeNextHeader,
   ENTRIES_OFFSET,
-  type ExternalHeader,
   fitsSlot,
   type LogEntry,
-  type LogHeader,
-  SLOT_BYTES
+  type LogHeader
 } from './oplog.ts'
+import { settle } from './settle.ts'
 import type { Commit, Head, Identity, KeyPair, Store, StoreState } from './store.ts'
 import { type BlockRange, joinRanges, SyncMarkerFile } from './sync-marker.ts'
-import { crossing, decodeNode, NODE_BYTES, PAGE_BYTES, Unfolded } from './unfolded.ts'
+import { nodeAtOffset } from './tree-nodes.ts'
+import { PAGE_BYTES, Unfolded } from './unfolded.ts'
 
 /** Options of {@link FileStore}. */
 export interface FileStoreOptions {
@@ -63,9 +64,6 @@ export interface FileStoreOptions {
   readonly readOnly?: boolean
 }
 
-/** Names of user data that are ours and not the user's. */
-const MANIFEST_NAME = 'syncline/manifest'
-const FROZEN_NAME = 'syncline/frozen'
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 const NO_HEAD: Head = { fork: 0, length: 0, rootHash: NO_BYTES, signature: NO_BYTES }
 
@@ -75,12 +73,7 @@ interface Opened {
   manifest: Manifest | null
   keyPair: LogHeader['keyPair']
   readonly unfolded: Unfolded
-  external: ExternalHeader | null
-  bits: readonly [number, number]
-  logId: number
-  /** Bytes of entries that count, and of the whole log file. */
-  logBytes: number
-  logSize: number
+  readonly log: FeedLog
   /** Bytes of entries that are on the disk with all that they speak of. */
   syncedBytes: number
   /** Blocks whose bytes may not be on the disk. */
@@ -107,6 +100,7 @@ export class FileStore implements Store {
   #unchecked = false
   #dataUnsynced = false
   #treeUnsynced = false
+  readonly #touched: Set<PooledFile> = new Set()
   /** Folders whose new entries are not known to be on the disk. */
   #unsyncedFolders: readonly string[]
   /** A fold is due, whatever the length of the log. */
@@ -168,7 +162,7 @@ export class FileStore implements Store {
     const { header, log } = image
     const unfolded = new Unfolded(header)
     for (const { entry } of log.entries) unfolded.apply(entry, NO_BYTES)
-    const manifest = header.manifest ?? storedManifest(unfolded)
+    const manifest = header.manifest ?? storedManifest(unfolded.userData)
     unfolded.userData.delete(MANIFEST_NAME)
     const { key, keyPair } = header
     const opened: Opened = {
@@ -176,11 +170,7 @@ export class FileStore implements Store {
       manifest,
       keyPair,
       unfolded,
-      external: image.external,
-      bits: log.bits,
-      logId: log.id,
-      logBytes: log.byteLength,
-      logSize: image.logSize,
+      log: new FeedLog(this.#files, image),
       syncedBytes: 0,
       doubt: [],
       contiguousLength: 0
@@ -209,7 +199,7 @@ export class FileStore implements Store {
     if (known !== undefined) return known
     const bytes = await this.#files.tree.read(NODE_BYTES * index, NODE_BYTES)
     if (bytes === null || bytes.byteLength < NODE_BYTES) return null
-    return decodeNode(index, bytes)
+    return nodeAtOffset(bytes, 0, index)
   }
 
   async getNodeRun(first: number, count: number): Promise<Uint8Array> {
@@ -266,14 +256,14 @@ export class FileStore implements Store {
     // Whoever looks at doubtful blocks only takes back what does not hold.
     if (durable || commit.data !== undefined || head !== undefined) this.#unchecked = false
     if (durable) {
-      opened.syncedBytes = opened.logBytes
+      opened.syncedBytes = opened.log.byteLength
       opened.doubt = []
     } else {
       this.#addDoubt(opened, commit.bits ?? [])
     }
     // Hypercore 10 reads entries after a truncation wrongly, and a manifest only from a header.
     if (truncates || commit.manifest !== undefined) this.#foldDue = true
-    if (this.#foldDue || opened.logBytes > LOG_BYTES_MAX) {
+    if (this.#foldDue || opened.log.byteLength > LOG_BYTES_MAX) {
       this.#foldDue = true
       // The commit counts already; the next one tries again.
       await this.#fold(opened, false).catch(() => {})
@@ -329,7 +319,7 @@ export class FileStore implements Store {
     await this.#sync([this.#files.oplog])
     await this.#syncFolders()
     opened.doubt = []
-    opened.syncedBytes = opened.logBytes
+    opened.syncedBytes = opened.log.byteLength
     try {
       await this.#fold(opened, true)
     } catch (error) {
@@ -417,7 +407,7 @@ export class FileStore implements Store {
   }
 
   #bitmap(opened: Opened, bytes: Uint8Array): Bitmap {
-    const bitmap = readBitfield(bytes)
+    const bitmap = decodeBitfield(bytes)
     for (const { start, end, drop } of opened.unfolded.bits) bitmap.setRange(start, end, !drop)
     const { length } = opened.unfolded.head
     const stray = bitmap.firstSet(length) !== -1
@@ -435,10 +425,10 @@ export class FileStore implements Store {
 
   /** Finds out what may not be on the disk, and what of that must not be believed. */
   async #findDoubt(opened: Opened, image: FilesImage, bitmap: Bitmap): Promise<BlockRange[]> {
-    const { fitting, latest } = await this.#marker.read(opened.logId)
+    const { fitting, latest } = await this.#marker.read(opened.log.id)
     const { length } = opened.unfolded.head
     this.#headerUnsynced = latest === null
-    opened.syncedBytes = Math.min(fitting?.syncedBytes ?? 0, opened.logBytes)
+    opened.syncedBytes = Math.min(fitting?.syncedBytes ?? 0, opened.log.byteLength)
     let doubt: BlockRange[] = [...(fitting?.doubtful ?? [])]
     if (fitting === null && latest !== null) doubt = latest.clean ? [] : [[0, length]]
     for (const { entry, end } of image.log.entries) {
@@ -470,7 +460,7 @@ export class FileStore implements Store {
     if (!this.#writing) {
       await this.#lock()
       await this.#refuseForeignChange(opened)
-      await this.#removeStrayNodes(opened)
+      await removeStrayNodes(this.#files, opened.unfolded.head.length)
       // Whatever is written from now on is worth nothing without it.
       if (this.#headerUnsynced) await this.#sync([this.#files.oplog])
       this.#writing = true
@@ -482,11 +472,7 @@ export class FileStore implements Store {
   }
 
   async #refuseForeignChange(opened: Opened): Promise<void> {
-    const now = await this.#files.readLog()
-    if (now !== null && now.log.id === opened.logId && now.log.byteLength === opened.logBytes) {
-      opened.logSize = now.size
-      return
-    }
+    if (!(await opened.log.isForeign())) return
     const release = this.#release
     this.#release = null
     await release?.()
@@ -498,23 +484,16 @@ export class FileStore implements Store {
     })
   }
 
-  /** Nodes of a commit that never came to its log entry would come to life when the feed grows over them. */
-  async #removeStrayNodes(opened: Opened): Promise<void> {
-    const { tree } = this.#files
-    const { length } = opened.unfolded.head
-    const size = (await tree.size()) ?? 0
-    if (size > treeBytes(length)) await tree.truncate(treeBytes(length))
-    const blank = new Uint8Array(NODE_BYTES)
-    for (const index of crossing(length)) {
-      const bytes = await tree.read(NODE_BYTES * index, NODE_BYTES)
-      if (bytes?.some((byte) => byte !== 0)) await tree.write([blank], NODE_BYTES * index)
-    }
-  }
-
   async #writeBulk({ data = [], nodeRuns = [] }: Commit): Promise<void> {
     const { data: dataFile, tree } = this.#files
-    if (data.length > 0) this.#dataUnsynced = true
-    if (nodeRuns.length > 0) this.#treeUnsynced = true
+    if (data.length > 0) {
+      this.#dataUnsynced = true
+      this.#touch(dataFile)
+    }
+    if (nodeRuns.length > 0) {
+      this.#treeUnsynced = true
+      this.#touch(tree)
+    }
     await settle([
       ...data.map(({ offset, parts }) => dataFile.write(parts, offset)),
       ...nodeRuns.map(({ first, bytes }) => tree.write([bytes], NODE_BYTES * first))
@@ -530,33 +509,15 @@ export class FileStore implements Store {
     this.#treeUnsynced = false
   }
 
-  async #append(opened: Opened, entries: readonly LogEntry[], durable: boolean): Promise<void> {
-    const { oplog } = this.#files
-    const end = ENTRIES_OFFSET + opened.logBytes
-    const records = encodeEntries(opened.bits, entries)
-    try {
-      // Entries of an older log behind ours could count again one day.
-      if (opened.logSize !== end) await oplog.truncate(end)
-      opened.logSize = end
-      await oplog.write(records, end)
-      if (durable) {
-        await this.#sync([oplog])
-        await this.#syncFolders()
-      }
-    } catch (error) {
-      opened.logSize = -1
-      await oplog.truncate(end).then(
-        () => {
-          opened.logSize = end
-        },
-        () => {
-          this.#break(error)
-        }
-      )
-      throw error
+  async #append({ log }: Opened, entries: readonly LogEntry[], durable: boolean): Promise<void> {
+    const confirm = async (): Promise<void> => {
+      if (!durable) return
+      await this.#sync([this.#files.oplog])
+      await this.#syncFolders()
     }
-    for (const record of records) opened.logBytes += record.byteLength
-    opened.logSize = ENTRIES_OFFSET + opened.logBytes
+    await log.append(entries, confirm, (cause) => {
+      this.#break(cause)
+    })
   }
 
   #addDoubt(opened: Opened, bits: NonNullable<Commit['bits']>): void {
@@ -567,14 +528,14 @@ export class FileStore implements Store {
   /** Brings `tree`, `bitfield` and the header up to date and empties the log. */
   async #fold(opened: Opened, clean: boolean): Promise<void> {
     const { tree, bitfield, header, oplog, marker } = this.#files
-    const changed = opened.logBytes > 0 || !opened.unfolded.empty || this.#foldDue
+    const changed = opened.log.byteLength > 0 || !opened.unfolded.empty || this.#foldDue
     if (changed) {
       // Else a loss of power could keep bits of entries that it took, and nobody would doubt them.
       await this.#sync([oplog])
-      await this.#writeTree(opened)
-      await this.#writeBitfield(opened)
+      this.#touch(tree, bitfield)
+      await writeUnfolded(this.#files, opened.unfolded)
     }
-    const payload = encodeHeader({
+    const next = opened.log.next({
       key: opened.identity.key,
       manifest: opened.manifest,
       keyPair: opened.keyPair,
@@ -583,10 +544,12 @@ export class FileStore implements Store {
       reorgs: opened.unfolded.reorgs,
       contiguousLength: opened.contiguousLength
     })
-    const external = fitsSlot(payload) ? null : externalPlace(opened.external, payload.byteLength)
-    const next = encodeNextHeader(opened.bits, external === null ? payload : encodeHeader(external))
-    if (changed && external !== null) await header.write([payload], external.start)
-    await this.#writeMarker(opened, clean, changed ? next.id : opened.logId)
+    const external = changed ? next.external : null
+    if (external !== null) {
+      this.#touch(header)
+      await header.write([external.bytes], external.place.start)
+    }
+    await this.#writeMarker(opened, clean, changed ? next.id : opened.log.id)
     this.#markedClean = false
     await this.#sync([marker, ...(changed ? [tree, bitfield] : []), ...(external ? [header] : [])])
     await this.#syncFolders()
@@ -596,7 +559,7 @@ export class FileStore implements Store {
     }
     this.#treeUnsynced = false
     try {
-      await oplog.write([next.bytes], next.position)
+      await opened.log.begin(next)
     } catch (error) {
       // Nobody knows which header counts now.
       this.#break(error)
@@ -604,41 +567,17 @@ export class FileStore implements Store {
     }
     await this.#sync([oplog])
     opened.unfolded.folded()
-    opened.external = external
-    opened.bits = next.bits
-    opened.logId = next.id
-    opened.logBytes = 0
     opened.syncedBytes = 0
     this.#foldDue = false
     this.#markedClean = clean
-    await oplog.truncate(ENTRIES_OFFSET)
-    opened.logSize = ENTRIES_OFFSET
+    await opened.log.trim()
   }
 
-  async #writeTree(opened: Opened): Promise<void> {
-    const { tree } = this.#files
-    const { cut } = opened.unfolded
-    if (cut !== null && ((await tree.size()) ?? 0) > treeBytes(cut)) {
-      await tree.truncate(treeBytes(cut))
-    }
-    const writes = opened.unfolded.treeWrites()
-    await settle(writes.map(({ position, bytes }) => tree.write([bytes], position)))
-  }
-
-  async #writeBitfield(opened: Opened): Promise<void> {
-    const { bitfield } = this.#files
-    for (const number of opened.unfolded.pages()) {
-      const page = new Uint8Array(PAGE_BYTES)
-      page.set((await bitfield.read(number * PAGE_BYTES, PAGE_BYTES)) ?? NO_BYTES)
-      opened.unfolded.changePage(number, page)
-      await bitfield.write([page], number * PAGE_BYTES)
-    }
-  }
-
-  async #writeMarker(opened: Opened, clean: boolean, logId: number = opened.logId): Promise<void> {
+  async #writeMarker(opened: Opened, clean: boolean, logId: number = opened.log.id): Promise<void> {
+    this.#touch(this.#files.marker)
     await this.#marker.write({
       logId,
-      syncedBytes: logId === opened.logId ? opened.syncedBytes : 0,
+      syncedBytes: logId === opened.log.id ? opened.syncedBytes : 0,
       doubtful: opened.doubt,
       clean,
       // Until they are checked, the end of this process shall not make them look sound.
@@ -655,6 +594,17 @@ export class FileStore implements Store {
     } catch (error) {
       this.#break(error)
       throw error
+    }
+  }
+
+  /** The first write may make the file, and its folder has to know. */
+  #touch(...files: readonly PooledFile[]): void {
+    for (const file of files) {
+      if (this.#touched.has(file)) continue
+      this.#touched.add(file)
+      if (!this.#unsyncedFolders.includes(this.folder)) {
+        this.#unsyncedFolders = [...this.#unsyncedFolders, this.folder]
+      }
     }
   }
 
@@ -683,73 +633,5 @@ function newFolders(folder: string, made: string | null): string[] {
   for (let at = folder; ; at = path.dirname(at)) {
     folders.push(path.dirname(at))
     if (at === path.resolve(made) || at === path.dirname(at)) return folders
-  }
-}
-
-function storedManifest(unfolded: Unfolded): Manifest | null {
-  const bytes = unfolded.userData.get(MANIFEST_NAME)
-  return bytes === undefined ? null : decodeManifest(bytes)
-}
-
-/** The entries of a commit to a feed of `length` blocks: an entry holds one of each part only. */
-function entriesOf(commit: Commit, length: number): LogEntry[] {
-  const { head, nodes = [], manifest, frozen } = commit
-  const bits = [...(commit.bits ?? [])]
-  const kept = head?.ancestors ?? length
-  if (
-    !bits.some(({ start, end, drop }) => drop && start <= kept && end >= length) &&
-    kept < length
-  ) {
-    bits.unshift({ start: kept, end: length, drop: true })
-  }
-  // An entry cannot tell empty bytes from none.
-  const userData: NonNullable<LogEntry['userData']>[] = []
-  for (const { name, value } of commit.userData ?? []) {
-    userData.push({ key: name, value: value?.byteLength ? Uint8Array.from(value) : null })
-  }
-  if (manifest !== undefined) userData.push({ key: MANIFEST_NAME, value: encodeManifest(manifest) })
-  if (frozen !== undefined) {
-    userData.push({ key: FROZEN_NAME, value: frozen ? Uint8Array.of(1) : null })
-  }
-  const upgrade = head ?? null
-  const count = Math.max(userData.length, bits.length, upgrade || nodes.length > 0 ? 1 : 0)
-  return Array.from({ length: count }, (_, i) => ({
-    userData: userData[i] ?? null,
-    nodes: i === 0 ? nodes : [],
-    upgrade: i === 0 ? upgrade : null,
-    bits: bits[i] ?? null
-  }))
-}
-
-function readBitfield(bytes: Uint8Array): Bitmap {
-  const bitmap = new Bitmap()
-  for (let position = 0; position + 4 <= bytes.byteLength; position += PAGE_BYTES) {
-    const page = bytes.slice(position, Math.min(position + PAGE_BYTES, bytes.byteLength))
-    const words = new Uint32Array(page.buffer, 0, Math.floor(page.byteLength / 4))
-    const first = position * 8
-    if (words.every((word) => word === 0)) continue
-    if (words.every((word) => word === 0xffffffff)) {
-      bitmap.setRange(first, first + 32 * words.length, true)
-    } else bitmap.setWords(first, words)
-  }
-  return bitmap
-}
-
-/** Where the next external header goes, so that it does not overwrite the one that counts (hypercore 10's rule). */
-function externalPlace(last: ExternalHeader | null, length: number): ExternalHeader {
-  const { start, length: lastLength } = last ?? { start: 0, length: 0 }
-  if (length <= start) return { start: 0, length }
-  return { start: Math.ceil((start + lastLength) / SLOT_BYTES) * SLOT_BYTES, length }
-}
-
-/** Bytes of `tree` for `length` blocks. */
-function treeBytes(length: number): number {
-  return length === 0 ? 0 : NODE_BYTES * (2 * length - 1)
-}
-
-/** Waits for all, then fails if one did: nothing runs on behind the caller's back. */
-async function settle(tasks: readonly Promise<unknown>[]): Promise<void> {
-  for (const result of await Promise.allSettled(tasks)) {
-    if (result.status === 'rejected') throw result.reason
   }
 }

@@ -135,6 +135,13 @@ export function encodeEntries(
   )
 }
 
+/** Where the next external header goes, so that it does not overwrite the one that counts (hypercore 10's rule). */
+export function externalPlace(last: ExternalHeader | null, length: number): ExternalHeader {
+  const { start, length: lastLength } = last ?? { start: 0, length: 0 }
+  if (length <= start) return { start: 0, length }
+  return { start: Math.ceil((start + lastLength) / SLOT_BYTES) * SLOT_BYTES, length }
+}
+
 /** True if a header of these bytes fits a slot. */
 export function fitsSlot(payload: Uint8Array): boolean {
   return payload.byteLength + FRAME_BYTES <= SLOT_BYTES

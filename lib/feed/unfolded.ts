@@ -4,15 +4,14 @@
  *
  * @module
  */
+import { NODE_BYTES } from '../kernels/fold.ts'
 import { blockCount, endBlock, parent } from '../primitives/flat-tree.ts'
 import { PAGE_BITS } from '../primitives/bitmap.ts'
 import type { TreeNode } from '../wire/message.ts'
-import { readUint64, writeUint64 } from './bytes.ts'
 import type { LogEntry, LogHeader, ReorgHint } from './oplog.ts'
 import type { Head } from './store.ts'
+import { putNode } from './tree-nodes.ts'
 
-/** Bytes of a node in `tree`: u64le size, 32-byte hash; all zero where absent. */
-export const NODE_BYTES = 40
 /** Bytes of a bitfield page. */
 export const PAGE_BYTES: number = PAGE_BITS / 8
 /** Forks that a header remembers, as hypercore 10 does. */
@@ -192,20 +191,9 @@ export function crossing(length: number): number[] {
   return indexes
 }
 
-/** The node in 40 bytes, or null if they are all zero. The hash is a copy. */
-export function decodeNode(index: number, bytes: Uint8Array): TreeNode | null {
-  if (bytes.every((byte) => byte === 0)) return null
-  return { index, size: readUint64(bytes, 0), hash: bytes.slice(8, NODE_BYTES) }
-}
-
 function put(bytes: Uint8Array, at: number, node: TreeNode | null): void {
-  const target = bytes.subarray(NODE_BYTES * at, NODE_BYTES * (at + 1))
-  if (node === null) {
-    target.fill(0)
-    return
-  }
-  writeUint64(target, 0, node.size)
-  target.set(node.hash, 8)
+  if (node === null) bytes.fill(0, NODE_BYTES * at, NODE_BYTES * (at + 1))
+  else putNode(bytes, NODE_BYTES * at, node)
 }
 
 /** Sets or clears bits `[from, to)` of a page: bit i is byte i >> 3, mask 1 << (i & 7). */

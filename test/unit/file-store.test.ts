@@ -187,6 +187,33 @@ test('damaged and missing files are named', async (t) => {
   t.absent((await readdir(root)).includes('none'))
 })
 
+test('a reader finds a whole feed at any moment while another writes', async (t) => {
+  const folder = path.join(await t.tmp(), 'feed')
+  const feed = await make(t, folder)
+  let done = false
+  const writing = (async () => {
+    for (let i = 0; i < 60; i++) {
+      await feed.append(blocks(20), { durability: 'os' })
+      if (i % 4 === 0) await feed.flush()
+      if (i % 10 === 5) await feed.truncate(feed.length - 15)
+      if (i % 7 === 0) await feed.clear(feed.length - 10, feed.length - 5)
+    }
+    done = true
+  })()
+  let looks = 0
+  while (!done) {
+    const { length } = feed
+    const store = FileStore.open(folder, { readOnly: true })
+    const { head, bitmap, contiguousLength } = await store.open()
+    t.ok(head.length >= length - 15 && bitmap.firstSet(head.length) === -1)
+    t.ok(contiguousLength <= head.length)
+    await store.close()
+    looks++
+  }
+  await writing
+  t.ok(looks > 0)
+})
+
 test('a feed is made only once', async (t) => {
   const folder = path.join(await t.tmp(), 'feed')
   const identity = newIdentity()

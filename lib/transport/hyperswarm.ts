@@ -129,7 +129,8 @@ export class HyperswarmTransport implements Transport {
 
   /** Resolves when all announcements stand and every peer found so far was tried. */
   async flush(): Promise<void> {
-    await this.#swarm?.flush()
+    const swarm = await this.#loading?.catch(() => null)
+    await swarm?.flush()
   }
 
   /** What is known about the peers of a discovery key, or null if it was not joined. */

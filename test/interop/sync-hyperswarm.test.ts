@@ -1,0 +1,116 @@
+/** A synchronizer and real hypercores that find each other in a local table of hyperswarm. */
+import { createRequire } from 'node:module'
+import test, { type Assertions } from 'brittle'
+import { type Synchronizer } from '../../lib/index.ts'
+import {
+  blocksOf,
+  faultsOf,
+  filledCore,
+  openCore,
+  openSync,
+  sameFeed,
+  until,
+  V10,
+  V11,
+  VERSIONS,
+  type Core,
+  type CoreStream
+} from './helpers.ts'
+
+interface Testnet {
+  readonly bootstrap: readonly { readonly host: string; readonly port: number }[]
+  createNode(): object
+}
+interface Swarm {
+  on(event: 'connection', run: (connection: CoreStream) => void): unknown
+  join(topic: Uint8Array, options?: object): { flushed(): Promise<void> }
+  destroy(): Promise<void>
+}
+
+const require = createRequire(import.meta.url)
+const Hyperswarm = require('hyperswarm') as new (options: object) => Swarm
+const createTestnet = createRequire(require.resolve('hyperswarm'))('hyperdht/testnet') as (
+  size: number,
+  options: object
+) => Promise<Testnet>
+const COUNT = 300
+
+for (const version of VERSIONS) {
+  const { name } = version
+
+  test(`full, from ${name} to us, hyperswarm`, async (t) => {
+    const testnet = await network(t)
+    const core = await filledCore(t, version, COUNT)
+    await swarmOf(t, testnet, core)
+    const sync = openSync(t, { storage: await t.tmp() })
+    const faults = faultsOf(sync)
+    const feed = sync.add(core.key, { mode: 'pull' })
+    joinSwarm(sync, testnet)
+    await feed.synced()
+    await sameFeed(t, feed, core)
+    t.is(sync.topic(core.discoveryKey)?.connected, 1)
+    t.alike(faults, [])
+  })
+
+  test(`full, from us to ${name}, hyperswarm`, async (t) => {
+    const testnet = await network(t)
+    const sync = openSync(t)
+    const feed = await sync.create('feed', { compat: version.major === 10 })
+    await feed.append(blocksOf(0, COUNT))
+    await joinSwarm(sync, testnet).flush()
+    const core = await openCore(t, version, feed.key)
+    const downloading = core.download({ start: 0, end: COUNT }).done()
+    await swarmOf(t, testnet, core)
+    await downloading
+    await sameFeed(t, feed, core)
+    await feed.synced({ peers: 1 })
+  })
+}
+
+test(`three peers each with a third, from ${V11.name} and ${V10.name} and us, hyperswarm`, async (t) => {
+  const testnet = await network(t)
+  const source = await filledCore(t, V11, COUNT, { compat: true })
+  const cores = [await openCore(t, V11, source.key), await openCore(t, V10, source.key)]
+  const third = openSync(t)
+  const part = third.add(source.key, { ranges: [[200, 300]] })
+  const sources = await swarmOf(t, testnet, source)
+  joinSwarm(third, testnet)
+  for (const [i, core] of cores.entries()) {
+    const downloading = core.download({ start: i * 100, end: i * 100 + 100 }).done()
+    await swarmOf(t, testnet, core)
+    await downloading
+  }
+  await until(() => part.has(200, 300))
+  await sources.destroy()
+  await source.close()
+  const sync = openSync(t)
+  const feed = sync.add(source.key)
+  joinSwarm(sync, testnet)
+  await until(() => feed.contiguousLength === COUNT)
+  t.is((await feed.audit()).bad.length, 0)
+  t.is(
+    feed.progress().peers.every(({ downloadedBlocks }) => downloadedBlocks <= 100),
+    true
+  )
+})
+
+async function network(t: Assertions): Promise<Testnet> {
+  return createTestnet(3, { teardown: (run: () => unknown) => t.teardown(run, { order: 10 }) })
+}
+
+/** Our side; `storage` and `sync` find the local table by its loopback nodes. */
+function joinSwarm(sync: Synchronizer, testnet: Testnet): ReturnType<Synchronizer['swarm']> {
+  return sync.swarm({ bootstrap: testnet.bootstrap.map(({ host, port }) => `${host}:${port}`) })
+}
+
+/** A swarm that replicates one hypercore, as its README shows it. */
+async function swarmOf(t: Assertions, testnet: Testnet, core: Core): Promise<Swarm> {
+  const swarm = new Hyperswarm({ dht: testnet.createNode() })
+  t.teardown(() => swarm.destroy(), { order: 0 })
+  swarm.on('connection', (connection) => {
+    connection.on('error', () => {})
+    core.replicate(connection)
+  })
+  await swarm.join(core.discoveryKey).flushed()
+  return swarm
+}

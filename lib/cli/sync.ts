@@ -22,7 +22,7 @@ import { BOOTSTRAP, DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
 import { checkNetwork, formatAddress, goOnline, openSynchronizer } from './common/network.ts'
 import { labelOf, readReference, storageFolder } from './common/storage.ts'
 import { count, formatBytes, quote } from './common/text.ts'
-import { watch, type Watched } from './common/watch.ts'
+import { followFailure, sleep, watch, watched, type Watched } from './common/watch.ts'
 
 const MODE: Flag<Mode> = choice(
   'mode',
@@ -48,6 +48,12 @@ const UNTIL_PEERS: Flag<number> = option(
 const OPEN_BATCH = 32
 /** Keys that are printed into the command for the other side. */
 const PRINTED_KEYS_MAX = 20
+/** Milliseconds until unanswered look-ups are repeated, doubled up to the second; look-ups of one time. */
+const LOOKUP_MS_START = 2000
+const LOOKUP_MS_MAX = 60_000
+const LOOKUPS_MAX = 64
+/** Milliseconds that announcements may take before we say that we are there. */
+const ANNOUNCE_MS = 3000
 /** Milliseconds between two looks whether other processes appended, and feeds of one look. */
 const LOOK_MS = 1000
 const LOOK_FEEDS = 256
@@ -74,23 +80,34 @@ const command: Command = {
         throw new UsageError('no feed is stored here', 'name one: syncline sync KEY')
       }
       const addresses = await goOnline(context, sync)
+      if (get(SWARM) && get(MODE) !== 'pull') await announced(context, sync)
       await tellOtherSide(context, feeds, addresses)
       const oneShot = get(MODE) === 'pull' || get(UNTIL_PEERS) > 0
       const outside = new OutsideAppends(context, sync, feeds)
+      const lookups = new Lookups(context, sync, feeds)
       const finished = await watch(context, sync, feeds, {
         isDone: (feed) => isDone(context, feed.session),
         ondone: async ({ session }) => {
           const { length, byteLength } = session
+          // Nobody waited for what was ours, or is only given away.
+          const isNews = get(UNTIL_PEERS) > 0 || (get(MODE) !== 'serve' && !session.writable)
+          if (!isNews) return
           const key = formatKey(session.key)
           await out.result(
             { event: 'synced', key, length, byteLength },
             `synced ${key}: ${count(length, 'block')}, ${formatBytes(byteLength)}`
           )
         },
-        ontick: () => outside.look(),
+        ontick: async () => {
+          lookups.repeat()
+          await outside.look()
+        },
         live: !oneShot,
         timeoutMs: get(TIMEOUT) * 1000
       })
+      for (const { label, error } of feeds) {
+        if (error !== null) context.log.info(`${label} stopped: ${sentenceOf(error)}`)
+      }
       const failed = feeds.find(({ error }) => error !== null)?.error
       if (failed) throw failed
       if (!finished && !context.signal.aborted) throw nobodyHad(sync, feeds)
@@ -103,7 +120,8 @@ const command: Command = {
 
 function isDone({ get }: Context, session: FeedSession): boolean {
   const peers = get(UNTIL_PEERS)
-  const pulled = session.writable || session.progress().synced
+  const needsNothing = session.writable || get(MODE) === 'serve'
+  const pulled = needsNothing || session.progress().synced
   if (peers === 0) return pulled
   if (get(MODE) === 'pull' && !pulled) return false
   const holders = session.progress().peers.filter(({ hasAll }) => hasAll).length
@@ -128,7 +146,7 @@ async function openFeeds(context: Context, sync: Synchronizer): Promise<Watched[
       await session.ready()
       const known = feeds.some((feed) => feed.session === session)
       const label = 'key' in reference ? labelOf(reference.key, null) : reference.name
-      if (!known) feeds.push(watched(context, session, label))
+      if (!known) feeds.push(watched(session, label))
     }
     return feeds
   }
@@ -138,7 +156,7 @@ async function openFeeds(context: Context, sync: Synchronizer): Promise<Watched[
     const label = labelOf(key, name)
     batch.push(
       sync.open(key, options).then(
-        (session) => void feeds.push(watched(context, session, label)),
+        (session) => void feeds.push(watched(session, label)),
         (error: Error) => context.log.error(`${label} is left out: ${sentenceOf(error)}`)
       )
     )
@@ -150,19 +168,16 @@ async function openFeeds(context: Context, sync: Synchronizer): Promise<Watched[
   return feeds
 }
 
-function watched(context: Context, session: FeedSession, label: string): Watched {
-  // What is only given away waits for nothing.
-  const done = context.get(MODE) === 'serve' && context.get(UNTIL_PEERS) === 0
-  const feed: Watched = { label, session, done, error: null }
-  onFailure(context, feed)
-  return feed
-}
-
-function onFailure({ log }: Context, feed: Watched): void {
-  feed.session.on('failed', (error) => {
-    feed.error = error
-    log.error(`${feed.label} stopped: ${sentenceOf(error)}`)
-  })
+/** Waits a while for our announcements, so that whoever runs the printed command finds us at once. */
+async function announced(context: Context, sync: Synchronizer): Promise<void> {
+  const stop = new AbortController()
+  const signal = AbortSignal.any([stop.signal, context.signal])
+  const flushed = sync
+    .swarm()
+    .flush()
+    .catch(() => {})
+  await Promise.race([flushed, sleep(ANNOUNCE_MS, signal)])
+  stop.abort()
 }
 
 /** Prints where we are reached, and what to type on the other side. */
@@ -224,6 +239,41 @@ async function dryRun(context: Context): Promise<number> {
   return EXIT_DONE
 }
 
+/** Looks again for peers of feeds that nobody announced: they may have come since. */
+class Lookups {
+  readonly #context: Context
+  readonly #sync: Synchronizer
+  readonly #feeds: readonly Watched[]
+  #waitMs = LOOKUP_MS_START
+  #nextAt: number = performance.now() + LOOKUP_MS_START
+
+  constructor(context: Context, sync: Synchronizer, feeds: readonly Watched[]) {
+    this.#context = context
+    this.#sync = sync
+    this.#feeds = feeds
+  }
+
+  repeat(): void {
+    const now = performance.now()
+    if (now < this.#nextAt || !this.#context.get(SWARM)) return
+    this.#waitMs = Math.min(2 * this.#waitMs, LOOKUP_MS_MAX)
+    this.#nextAt = now + this.#waitMs
+    const missed = this.#feeds.filter(({ done, error, session }) => {
+      if (done || error !== null) return false
+      const topic = this.#sync.topic(session.discoveryKey)
+      return topic !== null && topic.lookedUp && topic.announced === 0
+    })
+    const server = this.#context.get(MODE) !== 'pull'
+    for (const { session } of missed.slice(0, LOOKUPS_MAX)) {
+      // A look-up that fails is told by what the table knows then.
+      this.#sync
+        .swarm()
+        .join(session.discoveryKey, { server, client: true })
+        .catch(() => {})
+    }
+  }
+}
+
 /** Notices that another process appended to a feed of ours, as `feed append` does, and opens it again. */
 class OutsideAppends {
   readonly #context: Context
@@ -268,7 +318,7 @@ class OutsideAppends {
     const { session } = feed
     await session.close()
     feed.session = await this.#sync.open(session.key, addOptions(this.#context))
-    onFailure(this.#context, feed)
+    followFailure(feed)
     this.#context.log.detail(
       `${feed.label} was appended to: ${count(feed.session.length, 'block')}`
     )

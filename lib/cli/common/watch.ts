@@ -14,17 +14,33 @@ import { Progress, type FeedStatus } from './progress.ts'
 export interface Watched {
   readonly label: string
   session: FeedSession
-  /** Set when it needs nothing any more. */
+  /** True while it needs nothing. */
   done: boolean
+  /** Length at which it was last said to be done. */
+  doneLength: number
   /** Set when it will never be done. */
   error: SynclineError | null
 }
 
+/** A feed before the first look at it. */
+export function watched(session: FeedSession, label: string): Watched {
+  const feed: Watched = { label, session, done: false, doneLength: -1, error: null }
+  followFailure(feed)
+  return feed
+}
+
+/** Notes when the session of a feed fails. */
+export function followFailure(feed: Watched): void {
+  feed.session.on('failed', (error) => {
+    feed.error = error
+  })
+}
+
 /** Options of {@link watch}. */
 export interface WatchOptions {
-  /** True for a feed that needs nothing any more; asked until it says so, again and again with `live`. */
+  /** True for a feed that needs nothing any more. With `live` it may need something again. */
   isDone(feed: Watched): boolean
-  /** Called once for each feed that is done. */
+  /** Called when a feed is done, and with `live` again for each greater length. */
   ondone?(feed: Watched): Promise<void>
   /** Called with each look. */
   ontick?(): Promise<void>
@@ -39,7 +55,7 @@ const TICK_MS = 100
 const TICK_MANY_MS = 1000
 const MANY_FEEDS = 100
 /** Milliseconds after which a wait is explained. */
-const EXPLAIN_MS = 2000
+const EXPLAIN_MS = 1500
 
 /** Resolves to true when all feeds are done (or failed), false when the time is over or a signal came. */
 export async function watch(
@@ -57,8 +73,10 @@ export async function watch(
   let statuses: FeedStatus[] = []
   while (!signal.aborted) {
     for (const feed of feeds) {
-      if (feed.done || feed.error !== null || !options.isDone(feed)) continue
-      feed.done = true
+      if (feed.error !== null || (feed.done && !live)) continue
+      feed.done = options.isDone(feed)
+      if (!feed.done || feed.doneLength === feed.session.length) continue
+      feed.doneLength = feed.session.length
       await options.ondone?.(feed)
     }
     await options.ontick?.()

@@ -1,12 +1,13 @@
 import { SynclineError } from '../../errors.ts'
 import type { StoredFeed } from '../../feed/stored-feed.ts'
 import type { Command, Context } from '../common/command.ts'
+import { diagnose } from '../common/diagnosis.ts'
 import { EXIT_DONE, UsageError } from '../common/exit.ts'
 import { option, toggle, wholeNumber, type Flag } from '../common/flag.ts'
 import { NETWORK, TIMEOUT } from '../common/flags.ts'
 import { checkNetwork, goOnline, openSynchronizer } from '../common/network.ts'
-import { openFolder, openStored, readReference } from '../common/storage.ts'
-import { explainWaits, sleep } from '../common/watch.ts'
+import { labelOf, openFolder, openStored, readReference } from '../common/storage.ts'
+import { explainWaits, sleep, watch, watched } from '../common/watch.ts'
 
 const START: Flag<number> = option('start', 'N', 'First block. Default 0.', 0, wholeNumber('start'))
 const END: Flag<number> = option(
@@ -121,7 +122,17 @@ async function printFetched(context: Context, key: Uint8Array, start: number): P
     const wait = { timeoutMs, signal }
     let end = get(END)
     if (!live && end === Infinity) {
-      if (session.length <= start) await session.update({ ...wait, wait: true })
+      // Its length is not known yet: somebody has to tell.
+      const feed = watched(session, labelOf(key, null))
+      const known = await watch(context, sync, [feed], {
+        isDone: () => session.length > 0 && session.length >= session.progress().knownLength,
+        live: false,
+        timeoutMs
+      })
+      if (feed.error !== null) throw feed.error
+      if (!known && !signal.aborted) {
+        throw new SynclineError('TIMEOUT', `no peer had it in time: ${diagnose(sync, session)}`)
+      }
       end = session.length
     }
     for await (const block of session.read({ start, end, live, ...wait })) {

@@ -9,7 +9,7 @@ import { DRY_RUN, NETWORK, TIMEOUT } from '../common/flags.ts'
 import { checkNetwork, goOnline, openSynchronizer } from '../common/network.ts'
 import { keyOf, labelOf, openFolder, openStored } from '../common/storage.ts'
 import { count } from '../common/text.ts'
-import { watch, type Watched } from '../common/watch.ts'
+import { watch, watched } from '../common/watch.ts'
 
 const REPAIR = toggle('repair', 'Fetch bad blocks again from peers.')
 
@@ -61,24 +61,21 @@ async function repairBlocks(
     // What was forgotten is asked for block by block: nothing else is fetched.
     await session.want(...bad.map((index) => [index, index + 1] as const))
     await goOnline(context, sync)
-    const watched: Watched = { label: labelOf(key, null), session, done: false, error: null }
-    session.on('failed', (error) => {
-      watched.error = error
-    })
-    const finished = await watch(context, sync, [watched], {
+    const repaired = watched(session, labelOf(key, null))
+    const finished = await watch(context, sync, [repaired], {
       isDone: () => bad.every((index) => feed.have.get(index)),
       live: false,
       timeoutMs: context.get(TIMEOUT) * 1000
     })
-    if (watched.error !== null) throw watched.error
+    if (repaired.error !== null) throw repaired.error
     if (!finished) {
       const left = bad.filter((index) => !feed.have.get(index)).length
       const why = diagnose(sync, session)
       throw new SynclineError('TIMEOUT', `no peer had ${count(left, 'block')} in time: ${why}`)
     }
     const { bad: still } = await feed.audit({ signal: context.signal })
-    const repaired = bad.length - still.length
-    await context.out.result({ event: 'repaired', blocks: repaired }, `${repaired} repaired`)
+    const blocks = bad.length - still.length
+    await context.out.result({ event: 'repaired', blocks }, `${blocks} repaired`)
     return still.length === 0 ? EXIT_DONE : EXIT_BAD_DATA
   } finally {
     await sync.close()

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isSynclineError } from '../errors.ts'
 import { leafHashes, parentHash } from '../kernels/fold.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { endBlock, leftChild, parent, rightChild } from '../primitives/flat-tree.ts'
@@ -94,7 +95,17 @@ async function checkWindow(
 async function checkBytes(feed: CheckedFeed, leaves: readonly TreeNode[]): Promise<number[]> {
   const first = (leaves[0] as TreeNode).index / 2
   const byteLength = leaves.reduce((sum, leaf) => sum + leaf.size, 0)
-  const bytes = await feed.getBytes(await byteOffset(feed.tree, first), byteLength)
+  let bytes: Uint8Array
+  try {
+    bytes = await feed.getBytes(await byteOffset(feed.tree, first), byteLength)
+  } catch (error) {
+    if (!isSynclineError(error, 'FEED_DAMAGED')) throw error
+    // Some of the bytes are not there: those blocks are bad, the others are not.
+    if (leaves.length === 1) return [first]
+    const half = leaves.length >>> 1
+    const left = await checkBytes(feed, leaves.slice(0, half))
+    return [...left, ...(await checkBytes(feed, leaves.slice(half)))]
+  }
   const blocks: Uint8Array[] = []
   let at = 0
   for (const { size } of leaves) {

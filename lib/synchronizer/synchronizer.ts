@@ -397,10 +397,23 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     for (const stop of this.#idleTimers) stop()
     this.#dialer.close()
     await this.#tcp.close()
+    const gone = this.#gone()
+    for (const peer of this.#peers.values()) peer.close()
+    await gone
     await this.#loop.close()
     for (const { session } of [...this.#entries.values()]) await session.close()
     await this.#swarm?.close()
     this.emit('close')
+  }
+
+  /** Resolves when no peer is left. A connection that closes has CLOSE_TIMEOUT_MS to do so in good order. */
+  #gone(): Promise<void> {
+    if (this.#peers.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.on('peer-disconnect', () => {
+        if (this.#peers.size === 0) resolve()
+      })
+    })
   }
 
   get #connectionsMax(): number {
@@ -644,10 +657,13 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   }
 
   #occupied(feed: number, peer: number): void {
-    const entry = this.#byId.get(feed)
-    const remote = this.#peers.get(peer)
-    if (entry === undefined || remote === undefined) return
-    this.emit('occupied', entry.session, remote)
+    // Feeds are opened while a connection is taken in, before there is a peer to tell of.
+    queueMicrotask(() => {
+      const entry = this.#byId.get(feed)
+      const remote = this.#peers.get(peer)
+      if (entry === undefined || remote === undefined) return
+      this.emit('occupied', entry.session, remote)
+    })
   }
 
   #register(entry: Entry, feed: number, name: string, handlers: ExtensionHandlers): FeedExtension {

@@ -63,6 +63,7 @@ export interface CoreExtension {
 /** What `replicate` returns. */
 export interface CoreStream extends FramedStream {
   readonly noiseStream: FramedStream
+  readonly destroyed: boolean
   pipe(target: unknown): { pipe(target: unknown): unknown }
 }
 /** `storage` is a folder, or in version 11 a shared `CoreStorage`. */

@@ -94,6 +94,32 @@ test(`three peers each with a third, from ${V11.name} and ${V10.name} and us, hy
   )
 })
 
+test("a user's hyperswarm connection, on which hypercores replicate, is attached", async (t) => {
+  const testnet = await network(t)
+  const [core, other] = [await filledCore(t, V11, COUNT), await filledCore(t, V11, COUNT)]
+  const theirs = await swarmOf(t, testnet, core)
+  theirs.on('connection', (connection) => void other.replicate(connection))
+  const copy = await openCore(t, V11, core.key)
+  const sync = openSync(t)
+  const occupied: Uint8Array[] = []
+  sync.on('occupied', ({ key }) => occupied.push(key))
+  const [taken, free] = [sync.add(core.key), sync.add(other.key)]
+  await taken.ready()
+  const mine = new Hyperswarm({ dht: testnet.createNode() })
+  t.teardown(() => mine.destroy(), { order: 0 })
+  mine.on('connection', (connection) => {
+    connection.on('error', () => {})
+    copy.replicate(connection)
+    sync.attach(connection).catch((error: Error) => t.fail(error.message))
+  })
+  mine.join(core.discoveryKey)
+  await free.synced()
+  await sameFeed(t, free, other)
+  t.alike(occupied, [core.key])
+  await copy.download({ start: 0, end: COUNT }).done()
+  t.is(taken.length, 0)
+})
+
 async function network(t: Assertions): Promise<Testnet> {
   return createTestnet(3, { teardown: (run: () => unknown) => t.teardown(run, { order: 10 }) })
 }

@@ -1,0 +1,198 @@
+/** The user's own: live hypercores, and connections on which other things run. */
+import { createRequire } from 'node:module'
+import test, { type Assertions } from 'brittle'
+import type { FeedSession, Peer } from '../../lib/index.ts'
+import type { HypercoreLike } from '../../lib/feed/hypercore-like.ts'
+import { duplexPair } from '../../lib/transport/memory.ts'
+import { secure } from '../../lib/transport/secret-stream.ts'
+import type { FramedStream } from '../../lib/transport/transport.ts'
+import {
+  blockBytes,
+  blocksOf,
+  connectSyncs,
+  DIALLED,
+  DIALLING,
+  faultsOf,
+  filledCore,
+  openCore,
+  openSync,
+  replicatePair,
+  sameFeed,
+  until,
+  V11,
+  VERSIONS,
+  type CoreStream
+} from './helpers.ts'
+
+interface Mux {
+  createChannel(options: object): {
+    readonly messages: readonly { send(message: unknown): void }[]
+    open(): void
+  }
+}
+
+const require = createRequire(import.meta.url)
+const Protomux = require('protomux') as { from(stream: unknown): Mux }
+const c = require('compact-encoding') as { readonly string: object }
+const COUNT = 200
+
+test(`get and download that wait in a live ${V11.name} wake, TCP from us`, async (t) => {
+  const source = openSync(t)
+  const feed = await source.create('feed')
+  await feed.append(blocksOf(0, COUNT))
+  const core = await openCore(t, V11, feed.key)
+  const getting = core.get(7)
+  const downloading = core.download({ start: 50, end: 100 }).done()
+  const sync = openSync(t)
+  const live = sync.add(core as unknown as HypercoreLike, { ranges: [[0, 100]] })
+  await connectSyncs(sync, source)
+  t.alike(Buffer.from((await getting) ?? []), blockBytes(7))
+  await downloading
+  t.is(await core.has(50, 100), true)
+  await live.synced()
+  t.is(await core.has(100), false, 'no more than was asked for')
+  t.alike(Buffer.from((await live.get(150)) as Uint8Array), blockBytes(150))
+  t.is(await core.has(150), true)
+  await feed.append('late')
+  await until(() => core.length === COUNT + 1)
+})
+
+for (const version of VERSIONS) {
+  const { name } = version
+
+  test(`a live ${V11.name} gets everything from ${name} through us, TCP`, async (t) => {
+    const source = await filledCore(t, version, COUNT)
+    const core = await openCore(t, V11, source.key)
+    const sync = openSync(t)
+    const faults = faultsOf(sync)
+    const live = sync.add(core as unknown as HypercoreLike)
+    const downloading = core.download({ start: 0, end: COUNT }).done()
+    await DIALLING.connect(t, sync, source)
+    await downloading
+    await live.synced()
+    await sameFeed(t, live, source)
+    await source.truncate(150)
+    await source.append(['a', 'b'])
+    await until(() => core.fork === 1 && core.contiguousLength === 152)
+    await sameFeed(t, live, source)
+    t.alike(faults, [])
+  })
+
+  test(`what a live ${V11.name} appends reaches ${name} and us, TCP`, async (t) => {
+    const core = await filledCore(t, V11, 20, { compat: true })
+    const sync = openSync(t)
+    const live = sync.add(core as unknown as HypercoreLike)
+    const theirs = await openCore(t, version, core.key)
+    await DIALLED.connect(t, sync, theirs)
+    const other = openSync(t)
+    const ours = other.add(core.key)
+    await connectSyncs(other, sync)
+    theirs.download({ start: 0, end: -1 })
+    for (let length = 20; length < 60; length += 10) {
+      await core.append(blocksOf(length, length + 10))
+      await until(() => theirs.contiguousLength === length + 10)
+      await until(() => ours.contiguousLength === length + 10)
+    }
+    await sameFeed(t, ours, core)
+    await live.synced({ peers: 2 })
+    await live.close()
+    await core.append("it is still the user's")
+    t.is(core.length, 61)
+  })
+}
+
+test(`a live ${V11.name} replicates by itself beside us`, async (t) => {
+  const source = await filledCore(t, V11, COUNT)
+  const other = await openCore(t, V11, source.key)
+  const core = await openCore(t, V11, source.key)
+  const sync = openSync(t)
+  sync.add(core as unknown as HypercoreLike)
+  replicatePair(t, core, other)
+  await DIALLING.connect(t, sync, source)
+  await other.download({ start: 0, end: COUNT }).done()
+  t.is(other.contiguousLength, COUNT, 'through the core, from what came through us')
+  await until(() => core.contiguousLength === COUNT)
+  await source.append('more')
+  await until(() => other.length === COUNT + 1)
+  t.alike(String(await other.get(COUNT)), 'more')
+})
+
+test('a raw duplex can be attached, and is ours then', async (t) => {
+  const core = await filledCore(t, V11, COUNT)
+  const [one, other] = duplexPair()
+  const stream = core.replicate(false)
+  stream.on('error', () => {})
+  t.teardown(() => stream.destroy())
+  const raw = other as unknown as { pipe(target: unknown): { pipe(target: unknown): unknown } }
+  raw.pipe(stream).pipe(raw)
+  const sync = openSync(t)
+  const feed = sync.add(core.key)
+  const peer = await sync.attach(one, { isInitiator: true })
+  await feed.synced()
+  await sameFeed(t, feed, core)
+  await t.exception(sync.attach(duplexPair()[0]), /BAD_ARGUMENT/)
+  await sync.close()
+  t.is(peer.closed, true)
+  await until(() => stream.destroyed)
+})
+
+test("a connection on which other protocols run can be attached, and stays the user's", async (t) => {
+  const core = await filledCore(t, V11, COUNT)
+  const [one, other] = securePair(t)
+  const heard: string[] = []
+  const chats = [one, other].map((stream) => {
+    const channel = Protomux.from(stream).createChannel({
+      protocol: 'chat',
+      messages: [{ encoding: c.string, onmessage: (message: string) => heard.push(message) }]
+    })
+    channel.open()
+    return channel
+  })
+  for (const stream of [one, other]) stream.userData = Protomux.from(stream)
+  core.replicate(other)
+  const sync = openSync(t)
+  const feed = sync.add(core.key)
+  await sync.attach(one)
+  await feed.synced()
+  await sameFeed(t, feed, core)
+  chats[1]?.messages[0]?.send('during')
+  await until(() => heard.length === 1)
+  await sync.close()
+  t.is(one.destroying, false)
+  chats[0]?.messages[0]?.send('after')
+  await until(() => heard.length === 2)
+  t.alike(heard, ['during', 'after'])
+})
+
+test('hypercores that replicate on an attached connection already are left alone', async (t) => {
+  const [theirs, ours] = [await filledCore(t, V11, COUNT), await filledCore(t, V11, COUNT)]
+  const [one, other] = securePair(t)
+  const copy = await openCore(t, V11, theirs.key)
+  theirs.replicate(other)
+  ours.replicate(other)
+  copy.replicate(one)
+  const sync = openSync(t)
+  const occupied: [FeedSession, Peer][] = []
+  sync.on('occupied', (feed, peer) => occupied.push([feed, peer]))
+  const [taken, free] = [sync.add(theirs.key), sync.add(ours.key)]
+  await taken.ready()
+  const peer = await sync.attach(one)
+  await free.synced()
+  await sameFeed(t, free, ours)
+  t.alike(occupied, [[taken, peer]])
+  t.is(taken.length, 0)
+  t.alike(Buffer.from((await copy.get(9)) ?? []), blockBytes(9))
+  await sync.close()
+  t.alike(Buffer.from((await copy.get(10)) ?? []), blockBytes(10), 'also after we are gone')
+})
+
+/** Two ends of an encrypted connection of the user's. */
+function securePair(t: Assertions): [FramedStream & CoreStream, FramedStream & CoreStream] {
+  const [a, b] = duplexPair()
+  const streams = [secure(true, a), secure(false, b)] as unknown as CoreStream[]
+  for (const stream of streams) {
+    stream.on('error', () => {})
+    t.teardown(() => stream.destroy())
+  }
+  return streams as [CoreStream, CoreStream]
+}

@@ -9,6 +9,7 @@ import { SynclineError } from '../errors.ts'
 import { Engine, type FeedProgress, type PeerProgress } from '../engine/engine.ts'
 import type { Effect, Telling } from '../engine/effect.ts'
 import type { Direction, FeedView, Input, LocalChange, Mode, RateLimits } from '../engine/input.ts'
+import type { Snapshot } from '../engine/snapshot.ts'
 import type { Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { leafHash } from '../kernels/fold.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
@@ -223,6 +224,11 @@ export class Loop {
 
   get peers(): Iterable<number> {
     return this.#peers.keys()
+  }
+
+  /** State of the engine, of one feed in particular; for tests and for people. */
+  snapshot(feed?: number): Snapshot {
+    return this.#engine.snapshot(feed)
   }
 
   /** Lets the engine check its invariants. */

@@ -27,35 +27,38 @@ import { touch, wakeChannel, type Channel, type FeedState, type World } from './
 
 /**
  * Opens a chunk around a block that the channel offers: the largest subtree that may be fetched as one.
- * Null if there is no room for it now, or this channel cannot bring it forward.
+ * Undefined if nobody can bring it forward.
  */
 export function openChunk(
   world: World,
   channel: Channel,
   index: number,
   single: boolean
-): Chunk | null {
+): Chunk | undefined {
   const { feed } = channel
-  if (!single && !roomFor(world, feed)) {
-    world.starved.add(channel)
-    return null
-  }
   const root = regionFor(feed, channel, index, single)
   const size = blockCount(root) * feed.blockBytes
   const chunk = new Chunk(world.nextChunk++, root, size, single)
   for (const [start, end] of feed.have.runs(chunk.start, chunk.end)) {
     for (let block = start; block < end; block++) chunk.mark(block, HELD)
   }
+  const best = rootWithin(feed, chunk, index)
+  const lowest = best ?? lowestTrusted(feed, index)
+  const explored = feed.bottoms.has(lowest?.index ?? 2 * index)
+  if (best === null && explored && !provable(feed, chunk)) return undefined
   feed.chunks.set(chunk.id, chunk)
   world.openBytes += chunk.size
-  if (!takeRoot(world, feed, chunk, index)) {
+  if (best !== null) fill(world, feed, chunk, best)
+  else if (explored) chunk.phase = 'rooting'
+  else {
     world.effects.push({ type: 'load-path', feed: feed.id, fork: feed.view.fork, block: index })
     chunk.entry = index
   }
   return chunk
 }
 
-function roomFor(world: World, feed: FeedState): boolean {
+/** True if another chunk may be opened. */
+export function roomFor(world: World, feed: FeedState): boolean {
   return feed.chunks.size < OPEN_CHUNKS_MAX && world.openBytes < OPEN_CHUNK_BYTES_MAX
 }
 
@@ -108,8 +111,20 @@ function isOfferedBlock(feed: FeedState, block: number): boolean {
 
 /** Remembers nodes that are stored. */
 export function trust(feed: FeedState, nodes: readonly Trusted[]): void {
-  if (feed.trusted.size > TRUSTED_NODES_MAX) feed.trusted.clear()
+  if (feed.trusted.size > TRUSTED_NODES_MAX) distrust(feed)
   for (const { index, size } of nodes) feed.trusted.set(index, size)
+}
+
+/** Remembers all stored nodes on the path of a block, in ascending height: below the first nothing is stored. */
+export function trustWholePath(feed: FeedState, block: number, nodes: readonly Trusted[]): void {
+  trust(feed, nodes)
+  feed.bottoms.add(nodes[0]?.index ?? 2 * block)
+}
+
+/** Forgets which nodes are stored. */
+export function distrust(feed: FeedState): void {
+  feed.trusted.clear()
+  feed.bottoms.clear()
 }
 
 /**
@@ -142,20 +157,29 @@ export function lowestTrusted(feed: FeedState, block: number): Trusted | null {
  * there is none yet.
  */
 export function takeRoot(world: World, feed: FeedState, chunk: Chunk, block: number): boolean {
+  const best = rootWithin(feed, chunk, block)
+  if (best === null) return false
+  fill(world, feed, chunk, best)
+  return true
+}
+
+/** The largest trusted subtree of a chunk above `block` that is small enough, or null. */
+function rootWithin(feed: FeedState, chunk: Chunk, block: number): Trusted | null {
   let best: Trusted | null = null
   for (let node = 2 * block; ; node = parent(node)) {
     const size = feed.trusted.get(node)
     if (size !== undefined && (size <= CHUNK_BYTES_MAX || node === 2 * block)) {
       best = { index: node, size }
     }
-    if (node === chunk.root) break
+    if (node === chunk.root) return best
   }
-  if (best === null) return false
-  world.openBytes += best.size - chunk.size
-  chunk.narrow(best.index, best.size)
+}
+
+function fill(world: World, feed: FeedState, chunk: Chunk, root: Trusted): void {
+  world.openBytes += root.size - chunk.size
+  chunk.narrow(root.index, root.size)
   chunk.phase = 'filling'
   advance(world, feed, chunk)
-  return true
 }
 
 /** Moves a chunk on when nothing of it is missing any more. */
@@ -191,7 +215,7 @@ export function removeChunk(world: World, feed: FeedState, chunk: Chunk): void {
 /** Lets all chunks of a feed go: its fork changed, or it is closed. */
 export function removeChunks(world: World, feed: FeedState): void {
   for (const chunk of [...feed.chunks.values()]) removeChunk(world, feed, chunk)
-  feed.trusted.clear()
+  distrust(feed)
 }
 
 /**
@@ -210,7 +234,11 @@ function canComplete(feed: FeedState, chunk: Chunk): boolean {
     if (chunk.blocks[i] !== MISSING) continue
     if (!feed.wants(chunk.start + i) || !isOfferedBlock(feed, chunk.start + i)) return false
   }
-  if (chunk.phase === 'filling' || chunk.inFlight > 0) return true
+  return chunk.phase === 'filling' || chunk.inFlight > 0 || provable(feed, chunk)
+}
+
+/** True if somebody can give a proof for a missing block of the chunk. */
+function provable(feed: FeedState, chunk: Chunk): boolean {
   for (const channel of feed.channels.values()) {
     if (channel.usable && channel.mayDownload && canProve(channel, chunk) !== null) return true
   }

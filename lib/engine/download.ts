@@ -8,25 +8,23 @@ import {
   BATCH_REPLY_BYTES_MAX,
   BATCH_REQUESTS_MAX,
   BLOCK_BYTES_MAX,
-  CHUNK_BLOCKS_MAX,
   NO_DATA_REST_MS,
   SINGLE_FRAME_BYTES
 } from '../limits.ts'
-import { blockCount } from '../primitives/flat-tree.ts'
 import type { Data, NoData, Request } from '../wire/message.ts'
 import { Chunk, HELD, IN_FLIGHT, MISSING } from './chunk.ts'
 import {
   advance,
   blame,
   canProve,
-  lowestTrusted,
   openChunk,
   proofFor,
   removeChunk,
+  roomFor,
   sweepChunks,
   takeRoot,
-  trust,
-  trustPath
+  trustPath,
+  trustWholePath
 } from './chunks.ts'
 import type { Input } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
@@ -44,6 +42,8 @@ import { accuse, askReorg, askUpgrade, onConflictProof } from './upgrade.ts'
 
 /** Steps of a search for the next block before it is continued later. */
 const SEARCH_STEPS = 1000
+/** Blocks which nobody can bring forward that are looked at before a search is continued later. */
+const BARREN_MAX = 32
 
 /** Asks a peer for more, one batch of one feed; false if there is nothing to ask or no room. */
 export function pick(world: World, peer: PeerState): boolean {
@@ -75,14 +75,28 @@ function askNext(world: World, channel: Channel): boolean {
     if (batch.full) break
     askChunk(world, channel, chunk, batch)
   }
-  while (!batch.full && lookAhead(channel.feed) < 2 * channel.peer.windowRequests) {
+  const searched = openMore(world, channel, batch)
+  return batch.flush() || !searched
+}
+
+/** Opens chunks until enough is asked for; false if the search for more goes on in the next turn. */
+function openMore(world: World, channel: Channel, batch: Batch): boolean {
+  const { feed, peer } = channel
+  for (let barren = 0; barren < BARREN_MAX;) {
+    if (batch.full || lookAhead(feed) >= 2 * peer.windowRequests) return true
     const index = nextBlock(channel)
-    if (index === -1) break
+    if (index === -1) return channel.cursor === 0
+    if (!roomFor(world, feed)) {
+      world.starved.add(channel)
+      return true
+    }
     const chunk = openChunk(world, channel, index, false)
-    if (chunk === null) break
-    askChunk(world, channel, chunk, batch)
+    if (chunk === undefined) {
+      barren++
+      channel.cursor = index + 1
+    } else askChunk(world, channel, chunk, batch)
   }
-  return batch.flush()
+  return false
 }
 
 /** Requests of one channel on their way to be sent, within the window. */
@@ -159,7 +173,7 @@ function askUrgent(world: World, channel: Channel, batch: Batch): void {
     const chunk = feed.chunkOf(index)
     if (chunk === null) {
       const opened = openChunk(world, channel, index, true)
-      if (opened !== null) askChunk(world, channel, opened, batch)
+      if (opened !== undefined) askChunk(world, channel, opened, batch)
       continue
     }
     if (chunk.phase !== 'filling' || chunk.state(index) !== MISSING) continue
@@ -239,19 +253,12 @@ function nextBlock(channel: Channel): number {
       }
       const offered = channel.have.firstSet(missing, last)
       if (offered === -1) break
-      if (offered === missing && bringsForward(channel, missing)) return missing
-      at = offered === missing ? missing + 1 : offered
+      if (offered === missing) return missing
+      at = offered
     }
   }
   channel.cursor = 0
   return -1
-}
-
-/** False if only a proof would help and this channel can give none. */
-function bringsForward(channel: Channel, index: number): boolean {
-  if (channel.proofs !== 'values-only') return true
-  const lowest = lowestTrusted(channel.feed, index)
-  return lowest === null || blockCount(lowest.index) <= CHUNK_BLOCKS_MAX
 }
 
 /** Takes answers in that arrived together. */
@@ -393,7 +400,7 @@ export function onNoData(world: World, channel: Channel, message: NoData): void 
 export function onPathLoaded(world: World, input: Extract<Input, { type: 'path-loaded' }>): void {
   const feed = world.feeds.get(input.feed)
   if (feed === undefined || feed.view.fork !== input.fork) return
-  trust(feed, input.nodes)
+  trustWholePath(feed, input.block, input.nodes)
   for (const chunk of feed.chunks.values()) {
     if (chunk.phase !== 'planning' || chunk.entry !== input.block) continue
     if (!takeRoot(world, feed, chunk, chunk.entry)) chunk.phase = 'rooting'

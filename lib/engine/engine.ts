@@ -39,7 +39,7 @@ import {
   touchChannel
 } from './announce.ts'
 import { HELD, IN_FLIGHT, MISSING } from './chunk.ts'
-import { advance, removeChunks, sweepChunks } from './chunks.ts'
+import { advance, distrust, removeChunks, sweepChunks } from './chunks.ts'
 import {
   halt,
   onData,
@@ -642,6 +642,8 @@ export class Engine {
   #cleared(feed: FeedState, start: number, end: number): void {
     const world = this.#world
     feed.wanted.remove(start, end)
+    // Hypercore 11 deletes tree nodes with the blocks.
+    distrust(feed)
     for (const chunk of [...feed.chunks.values()]) {
       if (chunk.start < end && start < chunk.end) chunk.restart(feed.have)
     }

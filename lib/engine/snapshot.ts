@@ -96,17 +96,15 @@ function feedSnapshot(world: World, id: number): FeedSnapshot | null {
     upgrade: feed.upgrade?.channel.peer.id ?? null,
     firsts: feed.firsts,
     reorg: feed.reorg === null ? null : { peer: feed.reorg.peer, fork: feed.reorg.fork },
-    chunks: [...feed.chunks.values()].map(
-      ({ id, phase, start, end, size, missing, inFlight }) => ({
-        id,
-        phase,
-        start,
-        end,
-        size,
-        missing,
-        inFlight
-      })
-    ),
+    chunks: [...feed.chunks.values()].map(({ id, phase, start, end, size, missing, inFlight }) => ({
+      id,
+      phase,
+      start,
+      end,
+      size,
+      missing,
+      inFlight
+    })),
     channels: [...feed.channels.values()].map((channel) => ({
       peer: channel.peer.id,
       opened: channel.opened,

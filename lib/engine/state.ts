@@ -71,6 +71,8 @@ export class FeedState {
   readonly chunks: Map<number, Chunk> = new Map()
   /** Sizes of nodes known to be stored, by flat index. */
   readonly trusted: Map<number, number> = new Map()
+  /** Remembered nodes below which nothing is stored, on the paths that were looked up. */
+  readonly bottoms: Set<number> = new Set()
   /** The upgrade in flight, or null. */
   upgrade: InFlight | null = null
   /** First requests under way. */

@@ -13,6 +13,8 @@ interface Slot {
   readonly opening: Promise<OpenFile>
   /** Calls that use the file now. */
   users: number
+  /** Calls that wait for the last of them. */
+  readonly leaving: (() => void)[]
 }
 
 /**
@@ -49,7 +51,10 @@ export class FilePool {
       return await run(await slot.opening)
     } finally {
       slot.users--
-      this.#wake()
+      if (slot.users === 0) {
+        for (const resolve of slot.leaving.splice(0)) resolve()
+        this.#wakeNext()
+      }
     }
   }
 
@@ -59,38 +64,48 @@ export class FilePool {
       const slot = this.#slots.get(file)
       if (slot === undefined) return
       if (slot.users === 0) return this.#evict(file, slot)
-      await this.#wait()
+      await this.#leftBy(slot)
     }
   }
 
   async #acquire(file: PooledFile, access: 'read' | 'write'): Promise<Slot> {
+    // True if a call that waits for room was woken by what this one may now do without.
+    let owes = false
     while (true) {
       const slot = this.#slots.get(file)
       if (slot !== undefined && (slot.access === 'write' || access === 'read')) {
         slot.users++
         this.#slots.delete(file)
         this.#slots.set(file, slot)
+        if (owes) this.#wakeNext()
         return slot
       }
       if (slot !== undefined) {
         // Open for reading only: reopened for writing as soon as the readers are done.
         if (slot.users === 0) await this.#evict(file, slot)
-        else await this.#wait()
+        else await this.#leftBy(slot)
         continue
       }
       if (this.openFiles < this.#max) return this.#open(file, access)
       const idle = this.#idle()
-      if (idle === undefined) await this.#wait()
-      else await this.#evict(...idle)
+      if (idle === undefined) {
+        await this.#room(owes)
+        owes = true
+      } else await this.#evict(...idle)
     }
   }
 
   #open(file: PooledFile, access: 'read' | 'write'): Slot {
-    const slot: Slot = { access, opening: this.#openOrMakeRoom(file.path, access), users: 1 }
+    const slot: Slot = {
+      access,
+      opening: this.#openOrMakeRoom(file.path, access),
+      users: 1,
+      leaving: []
+    }
     this.#slots.set(file, slot)
     slot.opening.catch(() => {
       if (this.#slots.get(file) === slot) this.#slots.delete(file)
-      this.#wake()
+      this.#wakeNext()
     })
     return slot
   }
@@ -122,18 +137,28 @@ export class FilePool {
       await slot.opening.then((open) => open.close()).catch(() => {})
     } finally {
       this.#closing--
-      this.#wake()
+      this.#wakeNext()
     }
   }
 
-  #wait(): Promise<void> {
+  /** Resolves when nobody uses the file of a slot any more. */
+  #leftBy(slot: Slot): Promise<void> {
     return new Promise((resolve) => {
-      this.#waiting.push(resolve)
+      slot.leaving.push(resolve)
     })
   }
 
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve()
+  /** Resolves when there may be room for another file; whoever waited before goes first. */
+  #room(again: boolean): Promise<void> {
+    return new Promise((resolve) => {
+      if (again) this.#waiting.unshift(resolve)
+      else this.#waiting.push(resolve)
+    })
+  }
+
+  /** One only: thousands may wait, and all but one would have to wait again. */
+  #wakeNext(): void {
+    this.#waiting.shift()?.()
   }
 }
 

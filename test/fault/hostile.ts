@@ -52,7 +52,8 @@ export class HostilePeer {
   readonly received: Message[] = []
   /** True once the other side closed the connection. */
   closed = false
-  readonly #mux: Protomux
+  /** Made by the first feed that is opened: before, whatever comes is thrown away. */
+  #mux: Protomux | null = null
   #onclose: () => void = () => {}
   readonly whenClosed: Promise<void>
 
@@ -63,12 +64,14 @@ export class HostilePeer {
       this.#onclose = resolve
     })
     stream.on('error', () => {})
+    // The socket is half open: an end has to be answered.
+    stream.on('end', () => stream.destroy())
     stream.on('close', () => {
       this.closed = true
       this.#onclose()
     })
     if (stream.destroying) this.#onclose()
-    this.#mux = new Protomux(stream)
+    stream.resume()
   }
 
   /** Dials a synchronizer on the loopback; the same `keyPair` is the same peer again. */
@@ -102,6 +105,7 @@ export class HostilePeer {
 
   /** Replicates a feed in its own way. */
   open(feed: Feed, behaviour: Behaviour = {}): HostileChannel {
+    this.#mux ??= new Protomux(this.stream)
     return new HostileChannel(this, this.#mux, feed, behaviour)
   }
 
@@ -240,4 +244,15 @@ export function uint(value: number | bigint): Uint8Array {
   if (size === 8) bytes.writeBigUInt64LE(BigInt(value), 1)
   else bytes.writeUIntLE(Number(value), 1, size)
   return bytes
+}
+
+/** Whole numbers from 0 below a limit, the same for the same seed. */
+export function seeded(seed: number): (limit: number) => number {
+  let state = seed >>> 0
+  return (limit) => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit
+  }
 }

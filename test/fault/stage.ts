@@ -67,14 +67,17 @@ export class Stage {
   /** @param options.ranges - what the victim wants; everything by default. */
   static async open(
     t: Assertions,
-    options: Pick<AddOptions, 'ranges'> & { readonly blocks?: number } = {}
+    options: Pick<AddOptions, 'ranges'> & {
+      readonly blocks?: number
+      readonly inMemory?: boolean
+    } = {}
   ): Promise<Stage> {
-    const { blocks = 300, ...wants } = options
+    const { blocks = 300, inMemory = false, ...wants } = options
     const writer = new Synchronizer({ storage: memory() })
     const source = await writer.create('source')
     await source.append(Array.from({ length: blocks }, (_, i) => blockOf(i)))
     await source.setDirection('none')
-    const victim = new Synchronizer({ storage: await t.tmp() })
+    const victim = new Synchronizer({ storage: inMemory ? memory() : await t.tmp() })
     t.teardown(() => victim.close(), { order: 1 })
     t.teardown(() => writer.close(), { order: 1 })
     const copy = victim.add(source.key, { mode: 'both', ...wants })

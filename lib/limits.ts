@@ -99,6 +99,10 @@ export const REQUEST_LIFE_MS_MAX = 60_000
 export const REQUEST_TIMEOUT_MS_MIN = 2_000
 /** Milliseconds that a peer rests for a feed after an answer that it cannot serve now. */
 export const NO_DATA_REST_MS = 500
+/** Milliseconds for which a remote that broke off over a proof is asked for none; grows fourfold each time. */
+export const PROOF_REST_MS = 30_000
+/** Milliseconds after which such a remote is asked again at the latest. */
+export const PROOF_REST_MS_MAX: number = 60 * 60_000
 /** Remotes remembered as unable to prove, per synchronizer. */
 export const SUSPECTS_MAX = 4096
 /** First requests (block 0 with the upgrade) of one feed that may be under way at a time. */

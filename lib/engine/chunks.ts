@@ -23,6 +23,7 @@ import {
 } from '../primitives/flat-tree.ts'
 import { Chunk, HELD, MISSING, RECEIVED } from './chunk.ts'
 import type { Trusted } from './input.ts'
+import { cancelAll } from './request.ts'
 import { touch, wakeChannel, type Channel, type FeedState, type World } from './state.ts'
 
 /**
@@ -202,9 +203,10 @@ export function advance(world: World, feed: FeedState, chunk: Chunk): void {
   })
 }
 
-/** Lets a chunk go; what was received and not folded is lost. */
+/** Lets a chunk go; what was received and not folded is lost, what is in flight is given up. */
 export function removeChunk(world: World, feed: FeedState, chunk: Chunk): void {
   if (!feed.chunks.delete(chunk.id)) return
+  if (chunk.inFlight > 0) cancelAll(world, feed, (request) => request.chunk === chunk.id)
   world.openBytes -= chunk.size
   world.effects.push({ type: 'drop-chunk', feed: feed.id, chunk: chunk.id })
   touch(world, feed)

@@ -28,7 +28,7 @@ import {
 } from './chunks.ts'
 import type { Input } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
-import { ask, measure, release, settle } from './request.ts'
+import { ask, follows, mayAskProof, measure, release, settle } from './request.ts'
 import {
   rest,
   touch,
@@ -38,6 +38,7 @@ import {
   type PeerState,
   type World
 } from './state.ts'
+import { clearOf } from './suspicion.ts'
 import { accuse, askReorg, askUpgrade, onConflictProof } from './upgrade.ts'
 
 /** Steps of a search for the next block before it is continued later. */
@@ -177,14 +178,14 @@ function askUrgent(world: World, channel: Channel, batch: Batch): void {
       continue
     }
     if (chunk.phase !== 'filling' || chunk.state(index) !== MISSING) continue
-    const proof = maySendProof(channel) ? proofFor(channel, index) : null
+    const proof = mayAskProof(channel) ? proofFor(channel, index) : null
     if (proof !== null) batch.add(index, chunk, proof.nodes, 1)
   }
 }
 
 function askChunk(world: World, channel: Channel, chunk: Chunk, batch: Batch): void {
   if (chunk.phase === 'rooting') {
-    if (chunk.rooted || !maySendProof(channel)) return
+    if (chunk.rooted || !mayAskProof(channel)) return
     const proof = canProve(channel, chunk)
     if (proof === null) return
     chunk.rooted = true
@@ -193,7 +194,7 @@ function askChunk(world: World, channel: Channel, chunk: Chunk, batch: Batch): v
   }
   if (chunk.phase !== 'filling' && chunk.phase !== 'blame') return
   const proven = chunk.phase === 'blame'
-  if (proven && !maySendProof(channel)) return
+  if (proven && !mayAskProof(channel)) return
   while (chunk.cursor < chunk.blocks.length && chunk.blocks[chunk.cursor] !== MISSING)
     chunk.cursor++
   for (let i = chunk.cursor; i < chunk.blocks.length && chunk.missing > 0 && !batch.full; i++) {
@@ -216,11 +217,6 @@ function othersOffer(channel: Channel, index: number): boolean {
     if (other !== channel && other.usable && other.mayDownload && other.have.get(index)) return true
   }
   return false
-}
-
-function maySendProof(channel: Channel): boolean {
-  if (channel.proofs === 'values-only') return false
-  return channel.proofs === 'normal' || !channel.peer.suspectAsked
 }
 
 /** Blocks that are asked for as soon as there is room: no further chunk is needed before they are. */
@@ -295,7 +291,7 @@ export function onData(world: World, channel: Channel, answers: readonly Data[])
     }
     if (request.kind === 'reorg' || request.kind === 'ancestors') {
       // Another remote may be followed by now.
-      if (request.late) continue
+      if (!follows(channel.feed, request)) continue
       const begin = request.kind === 'reorg'
       world.effects.push({
         type: 'reorg',
@@ -430,10 +426,7 @@ export function onVerified(world: World, input: Extract<Input, { type: 'verified
   if (liar !== undefined) {
     accuse(world, liar, 'INVALID_CHECKSUM', `block ${input.block} was not what it must be`)
   }
-  if (channel.proofs === 'suspect') {
-    channel.proofs = 'normal'
-    world.suspects.delete(`${channel.peer.identity}:${feed.id}`)
-  }
+  if (request.proof) clearOf(world, channel)
   if (feed.view.fork === input.fork) trustPath(feed, input.path)
   settleBlock(world, request.chunk, request.index, input.block !== null, feed)
   touch(world, feed)

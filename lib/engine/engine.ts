@@ -15,7 +15,6 @@ import {
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MIN,
   REQUEST_TIMEOUTS_MAX,
-  SUSPECTS_MAX,
   TICK_MS,
   WINDOW_BYTES_MAX,
   WINDOW_BYTES_START,
@@ -54,10 +53,11 @@ import type { Effect } from './effect.ts'
 import type { FeedView, Input, LocalChange, RateLimits } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
 import { Bucket } from './rate.ts'
-import { cancel, forget } from './request.ts'
+import { cancel, cancelAll, forget } from './request.ts'
 import { type Snapshot, snapshotOf } from './snapshot.ts'
 import { onCancel, onRequest, onServed, serve } from './serve.ts'
 import { Channel, FeedState, PeerState, rest, touch, wakeChannel, type World } from './state.ts'
+import { recall, rehabilitate, suspect } from './suspicion.ts'
 import { askFirst, onConflictChecked, onReorged } from './upgrade.ts'
 
 /** Bytes per tick that a silent peer may send as keepalives: they are no answer. */
@@ -363,30 +363,11 @@ export class Engine {
     const world = this.#world
     const peer = world.peers.get(id)
     if (peer === undefined) return
-    const owed = [...peer.channels.values()].filter((channel) => channel.proofsInFlight > 0)
-    if (broken && !peer.closing) this.#suspect(peer, owed)
+    if (broken && !peer.closing) suspect(world, peer)
     peer.closing = true
     for (const channel of [...peer.channels.values()]) this.#closeChannel(id, channel.feed.id)
     world.peers.delete(id)
     world.dirtyPeers.delete(peer)
-  }
-
-  /**
-   * A hypercore 11 seed that cleared ranges breaks its connection when asked for a proof. One suspect is
-   * surely guilty; of several, each is asked alone next time.
-   */
-  #suspect(peer: PeerState, owed: readonly Channel[]): void {
-    const { suspects } = this.#world
-    for (const channel of owed) {
-      const key = `${peer.identity}:${channel.feed.id}`
-      const guilty = owed.length === 1 && suspects.has(key)
-      suspects.delete(key)
-      suspects.set(key, guilty ? 'values-only' : 'suspect')
-    }
-    for (const key of suspects.keys()) {
-      if (suspects.size <= SUSPECTS_MAX) break
-      suspects.delete(key)
-    }
   }
 
   #openChannel(peerId: number, feedId: number): void {
@@ -396,7 +377,7 @@ export class Engine {
     if (peer === undefined || feed === undefined || peer.channels.has(feedId)) return
     if (peer.channels.size >= CHANNELS_MAX) return
     const channel = new Channel(peer, feed)
-    channel.proofs = world.suspects.get(`${peer.identity}:${feedId}`) ?? 'normal'
+    recall(world, channel)
     peer.channels.set(feedId, channel)
     feed.channels.set(peerId, channel)
     // Before the remote has proved that it knows the key, it hears nothing of what we hold.
@@ -528,9 +509,7 @@ export class Engine {
   /** Takes requests back that may not be answered any more. */
   #withdraw(channel: Channel): void {
     if (channel.mayDownload) return
-    for (const request of [...channel.peer.requests.values()]) {
-      if (request.channel === channel) cancel(this.#world, request)
-    }
+    cancelAll(this.#world, channel.feed, (request) => request.channel === channel)
   }
 
   #configurePeer(input: Extract<Input, { type: 'configure-peer' }>): void {
@@ -573,13 +552,11 @@ export class Engine {
   }
 
   #cancelUnwanted(feed: FeedState): void {
-    for (const channel of feed.channels.values()) {
-      for (const request of [...channel.peer.requests.values()]) {
-        if (request.channel !== channel || request.index === -1 || request.kind === 'first')
-          continue
-        if (!feed.wants(request.index)) cancel(this.#world, request)
-      }
-    }
+    cancelAll(
+      this.#world,
+      feed,
+      ({ index, kind }) => index !== -1 && kind !== 'first' && !feed.wants(index)
+    )
   }
 
   #get(id: number, index: number, release: boolean): void {
@@ -657,13 +634,9 @@ export class Engine {
   /** Blocks `[kept, length)` of the old fork are gone. */
   #forked(feed: FeedState, kept: number, length: number): void {
     const world = this.#world
+    cancelAll(world, feed, (request) => request.fork !== feed.view.fork)
     for (const channel of feed.channels.values()) {
       startOver(world, channel, kept, length)
-      for (const request of [...channel.peer.requests.values()]) {
-        if (request.channel === channel && !request.late && request.fork !== feed.view.fork) {
-          cancel(world, request)
-        }
-      }
       channel.accused = null
       greet(channel)
     }
@@ -708,8 +681,13 @@ export class Engine {
         if (world.now - channel.accused.at <= CLOSE_TIMEOUT_MS) continue
         const { code, message } = channel.accused
         closePeer(world, channel.peer, channel.feed, code, message)
-      } else if (channel.restsUntil > world.now) continue
-      else wakeChannel(world, channel)
+      } else {
+        const waits = rehabilitate(world, channel)
+        if (channel.restsUntil > world.now) continue
+        if (channel.restsUntil > 0) wakeChannel(world, channel)
+        channel.restsUntil = 0
+        if (waits) continue
+      }
       world.watched.delete(channel)
     }
     for (const channel of world.served) askHaves(world, channel)

@@ -10,6 +10,7 @@ import {
   touch,
   wakeChannel,
   type Channel,
+  type FeedState,
   type InFlight,
   type RequestKind,
   type World
@@ -29,6 +30,7 @@ export interface Asked {
 export function ask(world: World, channel: Channel, asked: Asked): Request {
   const { peer } = channel
   const id = peer.nextRequest++
+  const proof = isProof(asked)
   const inFlight: InFlight = {
     id,
     kind: asked.kind,
@@ -37,6 +39,8 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
     chunk: asked.chunk ?? -1,
     fork: asked.fork,
     expectedBytes: asked.expectedBytes,
+    proof,
+    suspect: proof && channel.proofs === 'suspect',
     sentAt: world.now,
     late: false
   }
@@ -45,10 +49,8 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
   peer.inFlightBytes += asked.expectedBytes
   peer.download.take(asked.expectedBytes, world.now)
   world.download.take(asked.expectedBytes, world.now)
-  if (isProof(asked.kind)) {
-    channel.proofsInFlight++
-    if (channel.proofs === 'suspect') peer.suspectAsked = true
-  }
+  if (proof) channel.proofsInFlight++
+  if (inFlight.suspect) peer.suspectAsked = true
   if (asked.kind === 'upgrade') channel.feed.upgrade = inFlight
   if (asked.kind === 'first') channel.feed.firsts++
   return {
@@ -65,9 +67,16 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
   }
 }
 
-/** Tells whether an answer of this kind needs tree nodes of the remote. */
-export function isProof(kind: RequestKind): boolean {
+/** Bare values need no tree nodes, and a head from the start on only its roots. */
+function isProof({ kind, parts }: Asked): boolean {
+  if (kind === 'upgrade' || kind === 'reorg') return parts.upgrade?.start !== 0
   return kind !== 'value' && kind !== 'conflict'
+}
+
+/** True if the remote may be asked for something that needs its tree nodes. */
+export function mayAskProof(channel: Channel): boolean {
+  if (channel.proofs === 'values-only') return false
+  return channel.proofs === 'normal' || !channel.peer.suspectAsked
 }
 
 /** Takes an answered request out of the ledger. Null if nobody asked. */
@@ -85,13 +94,11 @@ function uncount(world: World, request: InFlight): void {
   const { peer } = channel
   peer.inFlight--
   peer.inFlightBytes -= request.expectedBytes
-  if (isProof(request.kind)) {
-    channel.proofsInFlight--
-    if (channel.proofs === 'suspect') {
-      peer.suspectAsked = false
-      for (const other of peer.channels.values()) {
-        if (other.proofs === 'suspect') wakeChannel(world, other)
-      }
+  if (request.proof) channel.proofsInFlight--
+  if (request.suspect) {
+    peer.suspectAsked = false
+    for (const other of peer.channels.values()) {
+      if (other.proofs === 'suspect') wakeChannel(world, other)
     }
   }
   world.dirtyPeers.add(peer)
@@ -112,11 +119,9 @@ export function release(world: World, request: InFlight): void {
   const { feed } = request.channel
   if (feed.upgrade === request) feed.upgrade = null
   if (request.kind === 'first') feed.firsts--
-  if (feed.reorg !== null && (request.kind === 'reorg' || request.kind === 'ancestors')) {
-    if (feed.reorg.peer === request.channel.peer.id) {
-      feed.reorg = null
-      world.effects.push({ type: 'reorg-drop', feed: feed.id })
-    }
+  if (follows(feed, request)) {
+    feed.reorg = null
+    world.effects.push({ type: 'reorg-drop', feed: feed.id })
   }
   const chunk = feed.chunks.get(request.chunk)
   if (chunk !== undefined && chunk.covers(request.index)) {
@@ -126,6 +131,12 @@ export function release(world: World, request: InFlight): void {
   touch(world, feed)
 }
 
+/** True if a request belongs to the fork that is being taken over. */
+export function follows({ reorg }: FeedState, request: InFlight): boolean {
+  if (request.kind !== 'reorg' && request.kind !== 'ancestors') return false
+  return reorg !== null && reorg.peer === request.channel.peer.id && reorg.fork === request.fork
+}
+
 /** Takes one request back, by a cancel; an answer that is under way is still welcome. */
 export function cancel(world: World, request: InFlight): void {
   if (request.late) return
@@ -133,6 +144,19 @@ export function cancel(world: World, request: InFlight): void {
   uncount(world, request)
   send(world, request.channel, [{ type: 'cancel', request: request.id }])
   release(world, request)
+}
+
+/** Takes back the requests of a feed that meet a condition. */
+export function cancelAll(
+  world: World,
+  feed: FeedState,
+  which: (request: InFlight) => boolean
+): void {
+  for (const channel of feed.channels.values()) {
+    for (const request of [...channel.peer.requests.values()]) {
+      if (request.channel === channel && which(request)) cancel(world, request)
+    }
+  }
 }
 
 /** Forgets all requests of a channel that is gone. */

@@ -21,6 +21,7 @@ import type { Direction, FeedView, Mode, RateLimits } from './input.ts'
 import { RangeSet } from './range-set.ts'
 import { Bucket, Meter } from './rate.ts'
 import { RemoteHave } from './remote-have.ts'
+import type { Suspicion } from './suspicion.ts'
 
 /** What a request in flight is for. */
 export type RequestKind =
@@ -50,6 +51,10 @@ export interface InFlight {
   readonly chunk: number
   readonly fork: number
   readonly expectedBytes: number
+  /** True if the answer needs tree nodes beside the roots of the remote's head. */
+  readonly proof: boolean
+  /** True if it is the one proof that is asked of a suspect. */
+  readonly suspect: boolean
   readonly sentAt: number
   /** Given up: an answer that still comes is welcome, but nobody waits for it. */
   late: boolean
@@ -145,6 +150,8 @@ export class Channel {
   readonly wantedSegments: Set<number> = new Set()
   direction: Direction = 'both'
   proofs: ProofTrust = 'normal'
+  /** When a values-only remote is asked for a proof again. */
+  provesAt = 0
   /** Proof requests in flight. */
   proofsInFlight = 0
   /** Nothing is asked of this channel before this time. */
@@ -307,7 +314,7 @@ export interface World {
   /** The earliest time at which something is to be looked at again. */
   wakeAt: number
   /** Remotes (identity and feed) that broke off while they owed a proof. */
-  readonly suspects: Map<string, ProofTrust>
+  readonly suspects: Map<string, Suspicion>
 }
 
 /** Marks all that depends on a feed as to be looked at. */

@@ -8,7 +8,7 @@ import { FIRST_REQUESTS_MAX, NO_DATA_REST_MS } from '../limits.ts'
 import type { Data } from '../wire/message.ts'
 import type { Input } from './input.ts'
 import { closePeer, send } from './output.ts'
-import { ask, cancel } from './request.ts'
+import { ask, cancelAll, follows, mayAskProof } from './request.ts'
 import { rest, touch, type Channel, type World } from './state.ts'
 
 /** Bytes that an answer without a block is expected to take. */
@@ -44,8 +44,7 @@ export function askUpgrade(world: World, channel: Channel): boolean {
   if (remote === null || !channel.usable || feed.upgrade !== null || feed.reorg !== null)
     return false
   if (feed.firsts > 0) return false
-  if (remote.length <= view.length || channel.proofs === 'values-only') return false
-  if (channel.proofs === 'suspect' && channel.peer.suspectAsked) return false
+  if (remote.length <= view.length || (view.length > 0 && !mayAskProof(channel))) return false
   // The flag speaks of the length that the remote echoed: any other is not decided yet.
   if (view.length > 0 && (!remote.canUpgrade || remote.remoteLength !== view.length)) return false
   const request = ask(world, channel, {
@@ -68,7 +67,9 @@ export function askReorg(world: World, channel: Channel): boolean {
   if (remote === null || remote.fork <= view.fork || remote.length === 0) return false
   if (!channel.opened || !remote.uploading || channel.accused !== null) return false
   if (feed.reorg !== null && feed.reorg.fork >= remote.fork) return false
-  if (channel.proofs === 'values-only') return false
+  // With blocks of our own, the search for common ancestors follows.
+  if (view.length > 0 && !mayAskProof(channel)) return false
+  cancelAll(world, feed, (request) => follows(feed, request))
   if (feed.reorg !== null) world.effects.push({ type: 'reorg-drop', feed: feed.id })
   feed.reorg = { peer: channel.peer.id, fork: remote.fork }
   const request = ask(world, channel, {
@@ -127,9 +128,7 @@ export function accuse(world: World, channel: Channel, code: ErrorCode, message:
   }
   channel.accused = { code, message, at: world.now }
   world.watched.add(channel)
-  for (const request of [...peer.requests.values()]) {
-    if (request.channel === channel) cancel(world, request)
-  }
+  cancelAll(world, feed, (request) => request.channel === channel)
   send(world, channel, [
     {
       type: 'request',

@@ -8,12 +8,20 @@ import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { Engine, type FeedProgress, type PeerProgress } from '../engine/engine.ts'
 import type { Effect, Telling } from '../engine/effect.ts'
-import type { Direction, FeedView, Input, LocalChange, Mode, RateLimits } from '../engine/input.ts'
+import type {
+  Direction,
+  Failure,
+  FeedView,
+  Input,
+  LocalChange,
+  Mode,
+  RateLimits
+} from '../engine/input.ts'
 import type { Snapshot } from '../engine/snapshot.ts'
 import type { Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { leafHash } from '../kernels/fold.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
-import type { Data, Extension, Proof, TreeNode } from '../wire/message.ts'
+import type { BlockRequest, Data, Extension, Proof, TreeNode } from '../wire/message.ts'
 import { answer, toFailure } from './answer.ts'
 import { ChunkBuffer } from './chunk-buffer.ts'
 import type { Link, Received } from './link.ts'
@@ -60,7 +68,8 @@ interface FeedEntry {
   /** Leaf hashes of chunks that did not fold, by block. */
   readonly suspects: Map<number, { chunk: number; peer: number; hash: Uint8Array }>
   reorg: Reorg | null
-  reorgBusy: boolean
+  /** Grows whenever a reorg begins or is dropped: what belongs to an earlier one is stale. */
+  reorgs: number
 }
 
 interface PeerEntry {
@@ -71,6 +80,8 @@ interface PeerEntry {
   readonly channels: Map<number, number>
   /** Feeds that the remote rejected or closed. */
   readonly closed: Set<number>
+  /** True once we ended the connection. */
+  leaving: boolean
   error: SynclineError | null
 }
 
@@ -119,7 +130,7 @@ export class Loop {
       buffers: new Map(),
       suspects: new Map(),
       reorg: null,
-      reorgBusy: false
+      reorgs: 0
     }
     this.#feeds.set(id, entry)
     this.#modes.set(id, settings.mode)
@@ -146,8 +157,12 @@ export class Loop {
     return this.#byDiscoveryKey.get(hex(discoveryKey)) ?? null
   }
 
-  /** Takes a link in and opens on it what is to be synchronized. Returns the peer's number. */
-  addLink(link: Link, limits?: RateLimits): number {
+  /**
+   * Takes a link in and opens on it what is to be synchronized. Returns the peer's number.
+   *
+   * @param identity - what stays the same when the remote comes again; by default its public key.
+   */
+  addLink(link: Link, limits?: RateLimits, identity: string = identityOf(link)): number {
     const id = this.#nextPeer++
     const entry: PeerEntry = {
       id,
@@ -155,10 +170,10 @@ export class Loop {
       feeds: new Map(),
       channels: new Map(),
       closed: new Set(),
+      leaving: false,
       error: null
     }
     this.#peers.set(id, entry)
-    const identity = link.remotePublicKey === null ? link.name : hex(link.remotePublicKey)
     this.post({
       type: 'peer-open',
       peer: id,
@@ -217,6 +232,14 @@ export class Loop {
     return this.#engine.peerProgress(peer)
   }
 
+  /** Ends a connection in good order. */
+  closePeer(id: number): void {
+    const peer = this.#peers.get(id)
+    if (peer === undefined) return
+    peer.leaving = true
+    peer.link.terminate(null)
+  }
+
   /** The link of a peer, or null once it is gone. */
   link(peer: number): Link | null {
     return this.#peers.get(peer)?.link ?? null
@@ -245,7 +268,7 @@ export class Loop {
   /** Ends all links and waits for what is under way. Feeds stay open. */
   async close(): Promise<void> {
     if (this.#closed) return
-    for (const peer of this.#peers.values()) peer.link.terminate(null)
+    for (const peer of this.#peers.keys()) this.closePeer(peer)
     this.#drain()
     for (const entry of this.#feeds.values()) entry.stop()
     await this.idle()
@@ -376,7 +399,8 @@ export class Loop {
   #disconnected(peer: PeerEntry, error: SynclineError | null): void {
     this.#readable.delete(peer)
     this.#peers.delete(peer.id)
-    this.#now({ type: 'peer-close', peer: peer.id, broken: error !== null })
+    // A hypercore whose stream breaks may end it as if in good order.
+    this.#now({ type: 'peer-close', peer: peer.id, broken: !peer.leaving })
     this.#listener.disconnected(peer.id, peer.error ?? error)
   }
 
@@ -488,6 +512,7 @@ export class Loop {
         return this.#reorg(entry, effect)
       case 'reorg-drop':
         entry.reorg = null
+        entry.reorgs++
         return
       case 'check-conflict':
         return this.#checkConflict(entry, effect)
@@ -655,27 +680,27 @@ export class Loop {
   #reorg(entry: FeedEntry, effect: Extract<Effect, { type: 'reorg' }>): void {
     const { feed, peer } = effect
     const proof = copyProof(effect.data)
+    if (effect.begin) entry.reorgs++
+    const { reorgs } = entry
+    const done = (next: BlockRequest | null, failure: Failure | null): void => {
+      if (entry.reorgs === reorgs) this.post({ type: 'reorged', feed, peer, next, failure })
+    }
     this.#working(
       this.#reorgStep(entry, effect.begin, proof).then(
-        (next) => this.post({ type: 'reorged', feed, peer, next, failure: null }),
-        (error: unknown) =>
-          this.post({ type: 'reorged', feed, peer, next: null, failure: toFailure(error) })
+        (next) => done(next, null),
+        (error: unknown) => done(null, toFailure(error))
       )
     )
   }
 
-  async #reorgStep(
-    entry: FeedEntry,
-    begin: boolean,
-    proof: Proof
-  ): Promise<{ index: number; nodes: number } | null> {
-    if (begin) entry.reorg = await entry.feed.reorg(proof)
-    else await entry.reorg?.accept(proof)
-    const { reorg } = entry
-    if (reorg === null) return null
-    if (reorg.next !== null) return reorg.next
-    await reorg.commit()
-    return null
+  async #reorgStep(entry: FeedEntry, begin: boolean, proof: Proof): Promise<BlockRequest | null> {
+    const { reorgs } = entry
+    const reorg = begin ? await entry.feed.reorg(proof) : entry.reorg
+    if (!begin) await reorg?.accept(proof)
+    if (reorg === null || entry.reorgs !== reorgs) return null
+    entry.reorg = reorg
+    if (reorg.next === null) await reorg.commit()
+    return reorg.next
   }
 
   #checkConflict(entry: FeedEntry, effect: Extract<Effect, { type: 'check-conflict' }>): void {
@@ -707,6 +732,10 @@ export class Loop {
     if (this.#work > 0 || this.#inbox.length > 0) return
     for (const resolve of this.#idle.splice(0)) resolve()
   }
+}
+
+function identityOf(link: Link): string {
+  return link.remotePublicKey === null ? link.name : hex(link.remotePublicKey)
 }
 
 function flowOf(peer: PeerEntry): Input {

@@ -7,12 +7,11 @@ import { RangeSet } from '../../lib/engine/range-set.ts'
 import { memoryStore } from '../../lib/feed/memory-store.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
 import type { SynclineError } from '../../lib/errors.ts'
-import type { Message } from '../../lib/wire/message.ts'
 import { Checker } from './checker.ts'
 import { VirtualClock } from './clock.ts'
 import { Liar } from './liar.ts'
 import type { SimLink } from './link.ts'
-import { type Cable, Network } from './network.ts'
+import { type Cable, type End, Network } from './network.ts'
 import { type NodeFeed, SimNode } from './node.ts'
 import { drawOptions, drawRange, type Pace, type WorldOptions } from './options.ts'
 import { Prng } from './prng.ts'
@@ -30,7 +29,9 @@ interface Edge {
 
 /** Milliseconds after which everything must have arrived, once faults are off, besides what the bytes take. */
 const LIVENESS_MS = 240_000
-/** Milliseconds in which a world that has everything must fall silent. */
+/** Milliseconds after which a world that has everything must be silent: peers are asked late what they have. */
+const SETTLE_MS = 60_000
+/** Milliseconds for which it is listened to. */
 const QUIET_MS = 5_000
 
 /** Milliseconds in which whatever only waits for storage is done. */
@@ -81,7 +82,7 @@ export class World {
     })
     const missing = this.#checker.missing()
     if (missing !== null) throw new Error(`nothing moves on: ${missing}`)
-    await this.#until(this.clock.now() + QUIET_MS)
+    await this.#until(this.clock.now() + SETTLE_MS)
     const before = this.trace.messages
     await this.#until(this.clock.now() + QUIET_MS)
     this.#checker.quiet(this.trace.messages - before)
@@ -163,8 +164,8 @@ export class World {
       const conditions = this.options.conditions[edge.at]
       if (conditions === undefined) return
       const cable = this.#network.connect(
-        { ...one, mutate: mutation(one) },
-        { ...other, mutate: mutation(other) },
+        endOf(one),
+        endOf(other),
         this.#healed ? { ...conditions, loss: 0 } : conditions
       )
       edge.cable = cable
@@ -412,7 +413,6 @@ export class World {
   }
 }
 
-function mutation(node: SimNode): ((messages: readonly Message[]) => readonly Message[]) | null {
-  const { liar } = node
-  return liar === null ? null : (messages) => liar.mutate(messages)
+function endOf({ name, publicKey, liar }: SimNode): End {
+  return { name, publicKey, mutate: liar && ((messages) => liar.mutate(messages)) }
 }

@@ -558,12 +558,13 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       return null
     }
     const link = new Connection(connection)
-    const id = this.#loop.addLink(link)
+    // Hypercores take a new key pair for each plain connection: who is dialled is known by the address.
+    const id = this.#loop.addLink(link, undefined, connection.dialled ?? undefined)
     const peer = new Peer(id, link, {
       progress: (number) => this.#loop.peerProgress(number),
       configure: (number, settings) =>
         this.#loop.post({ type: 'configure-peer', peer: number, feed: null, ...settings }),
-      close: (number) => this.#loop.link(number)?.terminate(null)
+      close: (number) => this.#loop.closePeer(number)
     })
     this.#peers.set(id, peer)
     this.emit('peer-connect', peer)

@@ -74,6 +74,8 @@ export interface FeedProgress {
   /** Highest length seen, ours included. */
   readonly knownLength: number
   readonly synced: boolean
+  /** Peers that have not yet told what they have, or whose fork is being taken over. */
+  readonly pendingPeers: number
   readonly peers: readonly ChannelProgress[]
 }
 
@@ -169,6 +171,7 @@ export class Engine {
       missingBytes: (wantedBlocks - heldBlocks) * feed.blockBytes,
       knownLength,
       synced: feed.synced,
+      pendingPeers: [...feed.channels.values()].filter(isPending).length,
       peers: [...feed.channels.values()].filter((channel) => channel.opened).map(channelProgress)
     }
   }
@@ -421,6 +424,8 @@ export class Engine {
     }
     if (channel.opened) {
       world.effects.push({ type: 'tell', event: 'peer-remove', feed: feedId, peer: peerId })
+    } else {
+      world.effects.push({ type: 'tell', event: 'remote', feed: feedId, peer: peerId })
     }
     if (world.feeds.has(feedId)) {
       sweepChunks(world, feed)
@@ -748,6 +753,10 @@ function highestLength(feed: FeedState): number {
     }
   }
   return length
+}
+
+function isPending({ opened, remote, feed }: Channel): boolean {
+  return !opened || remote === null || (remote.fork > feed.view.fork && remote.length > 0)
 }
 
 function isSynced(feed: FeedState): boolean {

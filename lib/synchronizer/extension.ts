@@ -12,7 +12,7 @@ export interface ExtensionHandlers {
   // oxlint-disable-next-line typescript/no-explicit-any -- whatever the encoding gives
   readonly onmessage?: (message: any, peer: Peer) => void
   /** Default: bytes with their length before them, as hypercore's default is; `binary` is without. */
-  readonly encoding?: ValueEncoding
+  readonly encoding?: ValueEncoding | null
 }
 
 /** A registered extension of one feed; messages go to peers that have the feed open. */
@@ -27,7 +27,7 @@ export interface FeedExtension {
 
 /** The bytes of an extension message. */
 export function encodeExtension(message: unknown, { encoding }: ExtensionHandlers): Uint8Array {
-  if (encoding !== undefined) return encodeValue(message, encoding)
+  if (encoding !== undefined && encoding !== null) return encodeValue(message, encoding)
   return encodeValue(typeof message === 'string' ? b4a.from(message) : message, prefixed)
 }
 

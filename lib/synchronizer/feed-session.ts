@@ -82,6 +82,8 @@ export interface Progress {
   /** Milliseconds until all is here at the present rate; null if unknown. */
   readonly etaMs: number | null
   readonly synced: boolean
+  /** Peers that have not yet told what they have, or whose fork is being taken over. */
+  readonly pendingPeers: number
   readonly peers: readonly PeerFeedProgress[]
 }
 
@@ -336,7 +338,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 
   /**
-   * Waits for the highest length that the peers know.
+   * Waits for the highest length that the connected peers know, and with `wait: true` for a peer.
    *
    * @returns true if the feed became longer.
    */
@@ -344,11 +346,11 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     const host = await this.#opened()
     const { length, fork } = host.feed
     const current = (): boolean => {
-      const { knownLength, peers } = host.progress()
-      return peers.length > 0 && host.feed.length >= knownLength
+      const { knownLength, pendingPeers, peers } = host.progress()
+      if (pendingPeers > 0 || (options.wait === true && peers.length === 0)) return false
+      return host.feed.length >= knownLength
     }
-    const waits = options.wait ?? host.peers().length > 0
-    if (!host.feed.writable && waits) {
+    if (!host.feed.writable && options.wait !== false) {
       await this.#waiters.wait(current, 'no peer had the feed', options)
     }
     return host.feed.length > length || host.feed.fork > fork
@@ -448,6 +450,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
         downloadBytesPerSecond: 0,
         etaMs: null,
         synced: false,
+        pendingPeers: 0,
         peers: []
       }
     }

@@ -21,7 +21,7 @@ import {
   type CoreStream
 } from './helpers.ts'
 
-const { createProtocolStream } = createRequire(import.meta.url)('hypercore') as {
+const Hypercore = createRequire(import.meta.url)('hypercore') as {
   createProtocolStream(
     isInitiator: boolean,
     options: { ondiscoverykey: (discoveryKey: Uint8Array) => void }
@@ -134,7 +134,7 @@ async function storedCores(
 async function serveStored(t: Assertions, cores: readonly Core[]): Promise<number> {
   const byKey = new Map(cores.map((core) => [hex(core.discoveryKey), core]))
   const server = createServer((socket: Socket) => {
-    const stream: CoreStream = createProtocolStream(false, {
+    const stream: CoreStream = Hypercore.createProtocolStream(false, {
       ondiscoverykey: (discoveryKey) => void byKey.get(hex(discoveryKey))?.replicate(stream)
     })
     stream.on('error', () => {})

@@ -14,6 +14,8 @@ import type { Bitfield, Message, Range, Sync, Unwant, Want } from '../wire/messa
 import { closePeer, send } from './output.ts'
 import { touch, wakeChannel, type Channel, type World } from './state.ts'
 
+/** Wants that stay active although nothing in their segment is wanted any more. */
+const KEPT_WANTS_MAX = 64
 /** Times that a remote is asked what it has after it was given blocks. */
 const HAVE_ASKS_MAX = 3
 
@@ -162,7 +164,9 @@ function wantSegments(channel: Channel, messages: Message[]): void {
   const length = Math.max(feed.view.length, remote === null ? 0 : remote.length, 1)
   for (const segment of channel.wantedSegments) {
     const start = segment * WANT_BITS_MAX
-    if (active && overlapsWanted(channel, start, start + WANT_BITS_MAX)) continue
+    // A want that stands costs little; one for each block that is asked for brings the bitmap each time.
+    const few = channel.wantedSegments.size <= KEPT_WANTS_MAX
+    if (active && (few || overlapsWanted(channel, start, start + WANT_BITS_MAX))) continue
     channel.wantedSegments.delete(segment)
     messages.push({ type: 'unwant', start, length: WANT_BITS_MAX, any: false })
   }

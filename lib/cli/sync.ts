@@ -3,7 +3,7 @@ import path from 'node:path'
 import { SynclineError } from '../errors.ts'
 import type { Mode } from '../engine/input.ts'
 import { FeedFolder } from '../feed/feed-folder.ts'
-import type { FeedSession } from '../synchronizer/feed-session.ts'
+import type { FeedSession, Progress } from '../synchronizer/feed-session.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { Command, Context } from './common/command.ts'
@@ -86,7 +86,7 @@ const command: Command = {
       const outside = new OutsideAppends(context, sync, feeds)
       const lookups = new Lookups(context, sync, feeds)
       const finished = await watch(context, sync, feeds, {
-        isDone: (feed) => isDone(context, feed.session),
+        isDone: (feed, progress) => isDone(context, feed.session, progress),
         ondone: async ({ session }) => {
           const { length, byteLength } = session
           // Nobody waited for what was ours, or is only given away.
@@ -118,14 +118,13 @@ const command: Command = {
   }
 }
 
-function isDone({ get }: Context, session: FeedSession): boolean {
+function isDone({ get }: Context, session: FeedSession, progress: Progress): boolean {
   const peers = get(UNTIL_PEERS)
   const needsNothing = session.writable || get(MODE) === 'serve'
-  const pulled = needsNothing || session.progress().synced
+  const pulled = needsNothing || progress.synced
   if (peers === 0) return pulled
   if (get(MODE) === 'pull' && !pulled) return false
-  const holders = session.progress().peers.filter(({ hasAll }) => hasAll).length
-  return session.length > 0 && holders >= peers
+  return session.length > 0 && progress.peers.filter(({ hasAll }) => hasAll).length >= peers
 }
 
 function addOptions({ get }: Context): AddOptions {

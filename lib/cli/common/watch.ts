@@ -4,7 +4,7 @@
  * @module
  */
 import type { SynclineError } from '../../errors.ts'
-import type { FeedSession } from '../../synchronizer/feed-session.ts'
+import type { FeedSession, Progress as FeedProgress } from '../../synchronizer/feed-session.ts'
 import type { Synchronizer } from '../../synchronizer/synchronizer.ts'
 import type { Context } from './command.ts'
 import { diagnose } from './diagnosis.ts'
@@ -39,7 +39,7 @@ export function followFailure(feed: Watched): void {
 /** Options of {@link watch}. */
 export interface WatchOptions {
   /** True for a feed that needs nothing any more. With `live` it may need something again. */
-  isDone(feed: Watched): boolean
+  isDone(feed: Watched, progress: FeedProgress): boolean
   /** Called when a feed is done, and with `live` again for each greater length. */
   ondone?(feed: Watched): Promise<void>
   /** Called with each look. */
@@ -50,10 +50,9 @@ export interface WatchOptions {
   readonly timeoutMs: number
 }
 
-/** Milliseconds between two looks, for few and for many feeds. */
+/** Milliseconds between two looks: at least, and for each feed, so that looking stays cheap. */
 const TICK_MS = 100
-const TICK_MANY_MS = 1000
-const MANY_FEEDS = 100
+const TICK_MS_PER_FEED = 0.3
 /** Milliseconds after which a wait is explained. */
 const EXPLAIN_MS = 1500
 
@@ -67,28 +66,27 @@ export async function watch(
   const { log, signal } = context
   const { live, timeoutMs } = options
   const progress = new Progress(log, EXPLAIN_MS + 500)
-  const tickMs = feeds.length > MANY_FEEDS ? TICK_MANY_MS : TICK_MS
+  const tickMs = Math.max(TICK_MS, TICK_MS_PER_FEED * feeds.length)
   let mark = Number.NaN
   let movedAt = performance.now()
   let statuses: FeedStatus[] = []
   while (!signal.aborted) {
+    let moved = 0
+    const now = performance.now()
+    const explains = now - movedAt >= EXPLAIN_MS
+    statuses = []
     for (const feed of feeds) {
-      if (feed.error !== null || (feed.done && !live)) continue
-      feed.done = options.isDone(feed)
-      if (!feed.done || feed.doneLength === feed.session.length) continue
-      feed.doneLength = feed.session.length
-      await options.ondone?.(feed)
+      const present = feed.session.progress()
+      if (feed.error === null && (live || !feed.done)) {
+        feed.done = options.isDone(feed, present)
+        if (feed.done) await tellDone(feed, options)
+      }
+      if (feed.error === null) moved += markOf(feed.session, present)
+      statuses.push(statusOf(sync, feed, present, explains))
     }
     await options.ontick?.()
-    const now = performance.now()
-    const moved = feeds.reduce(
-      (sum, feed) => (feed.error === null ? sum + markOf(feed.session) : sum),
-      0
-    )
     if (moved !== mark) movedAt = now
     mark = moved
-    const explains = now - movedAt >= EXPLAIN_MS
-    statuses = feeds.map((feed) => statusOf(sync, feed, explains))
     if (!live && feeds.every(({ done, error }) => done || error !== null)) {
       progress.end(statuses)
       return true
@@ -101,16 +99,22 @@ export async function watch(
   return false
 }
 
+async function tellDone(feed: Watched, options: WatchOptions): Promise<void> {
+  if (feed.doneLength === feed.session.length) return
+  feed.doneLength = feed.session.length
+  await options.ondone?.(feed)
+}
+
 /** Says why nothing comes, for as long as a feed is waited for. Returns the way to stop it. */
 export function explainWaits(
   context: Context,
   sync: Synchronizer,
   session: FeedSession
 ): () => void {
-  let mark = markOf(session)
+  let mark = markOf(session, session.progress())
   let told = ''
   const timer = setInterval(() => {
-    const now = markOf(session)
+    const now = markOf(session, session.progress())
     const text = now === mark ? diagnose(sync, session) : ''
     mark = now
     if (text !== '' && text !== told) context.log.info(`waiting: ${text}`)
@@ -120,16 +124,21 @@ export function explainWaits(
 }
 
 /** A number that changes with whatever happens to a feed. */
-function markOf(session: FeedSession): number {
-  const { heldBlocks, knownLength, peers } = session.progress()
+function markOf(session: FeedSession, progress: FeedProgress): number {
+  const { heldBlocks, knownLength, peers } = progress
   let mark = heldBlocks + knownLength + session.length
   for (const peer of peers) mark += peer.downloadedBytes + peer.uploadedBytes + peer.blocks
   return mark
 }
 
-function statusOf(sync: Synchronizer, feed: Watched, explains: boolean): FeedStatus {
+function statusOf(
+  sync: Synchronizer,
+  feed: Watched,
+  progress: FeedProgress,
+  explains: boolean
+): FeedStatus {
   const { session, label, done, error } = feed
-  const { heldBlocks, wantedBlocks, downloadBytesPerSecond, etaMs, peers } = session.progress()
+  const { heldBlocks, wantedBlocks, downloadBytesPerSecond, etaMs, peers } = progress
   return {
     label,
     held: heldBlocks,

@@ -125,7 +125,7 @@ async function printFetched(context: Context, key: Uint8Array, start: number): P
       // Its length is not known yet: somebody has to tell.
       const feed = watched(session, labelOf(key, null))
       const known = await watch(context, sync, [feed], {
-        isDone: () => session.length > 0 && session.length >= session.progress().knownLength,
+        isDone: (_, { knownLength }) => session.length > 0 && session.length >= knownLength,
         live: false,
         timeoutMs
       })

@@ -171,18 +171,25 @@ function wantSegments(channel: Channel, messages: Message[]): void {
     messages.push({ type: 'unwant', start, length: WANT_BITS_MAX, any: false })
   }
   if (!active) return
-  const last = Math.ceil(length / WANT_BITS_MAX)
-  for (
-    let segment = 0;
-    segment < last && channel.wantedSegments.size < REMOTE_WANTS_MAX;
-    segment++
-  ) {
-    const start = segment * WANT_BITS_MAX
-    if (channel.wantedSegments.has(segment)) continue
-    if (!overlapsWanted(channel, start, start + WANT_BITS_MAX)) continue
-    channel.wantedSegments.add(segment)
-    messages.push({ type: 'want', start, length: WANT_BITS_MAX, any: false })
+  // By what is wanted and not by the length: that is only what the remote claims.
+  for (const [from, to] of feed.wanted.ranges) {
+    const last = Math.ceil(Math.min(to, length) / WANT_BITS_MAX)
+    for (let segment = Math.floor(from / WANT_BITS_MAX); segment < last; segment++) {
+      if (channel.wantedSegments.size >= REMOTE_WANTS_MAX) return
+      wantSegment(channel, segment, messages)
+    }
   }
+  for (const index of feed.urgent.keys()) {
+    if (channel.wantedSegments.size >= REMOTE_WANTS_MAX) return
+    if (index < length) wantSegment(channel, Math.floor(index / WANT_BITS_MAX), messages)
+  }
+}
+
+function wantSegment(channel: Channel, segment: number, messages: Message[]): void {
+  if (channel.wantedSegments.has(segment)) return
+  channel.wantedSegments.add(segment)
+  const start = segment * WANT_BITS_MAX
+  messages.push({ type: 'want', start, length: WANT_BITS_MAX, any: false })
 }
 
 function overlapsWanted(channel: Channel, start: number, end: number): boolean {

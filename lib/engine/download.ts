@@ -27,6 +27,7 @@ import {
   trustWholePath
 } from './chunks.ts'
 import type { Input } from './input.ts'
+import { doubt, isHead } from './claim.ts'
 import { closePeer, send, wake } from './output.ts'
 import { ask, follows, mayAskProof, measure, release, settle } from './request.ts'
 import {
@@ -274,6 +275,12 @@ export function onData(world: World, channel: Channel, answers: readonly Data[])
     if (request === null) continue
     measure(world, request)
     channel.peer.received.add(data.block === null ? 0 : data.block.value.byteLength)
+    if (data.fork !== request.fork) {
+      giveUp(world, request)
+      if (isHead(request)) doubt(world, channel)
+      else rest(world, channel, NO_DATA_REST_MS)
+      continue
+    }
     if (request.kind === 'value') {
       const chunk = takeValue(world, channel, request.index, request.chunk, data)
       if (chunk === null) {
@@ -283,10 +290,6 @@ export function onData(world: World, channel: Channel, answers: readonly Data[])
       const list = held.get(chunk)
       if (list === undefined) held.set(chunk, [data])
       else list.push(data)
-      continue
-    }
-    if (data.fork !== request.fork) {
-      giveUp(world, request)
       continue
     }
     if (request.kind === 'reorg' || request.kind === 'ancestors') {
@@ -302,7 +305,9 @@ export function onData(world: World, channel: Channel, answers: readonly Data[])
       })
       continue
     }
-    if (request.index !== -1 && data.block !== null && data.block.index !== request.index) {
+    const other =
+      data.block === null ? request.kind === 'proof' : data.block.index !== request.index
+    if (request.index !== -1 && other) {
       giveUp(world, request)
       closePeer(world, channel.peer, channel.feed, 'BAD_MESSAGE', 'answer is for another block')
       break
@@ -382,7 +387,10 @@ export function onNoData(world: World, channel: Channel, message: NoData): void 
   measure(world, request)
   const { feed } = channel
   const forking = channel.remote === null || channel.remote.fork !== feed.view.fork
-  if (message.reason === 0 || forking || request.kind === 'upgrade' || request.kind === 'reorg') {
+  // A remote that rewrote or cut its feed meanwhile says so in a sync of its own.
+  const claimed = channel.remote !== null && channel.remote.fork === request.fork
+  if (isHead(request) && claimed) doubt(world, channel)
+  else if (message.reason === 0 || forking || isHead(request)) {
     rest(world, channel, NO_DATA_REST_MS)
   } else if (request.index !== -1 && request.kind !== 'first') {
     channel.have.drop(request.index, request.index + 1)
@@ -426,10 +434,19 @@ export function onVerified(world: World, input: Extract<Input, { type: 'verified
   if (liar !== undefined) {
     accuse(world, liar, 'INVALID_CHECKSUM', `block ${input.block} was not what it must be`)
   }
+  if (input.upgraded) channel.unproven = 0
+  else if (request.kind === 'upgrade' && feed.view.fork === request.fork && isAhead(channel)) {
+    doubt(world, channel)
+  }
   if (request.proof) clearOf(world, channel)
   if (feed.view.fork === input.fork) trustPath(feed, input.path)
   settleBlock(world, request.chunk, request.index, input.block !== null, feed)
   touch(world, feed)
+}
+
+/** True if the remote claims more of our fork than we have. */
+function isAhead({ feed, remote }: Channel): boolean {
+  return remote !== null && remote.fork === feed.view.fork && remote.length > feed.view.length
 }
 
 function settleBlock(

@@ -37,6 +37,7 @@ import {
   startOver,
   touchChannel
 } from './announce.ts'
+import { doubt, isBelieved, isHead } from './claim.ts'
 import { HELD, IN_FLIGHT, MISSING } from './chunk.ts'
 import { advance, distrust, removeChunks, sweepChunks } from './chunks.ts'
 import {
@@ -717,6 +718,7 @@ export class Engine {
       if (world.now - peer.heardAt <= limit && age <= REQUEST_LIFE_MS_MAX) break
       const { channel } = request
       cancel(world, request)
+      if (isHead(request)) doubt(world, channel)
       rest(world, channel, limit)
       expired++
     }
@@ -748,7 +750,8 @@ function adaptWindow(peer: PeerState): void {
 function highestLength(feed: FeedState): number {
   let length = feed.view.length
   for (const channel of feed.channels.values()) {
-    if (channel.opened && channel.remote !== null && channel.remote.fork === feed.view.fork) {
+    if (!channel.opened || channel.remote === null || !isBelieved(channel)) continue
+    if (channel.remote.fork === feed.view.fork) {
       length = Math.max(length, channel.remote.length)
     }
   }
@@ -763,7 +766,8 @@ function isSynced(feed: FeedState): boolean {
   let heard = false
   for (const channel of feed.channels.values()) {
     if (!channel.opened || channel.remote === null) continue
-    if (channel.remote.fork > feed.view.fork && channel.remote.length > 0) return false
+    const { fork, length } = channel.remote
+    if (fork > feed.view.fork && length > 0 && isBelieved(channel)) return false
     heard = true
   }
   const length = highestLength(feed)

@@ -164,6 +164,8 @@ export type Input =
       readonly request: number
       readonly fork: number
       readonly failure: Failure | null
+      /** True if the feed became longer. */
+      readonly upgraded: boolean
       /** The block that was stored, and its length in bytes. */
       readonly block: number | null
       readonly byteLength: number

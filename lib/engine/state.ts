@@ -156,6 +156,8 @@ export class Channel {
   proofsInFlight = 0
   /** Nothing is asked of this channel before this time. */
   restsUntil = 0
+  /** Requests in a row for the head that it claims, without a proof of it. */
+  unproven = 0
   /** The sync has to be looked at again. */
   syncDirty = true
   /** Runs that became ours and were not announced yet. */

@@ -7,6 +7,7 @@ import type { ErrorCode } from '../errors.ts'
 import { FIRST_REQUESTS_MAX, NO_DATA_REST_MS } from '../limits.ts'
 import type { Data } from '../wire/message.ts'
 import type { Input } from './input.ts'
+import { doubt } from './claim.ts'
 import { closePeer, send } from './output.ts'
 import { ask, cancelAll, follows, mayAskProof } from './request.ts'
 import { rest, touch, type Channel, type World } from './state.ts'
@@ -103,6 +104,10 @@ export function onReorged(world: World, input: Extract<Input, { type: 'reorged' 
   }
   feed.reorg = null
   world.effects.push({ type: 'reorg-drop', feed: feed.id })
+  if (input.failure === null && channel !== undefined) {
+    if (feed.view.fork >= fork) channel.unproven = 0
+    else doubt(world, channel)
+  }
   if (input.failure !== null && channel !== undefined) {
     if (input.failure.fault === 'peer') {
       closePeer(world, channel.peer, feed, input.failure.code, input.failure.message)

@@ -1,0 +1,29 @@
+/**
+ * What a remote says of its head, and how long that is believed without a proof.
+ *
+ * Nobody is synced while a remote has more than we do. So a remote that claims more and never proves it would keep
+ * us waiting for ever: after some requests that brought nothing its word does not count until it proves something.
+ *
+ * @module
+ */
+import { NO_DATA_REST_MS, UNPROVEN_HEADS_MAX } from '../limits.ts'
+import { rest, type Channel, type InFlight, type World } from './state.ts'
+
+/** True for requests that ask for the head that the remote claims. */
+export function isHead({ kind }: InFlight): boolean {
+  return kind === 'upgrade' || kind === 'reorg' || kind === 'ancestors'
+}
+
+/** Notes that a remote did not prove the head that it claims; it is asked again after a while. */
+export function doubt(world: World, channel: Channel): void {
+  const { feed, peer } = channel
+  if (feed.channels.get(peer.id) !== channel) return
+  rest(world, channel, NO_DATA_REST_MS * 2 ** channel.unproven)
+  channel.unproven = Math.min(channel.unproven + 1, UNPROVEN_HEADS_MAX)
+  world.dirtyFeeds.add(feed)
+}
+
+/** True if a remote's word about its head counts. */
+export function isBelieved(channel: Channel): boolean {
+  return channel.unproven < UNPROVEN_HEADS_MAX
+}

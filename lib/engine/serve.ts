@@ -47,6 +47,8 @@ function refusal(channel: Channel, request: Request): number | null {
   const { view } = feed
   if (!channel.mayUpload || peer.queued >= SERVE_QUEUE_MAX) return NO_REASON
   if (request.fork !== view.fork) return NO_REASON
+  // Asked with the open, before our length could be known.
+  if (view.length === 0) return NO_REASON
   const { block, hash, seek, upgrade } = request
   if (upgrade !== null && upgrade.start + upgrade.length > view.length) return INVALID
   if (upgrade !== null && upgrade.length === 0) return INVALID

@@ -5,11 +5,14 @@
  */
 import type { Telling } from '../../lib/engine/effect.ts'
 import type { SynclineError } from '../../lib/errors.ts'
-import { OPEN_CHUNK_BYTES_MAX, CHUNK_BYTES_MAX } from '../../lib/limits.ts'
+import { CHUNK_BYTES_MAX, OPEN_CHUNK_BYTES_MAX, WINDOW_REQUESTS_MAX } from '../../lib/limits.ts'
+import { decodeMessage } from '../../lib/wire/codec.ts'
+import { MESSAGE_TYPES } from '../../lib/wire/message.ts'
 import { identityFromKey } from '../../lib/feed/identity.ts'
 import { memoryStore } from '../../lib/feed/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import type { NodeFeed, SimNode } from './node.ts'
+import type { Carried } from './network.ts'
 import { type Expectation, expectations } from './expectation.ts'
 import type { Reference } from './reference.ts'
 import type { World } from './world.ts'
@@ -37,6 +40,8 @@ export class Checker {
   #expected: Expectation[] = []
   /** Values that honest nodes sent, by type. */
   #carried = 0
+  /** First requests, by connection. */
+  readonly #firsts = new Set<string>()
   /** True while this checker reads: storage then takes no time. */
   reading = false
 
@@ -58,16 +63,31 @@ export class Checker {
         throw new Error(`${node.name}: ${openChunkBytes} bytes in open chunks`)
       }
       for (const peer of peers) {
-        if (peer.requests > peer.windowRequests + 1) {
+        if (peer.requests > WINDOW_REQUESTS_MAX) {
           throw new Error(`${node.name}: ${peer.requests} requests in flight at one peer`)
         }
       }
     }
   }
 
-  message(from: string, _to: string, type: string, bytes: Uint8Array): void {
-    if (type !== 'data' || from.startsWith('liar')) return
-    if (bytes.byteLength > 0) this.#carried++
+  /** Honest nodes ask each other only for what there is. */
+  message({ from, to, cable, type, bytes }: Carried): void {
+    if (from.startsWith('liar') || to.startsWith('liar')) return
+    if (type === 'data') this.#carried++
+    if (type !== 'request' && type !== 'no-data') return
+    const message = decodeMessage(MESSAGE_TYPES.indexOf(type), bytes)
+    if (message.type === 'request') {
+      // Whether there is a block 0 is not known yet when it is asked for with the open.
+      const first = message.block !== null && message.upgrade !== null
+      if (first) this.#firsts.add(`${cable} ${to} ${message.id}`)
+      return
+    }
+    if (message.type !== 'no-data' || message.reason === 0) return
+    const { clear, truncate, restart } = this.#world.options.pace
+    const key = `${cable} ${from} ${message.request}`
+    if (message.reason === 2 || (clear + truncate + restart === 0 && !this.#firsts.has(key))) {
+      throw new Error(`${to} asked ${from} for what there is not (reason ${message.reason})`)
+    }
   }
 
   told(node: SimNode, entry: NodeFeed, telling: Telling): void {

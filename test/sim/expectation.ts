@@ -24,6 +24,8 @@ export interface Expectation {
 interface Possible {
   readonly node: SimNode
   readonly entry: NodeFeed
+  /** True if somebody speaks to it of this feed. */
+  connected: boolean
   /** True once it is sure to reach the writer's head. */
   head: boolean
   /** Blocks that it holds or is sure to get. */
@@ -48,6 +50,8 @@ function ofFeed(
   options: WorldOptions
 ): Expectation[] {
   const { length, fork } = reference
+  // What has no block has no signature: a rewrite that left nothing cannot be followed.
+  if (length === 0) return []
   const possible = nodes.map((node): Possible | null => {
     const entry = node.feeds[at] ?? null
     if (entry === null || !node.honest) return null
@@ -55,7 +59,7 @@ function ofFeed(
     const blocks = new Uint8Array(length)
     const head = feed.length === length && feed.fork === fork
     for (let i = 0; i < length; i++) if (head && feed.have.get(i)) blocks[i] = 1
-    return { node, entry, head, blocks, full: entry.writes }
+    return { node, entry, connected: false, head, blocks, full: entry.writes }
   })
   for (let changed = true; changed;) {
     changed = false
@@ -64,6 +68,7 @@ function ofFeed(
       const b = possible[other] ?? null
       if (a === null || b === null) continue
       if (a.entry.mode === 'serve' && b.entry.mode === 'serve') continue
+      a.connected = b.connected = true
       if (flow(a, b)) changed = true
       if (flow(b, a)) changed = true
     }
@@ -102,11 +107,11 @@ function wants({ wants, gets, mode }: NodeFeed, index: number): boolean {
 }
 
 function expectation(
-  { node, entry, head, blocks }: Possible,
+  { node, entry, connected, head, blocks }: Possible,
   { length, fork }: Reference
 ): Expectation {
   const open: number[] = []
-  let whole = head
+  let whole = head && connected
   for (let i = 0; i < length; i++) {
     if (!wants(entry, i)) continue
     if (blocks[i] === 1) open.push(i)

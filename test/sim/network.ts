@@ -40,7 +40,7 @@ const ANSWERS = new Set(['data', 'no-data'])
 export class Direction {
   readonly #clock: VirtualClock
   readonly #prng: Prng
-  readonly #tap: (type: string, bytes: Uint8Array) => void
+  readonly #tap: (type: Message['type'], bytes: Uint8Array) => void
   readonly conditions: Conditions
   opposite: Direction = this
   receiver: SimLink | null = null
@@ -58,7 +58,7 @@ export class Direction {
     clock: VirtualClock,
     prng: Prng,
     conditions: Conditions,
-    tap: (type: string, bytes: Uint8Array) => void
+    tap: (type: Message['type'], bytes: Uint8Array) => void
   ) {
     this.#clock = clock
     this.#prng = prng
@@ -93,7 +93,8 @@ export class Direction {
     this.#busyUntil = bytesPerSecond === 0 ? begin : begin + (1000 * size) / bytesPerSecond
     this.bytes += size
     if (frame.type === 'messages') {
-      for (const { type, bytes } of frame.messages) this.#tap(MESSAGE_TYPES[type] as string, bytes)
+      for (const { type, bytes } of frame.messages)
+        this.#tap(MESSAGE_TYPES[type] as Message['type'], bytes)
     }
     const jitter = jitterMs === 0 ? 0 : this.#prng.next() * jitterMs
     const delay = latencyMs + jitter
@@ -170,12 +171,23 @@ export interface End {
   readonly mutate: ((messages: readonly Message[]) => readonly Message[]) | null
 }
 
+/** A message that is being carried. */
+export interface Carried {
+  readonly from: string
+  readonly to: string
+  /** Number of the connection. */
+  readonly cable: number
+  readonly type: Message['type']
+  readonly bytes: Uint8Array
+}
+
 /** Makes connections. */
 export class Network {
   readonly #clock: VirtualClock
   readonly #prng: Prng
   /** Sees every message that is carried. */
-  ontap: (from: string, to: string, type: string, bytes: Uint8Array) => void = () => {}
+  ontap: (carried: Carried) => void = () => {}
+  #cables = 0
 
   constructor(clock: VirtualClock, prng: Prng) {
     this.#clock = clock
@@ -183,9 +195,10 @@ export class Network {
   }
 
   connect(one: End, other: End, conditions: Conditions): Cable {
+    const cable = this.#cables++
     const make = (from: End, to: End): Direction =>
       new Direction(this.#clock, this.#prng, conditions, (type, bytes) =>
-        this.ontap(from.name, to.name, type, bytes)
+        this.ontap({ from: from.name, to: to.name, cable, type, bytes })
       )
     const directions = [make(one, other), make(other, one)] as const
     directions[0].opposite = directions[1]

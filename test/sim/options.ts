@@ -28,6 +28,8 @@ export interface ReaderOptions {
   readonly mode: Mode
   readonly wants: readonly (readonly [start: number, end: number])[]
   readonly priority: number
+  /** True if it begins with a copy of what the writer begins with. */
+  readonly seeded: boolean
 }
 
 /** What happens while faults are on, each with its mean time between two events in milliseconds; 0 is never. */
@@ -84,7 +86,7 @@ export function drawOptions(prng: Prng): WorldOptions {
     feeds.push(feed)
   }
   const conditions = drawConditions(prng, faulty)
-  const edges = drawEdges(prng, nodes)
+  const edges = withLiars(prng, drawEdges(prng, nodes), nodes, honest)
   const often = (ms: number, probability: number): number =>
     prng.chance(probability) ? ms * (0.3 + prng.next()) : 0
   return {
@@ -132,12 +134,14 @@ function drawFeed(prng: Prng, nodes: number, honest: number, most: number): Feed
   const same = prng.chance(0.5) ? drawReader(prng, blocks) : null
   return {
     blocks: Math.min(blocks, limit + 3),
-    sizes: prng.chance(0.01) ? 'huge' : sizes,
+    sizes,
     compat: prng.chance(0.2),
     writer,
     writerMode: prng.chance(0.3) ? 'serve' : 'both',
     readers: Array.from({ length: nodes }, (_, node) => {
-      if (node === writer || (nodes > 2 && prng.chance(0.15))) return null
+      if (node === writer) return null
+      if (node >= honest) return { mode: 'both', priority: 0, wants: [[0, Infinity]], seeded: true }
+      if (nodes > 2 && prng.chance(0.15)) return null
       return same ?? drawReader(prng, blocks)
     })
   }
@@ -146,10 +150,11 @@ function drawFeed(prng: Prng, nodes: number, honest: number, most: number): Feed
 function drawReader(prng: Prng, blocks: number): ReaderOptions {
   const mode = prng.pick<Mode>(['both', 'both', 'both', 'both', 'follow', 'pull', 'serve'])
   const priority = prng.chance(0.3) ? prng.int(-2, 5) : 0
-  if (prng.chance(0.6)) return { mode, priority, wants: [[0, Infinity]] }
-  if (prng.chance(0.3)) return { mode, priority, wants: [] }
+  const seeded = prng.chance(0.12)
+  if (prng.chance(0.6)) return { mode, priority, seeded, wants: [[0, Infinity]] }
+  if (prng.chance(0.3)) return { mode, priority, seeded, wants: [] }
   const wants = Array.from({ length: prng.int(1, 3) }, () => drawRange(prng, blocks))
-  return { mode, priority, wants }
+  return { mode, priority, seeded, wants }
 }
 
 /** A range in or near a feed of that many blocks. */
@@ -188,6 +193,22 @@ function drawEdges(prng: Prng, nodes: number): [number, number][] {
   }
   // Which end dials is chance.
   return edges.map(([a, b]) => (prng.chance(0.5) ? [a, b] : [b, a]))
+}
+
+/** Connects liars with many, since a lie that nobody hears is none. */
+function withLiars(
+  prng: Prng,
+  edges: [number, number][],
+  nodes: number,
+  honest: number
+): [number, number][] {
+  for (let liar = honest; liar < nodes; liar++) {
+    for (let node = 0; node < honest; node++) {
+      const known = edges.some(([a, b]) => (a === node && b === liar) || (a === liar && b === node))
+      if (!known && prng.chance(0.7)) edges.push([liar, node])
+    }
+  }
+  return edges
 }
 
 /** The bytes of a new block. */

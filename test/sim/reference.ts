@@ -42,6 +42,12 @@ export class Reference {
     this.#after(() => entry.feed.append(blocks))
   }
 
+  /** Gives an empty feed that can be written all that there is. */
+  copyTo(entry: NodeFeed): void {
+    const blocks = [...this.#blocks]
+    this.#after(() => entry.feed.append(blocks))
+  }
+
   truncate(entry: NodeFeed, length: number): void {
     this.#forks.push(this.#blocks.slice(0, length))
     this.#after(() => entry.feed.truncate(length))

@@ -6,6 +6,7 @@
 import { decodeMessage } from '../../lib/wire/codec.ts'
 import { MESSAGE_TYPES, type Message } from '../../lib/wire/message.ts'
 import type { VirtualClock } from './clock.ts'
+import type { Carried } from './network.ts'
 
 /** See the module comment. */
 export class Trace {
@@ -25,7 +26,7 @@ export class Trace {
     return `${(this.#hash >>> 0).toString(16)} after ${this.messages} messages at ${this.#clock.now().toFixed(3)} ms`
   }
 
-  message(from: string, to: string, type: string, bytes: Uint8Array): void {
+  message({ from, to, type, bytes }: Carried): void {
     this.messages++
     this.#mix(this.#clock.now())
     for (let i = 0; i < Math.min(bytes.byteLength, 48); i++) this.#mix(bytes[i] as number)

@@ -57,9 +57,9 @@ export class World {
     this.trace = new Trace(this.clock, verbose)
     this.#network = new Network(this.clock, new Prng(seed + 1_000_003))
     this.#checker = new Checker(this, verbose ? 1 : 16)
-    this.#network.ontap = (from, to, type, bytes) => {
-      this.trace.message(from, to, type, bytes)
-      this.#checker.message(from, to, type, bytes)
+    this.#network.ontap = (carried) => {
+      this.trace.message(carried)
+      this.#guard(() => this.#checker.message(carried))
     }
     this.clock.onevent = () => this.#guard(() => this.#checker.step())
   }
@@ -126,10 +126,11 @@ export class World {
         }
         const wants = new RangeSet()
         for (const [start, end] of reader?.wants ?? [[0, Infinity]]) wants.add(start, end)
+        const copies = reader?.seeded ?? false
         const entry = await node.addFeed(
           at,
           new SlowStore({
-            store: memoryStore(writes ? identity : identityFromKey(identity.key)),
+            store: memoryStore(writes || copies ? identity : identityFromKey(identity.key)),
             clock: this.clock,
             prng: this.#prng,
             mostMs: options.storageMs,
@@ -144,8 +145,17 @@ export class World {
         )
         if (writes && feed.blocks > 0) reference.append(entry, feed.blocks, feed.sizes)
       }
+      for (const node of this.nodes) {
+        const entry = node.feeds[at]
+        if (entry && feed.readers[node.index]?.seeded === true) {
+          reference.copyTo(entry)
+          if (node.honest && this.#prng.chance(0.7)) {
+            reference.clear(entry, ...drawRange(this.#prng, feed.blocks))
+          }
+        }
+      }
     }
-    await this.clock.runUntil(this.clock.now() + 2 * options.storageMs)
+    await this.#finish(Promise.all(this.references.map((reference) => reference.written())))
     for (const [at, [one, other]] of options.edges.entries()) {
       const nodes = [this.nodes[one] as SimNode, this.nodes[other] as SimNode] as const
       this.#edges.push({ at, nodes, cable: null, faults: 0 })
@@ -250,7 +260,7 @@ export class World {
       const { loop } = node
       this.clock.setTimer(
         () => {
-          if (node.up && node.loop === loop) node.release(entry, index)
+          if (!this.#healed && node.up && node.loop === loop) node.release(entry, index)
         },
         this.#prng.int(0, 3000)
       )

@@ -17,6 +17,7 @@ declare module 'hyperswarm' {
   export type DistributedHashTableClass = new (options: {
     readonly bootstrap?: readonly { readonly host: string; readonly port: number }[]
     readonly host?: string
+    readonly firewalled?: boolean
   }) => DistributedHashTable
   export interface PeerInfo {
     readonly publicKey: Uint8Array

@@ -29,7 +29,7 @@ import {
 import type { Input } from './input.ts'
 import { doubt, isHead } from './claim.ts'
 import { closePeer, send, wake } from './output.ts'
-import { ask, follows, mayAskProof, measure, release, settle } from './request.ts'
+import { ask, cancelAll, follows, mayAskProof, measure, release, settle } from './request.ts'
 import {
   rest,
   touch,
@@ -282,7 +282,7 @@ export function onData(world: World, channel: Channel, answers: readonly Data[])
       continue
     }
     if (request.kind === 'value') {
-      const chunk = takeValue(world, channel, request.index, request.chunk, data)
+      const chunk = takeValue(world, channel, request, data)
       if (chunk === null) {
         giveUp(world, request)
         continue
@@ -334,8 +334,7 @@ function giveUp(world: World, request: InFlight): void {
 function takeValue(
   world: World,
   channel: Channel,
-  index: number,
-  id: number,
+  { index, chunk: id, late }: InFlight,
   data: Data
 ): Chunk | null {
   const { feed } = channel
@@ -349,7 +348,17 @@ function takeValue(
   if (state !== IN_FLIGHT && state !== MISSING) return null
   if (data.fork !== feed.view.fork) return null
   chunk.receive(index, channel.peer.id, data.block.value.byteLength)
+  if (late) cancelBlock(world, feed, index)
   return chunk
+}
+
+/** A late answer came first after all: whoever was asked instead need not answer. */
+function cancelBlock(world: World, feed: FeedState, index: number): void {
+  cancelAll(
+    world,
+    feed,
+    (request) => request.index === index && (request.kind === 'value' || request.kind === 'proof')
+  )
 }
 
 function hold(world: World, channel: Channel, chunk: Chunk, answers: readonly Data[]): void {
@@ -440,7 +449,7 @@ export function onVerified(world: World, input: Extract<Input, { type: 'verified
   }
   if (request.proof) clearOf(world, channel)
   if (feed.view.fork === input.fork) trustPath(feed, input.path)
-  settleBlock(world, request.chunk, request.index, input.block !== null, feed)
+  settleBlock(world, request, input.block !== null)
   touch(world, feed)
 }
 
@@ -449,16 +458,15 @@ function isAhead({ feed, remote }: Channel): boolean {
   return remote !== null && remote.fork === feed.view.fork && remote.length > feed.view.length
 }
 
-function settleBlock(
-  world: World,
-  id: number,
-  index: number,
-  stored: boolean,
-  feed: FeedState
-): void {
-  const chunk = feed.chunks.get(id)
+function settleBlock(world: World, request: InFlight, stored: boolean): void {
+  const { index, late } = request
+  const { feed } = request.channel
+  const chunk = feed.chunks.get(request.chunk)
   if (chunk === undefined || !chunk.covers(index)) return
-  chunk.mark(index, stored || feed.have.get(index) ? HELD : MISSING)
+  const held = stored || feed.have.get(index)
+  if (late && !held) return
+  chunk.mark(index, held ? HELD : MISSING)
+  if (late) cancelBlock(world, feed, index)
   if (chunk.phase === 'rooting') {
     chunk.rooted = false
     if (!takeRoot(world, feed, chunk, index)) {

@@ -1,6 +1,12 @@
 /** Several peers, and what a user can say and hear while they are connected. */
-import test from 'brittle'
-import type { FeedSession, Peer } from '../../lib/index.ts'
+import test, { type Assertions } from 'brittle'
+import {
+  createKeyPair,
+  createManifest,
+  type FeedSession,
+  type Peer,
+  type SynclineError
+} from '../../lib/index.ts'
 import {
   blocksOf,
   connectSyncs,
@@ -184,4 +190,38 @@ for (const version of VERSIONS) {
     await until(() => followed.peers.length === 2)
     await t.exception(deaf.get(3, { timeout: 200 }), /REQUEST_TIMEOUT|timed out/i)
   })
+
+  test(`two signed histories of ${name} freeze our feed, TCP`, async (t) => {
+    const keyPair = createKeyPair()
+    const manifest = createManifest({ signers: [keyPair] })
+    const options = { keyPair, manifest, compat: false }
+    const [one, two] = [
+      await openCore(t, version, null, options),
+      await openCore(t, version, null, options)
+    ]
+    await one.append(blocksOf(0, 20))
+    await two.append(blocksOf(10, 40))
+    const sync = openSync(t)
+    const feed = sync.add(one.key)
+    const conflicts: SynclineError[] = []
+    feed.on('conflict', (error) => conflicts.push(error))
+    await DIALLING.connect(t, sync, one)
+    await feed.synced()
+    hushHypercore(t)
+    await DIALLING.connect(t, sync, two)
+    await until(() => conflicts.length > 0)
+    t.is(conflicts[0]?.code, 'CONFLICT')
+    t.is(feed.frozen, true)
+    t.is(feed.length, 20)
+    await t.exception(feed.get(30, { timeoutMs: 50 }), /TIMEOUT|FROZEN|CONFLICT/)
+  })
+}
+
+/** Hypercore prints a line for each conflict. */
+function hushHypercore(t: Assertions): void {
+  const { log } = console
+  console.log = (...words: unknown[]) => {
+    if (!String(words[0]).startsWith('[hypercore]')) log(...words)
+  }
+  t.teardown(() => (console.log = log))
 }

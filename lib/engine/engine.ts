@@ -56,7 +56,7 @@ import { closePeer, send, wake } from './output.ts'
 import { Bucket } from './rate.ts'
 import { cancel, cancelAll, forget } from './request.ts'
 import { type Snapshot, snapshotOf } from './snapshot.ts'
-import { onCancel, onRequest, onServed, serve } from './serve.ts'
+import { onCancel, onRequest, onServed, refuseStale, serve } from './serve.ts'
 import { Channel, FeedState, PeerState, rest, touch, wakeChannel, type World } from './state.ts'
 import { recall, rehabilitate, suspect } from './suspicion.ts'
 import { askFirst, onConflictChecked, onReorged } from './upgrade.ts'
@@ -619,6 +619,8 @@ export class Engine {
       }
       advance(world, feed, chunk)
     }
+    // With the blocks came tree nodes, perhaps those that were missing to prove our head to somebody.
+    for (const [length, stored] of feed.roots) if (stored === false) feed.roots.delete(length)
     for (const channel of feed.channels.values()) channel.news.push([start, end])
   }
 
@@ -642,6 +644,7 @@ export class Engine {
     const world = this.#world
     cancelAll(world, feed, (request) => request.fork !== feed.view.fork)
     for (const channel of feed.channels.values()) {
+      refuseStale(world, channel)
       startOver(world, channel, kept, length)
       channel.accused = null
       greet(channel)

@@ -65,6 +65,23 @@ function refusal(channel: Channel, request: Request): number | null {
   return null
 }
 
+/** Refuses the requests for a fork that is over, which still wait for their answer. */
+export function refuseStale(world: World, channel: Channel): void {
+  const { peer, feed } = channel
+  const queue = peer.queue.get(feed.id) ?? []
+  const kept = queue.filter((request) => request.fork === feed.view.fork)
+  if (kept.length === queue.length) return
+  peer.queued -= queue.length - kept.length
+  if (kept.length > 0) peer.queue.set(feed.id, kept)
+  else peer.queue.delete(feed.id)
+  const refused = queue.filter((request) => request.fork !== feed.view.fork)
+  send(
+    world,
+    channel,
+    refused.map(({ id }) => ({ type: 'no-data', request: id, reason: NO_REASON }) as const)
+  )
+}
+
 /** Takes a request back that was not answered yet. */
 export function onCancel(channel: Channel, cancel: Cancel): void {
   const { peer, feed } = channel

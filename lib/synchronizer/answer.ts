@@ -22,7 +22,7 @@ const NOT_AVAILABLE = 1
 /**
  * Answers requests of one feed, calling `send` with messages that belong into one frame.
  *
- * @param stale - tells whether the feed, fork or channel moved on meanwhile: then nothing more is sent.
+ * @param stale - tells whether the feed, fork or channel moved on meanwhile: then what is left is refused.
  */
 export async function answer(
   feed: Feed,
@@ -58,7 +58,10 @@ async function prove(
   try {
     const { block, hash, seek, upgrade, manifest } = request
     const proof = await feed.proof({ block, hash, seek, upgrade, manifest })
-    if (stale()) return answered
+    if (stale()) {
+      send([refusal(request)])
+      return answered
+    }
     send([{ type: 'data', request: request.id, ...proof }])
     if (proof.block !== null) {
       answered.indexes.push(proof.block.index)
@@ -67,8 +70,7 @@ async function prove(
     return answered
   } catch (error) {
     const failure = localFailure(error)
-    if (stale()) return answered
-    const reason = failure === null ? NOT_AVAILABLE : NO_REASON
+    const reason = failure === null && !stale() ? NOT_AVAILABLE : NO_REASON
     send([{ type: 'no-data', request: request.id, reason }])
     return { ...answered, failure }
   }
@@ -89,7 +91,10 @@ async function readRuns(
     const start = (requests[at] as Request).block?.index ?? 0
     at += run.length
     const read = await readRun(feed, start, run.length)
-    if (stale()) return answered
+    if (stale()) {
+      send([...frame, ...run.map(refusal), ...requests.slice(at).map(refusal)])
+      return answered
+    }
     if (read.failure !== null) failure = read.failure
     for (let i = 0; i < run.length; i++) {
       const request = run[i] as Request
@@ -121,6 +126,11 @@ async function readRuns(
   }
   if (frame.length > 0) send(frame)
   return { ...answered, failure }
+}
+
+/** Says that there will be no answer, and holds it against nobody. */
+function refusal(request: Request): Message {
+  return { type: 'no-data', request: request.id, reason: NO_REASON }
 }
 
 /** The requests from `at` on that ask for consecutive blocks. */

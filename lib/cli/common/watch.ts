@@ -53,6 +53,8 @@ export interface WatchOptions {
 /** Milliseconds between two looks: at least, and for each feed, so that looking stays cheap. */
 const TICK_MS = 100
 const TICK_MS_PER_FEED = 0.3
+/** Bytes per second below which a connection is only idle. */
+const FLOW_BYTES = 100
 /** Milliseconds after which a wait is explained. */
 const EXPLAIN_MS = 1500
 
@@ -72,6 +74,8 @@ export async function watch(
   let statuses: FeedStatus[] = []
   while (!signal.aborted) {
     let moved = 0
+    // Blocks are counted once they are verified, together: what flows until then counts too.
+    let flows = false
     const now = performance.now()
     const explains = now - movedAt >= EXPLAIN_MS
     statuses = []
@@ -82,10 +86,11 @@ export async function watch(
         if (feed.done) await tellDone(feed, options)
       }
       if (feed.error === null) moved += markOf(feed.session, present)
+      flows ||= !feed.done && present.downloadBytesPerSecond >= FLOW_BYTES
       statuses.push(statusOf(sync, feed, present, explains))
     }
     await options.ontick?.()
-    if (moved !== mark) movedAt = now
+    if (moved !== mark || flows) movedAt = now
     mark = moved
     if (!live && feeds.every(({ done, error }) => done || error !== null)) {
       progress.end(statuses)

@@ -26,10 +26,10 @@ function script(commands: readonly Command[]): string {
       words.set(before, (words.get(before) ?? new Set()).add(part))
     })
   }
-  words.set('help', words.get('') ?? new Set())
   const wordCases = [...words].map(
     ([before, next]) => `    '${before}') words='${[...next].join(' ')}' ;;`
   )
+  const paths = [...words.keys(), ...commands.map(({ name }) => name)].filter((path) => path !== '')
   const flagCases = commands.map(
     (item) => `    '${item.name}') flags='${flagNames(item).join(' ')}' ;;`
   )
@@ -44,7 +44,7 @@ function script(commands: readonly Command[]): string {
   return `# bash completion of syncline: source <(syncline completion bash)
 _syncline() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
-  local command='' words='' flags='--help --${VERSION.name}' word skip='' i
+  local command='' words='' flags='--help --${VERSION.name}' given='' help='' word skip='' i
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     word="\${COMP_WORDS[i]}"
@@ -52,7 +52,7 @@ _syncline() {
     case "$word" in
       ${withValue.join('|')}) skip=1 ;;
       -*) ;;
-      *) command="\${command:+$command }$word" ;;
+      *) given="\${given:+$given }$word" ;;
     esac
   done
   case "$previous" in
@@ -61,19 +61,25 @@ ${choices.join('\n')}
     ${withValue.filter((name) => name !== '--storage').join('|')}) [[ -n $words ]] || return ;;
   esac
   if [[ -n $words ]]; then COMPREPLY=($(compgen -W "$words" -- "$current")); return; fi
-  case "$command" in
-${wordCases.join('\n')}
-  esac
-  # The words before the arguments are the command.
-  local known=''
-  for word in $command; do
-    known="\${known:+$known }$word"
-    case "$known" in
-${flagCases.map((line) => `  ${line}`).join('\n')}
+  [[ $given == 'help '* ]] && { help=1; given="\${given#help }"; }
+  # The first words are the command, the others its arguments.
+  for word in $given; do
+    case "\${command:+$command }$word" in
+      ${paths.map((path) => `'${path}'`).join('|')}) command="\${command:+$command }$word" ;;
+      *) break ;;
     esac
   done
+  if [[ $command == "$given" ]]; then
+    case "$command" in
+${wordCases.map((line) => `  ${line}`).join('\n')}
+    esac
+  fi
+  case "$command" in
+${flagCases.join('\n')}
+  esac
   if [[ $current == -* ]]; then COMPREPLY=($(compgen -W "$flags" -- "$current")); return; fi
   if [[ -n $words ]]; then COMPREPLY=($(compgen -W "$words" -- "$current")); return; fi
+  [[ -n $help ]] && return
   case "$command" in
     ${feeds.map(({ name }) => `'${name}'`).join('|')})
       # Only names that the shell takes as they are: the list of words is expanded.

@@ -34,7 +34,8 @@ export class Log {
   /** Size of the terminal. */
   get size(): { readonly columns: number; readonly rows: number } {
     const { columns, rows } = this.#stream as { columns?: number; rows?: number }
-    return { columns: columns ?? 80, rows: rows ?? 24 }
+    // A terminal that does not know its size says 0.
+    return { columns: columns || 80, rows: rows || 24 }
   }
 
   /** Says something unless `-q` was given. */
@@ -58,6 +59,11 @@ export class Log {
     const { columns } = this.size
     for (const line of lines) this.#stream.write(`${line.slice(0, columns - 1)}\n`)
     this.#drawn = lines.length
+  }
+
+  /** Takes the lines drawn last away, so that something else can be printed. */
+  clear(): void {
+    this.#erase()
   }
 
   /** Leaves the lines drawn last where they are. */

@@ -7,6 +7,7 @@ import type { SynclineError } from '../../errors.ts'
 import type { FeedSession, Progress as FeedProgress } from '../../synchronizer/feed-session.ts'
 import type { Synchronizer } from '../../synchronizer/synchronizer.ts'
 import type { Context } from './command.ts'
+import type { Log } from './log.ts'
 import { diagnose } from './diagnosis.ts'
 import { Progress, type FeedStatus } from './progress.ts'
 
@@ -83,7 +84,7 @@ export async function watch(
       const present = feed.session.progress()
       if (feed.error === null && (live || !feed.done)) {
         feed.done = options.isDone(feed, present)
-        if (feed.done) await tellDone(feed, options)
+        if (feed.done) await tellDone(log, feed, options)
       }
       if (feed.error === null) moved += markOf(feed.session, present)
       flows ||= !feed.done && present.downloadBytesPerSecond >= FLOW_BYTES
@@ -104,9 +105,11 @@ export async function watch(
   return false
 }
 
-async function tellDone(feed: Watched, options: WatchOptions): Promise<void> {
+async function tellDone(log: Log, feed: Watched, options: WatchOptions): Promise<void> {
   if (feed.doneLength === feed.session.length) return
   feed.doneLength = feed.session.length
+  // Results may go to the same terminal.
+  log.clear()
   await options.ondone?.(feed)
 }
 

@@ -69,6 +69,8 @@ export const INBOX_BYTES_MAX: number = 8 * 1024 * 1024
 export const INBOX_BURST_MAX: number = 64 * INBOX_MESSAGES_MAX
 /** Bytes that a connection's writer may hold before answers wait in the engine. */
 export const OUTBOX_BYTES_MAX: number = 2 * 1024 * 1024
+/** Bytes of announcements and refusals that a remote may leave unread; only one that never reads has so many. */
+export const OUTBOX_CHATTER_BYTES_MAX: number = 64 * 1024 * 1024
 /** Requests of one peer that may wait for their answer; more is refused without a reason. */
 export const SERVE_QUEUE_MAX = 16_384
 /** Blocks that one serve effect carries. */

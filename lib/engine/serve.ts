@@ -104,7 +104,10 @@ export function serve(world: World, peer: PeerState): boolean {
   }
   const [id, queue] = nextQueue(world, peer)
   const feed = world.feeds.get(id)
-  const requests = queue.splice(0, feed === undefined ? queue.length : runLength(queue))
+  const requests = queue.splice(
+    0,
+    feed === undefined ? queue.length : runLength(queue, feed.blockBytes)
+  )
   peer.queued -= requests.length
   // Taking turns: the feed goes to the end of the map.
   peer.queue.delete(id)
@@ -139,11 +142,11 @@ function nextQueue(world: World, peer: PeerState): [number, Request[]] {
 }
 
 /** How many requests from the front are answered together: a run of bare values, or one proof. */
-function runLength(queue: readonly Request[]): number {
+function runLength(queue: readonly Request[], blockBytes: number): number {
+  // All of a run is in memory at once.
+  const most = Math.min(SERVE_RUN_BLOCKS_MAX, OUTBOX_BYTES_MAX / Math.max(blockBytes, 1))
   let count = 0
-  while (count < queue.length && count < SERVE_RUN_BLOCKS_MAX && isBare(queue[count] as Request)) {
-    count++
-  }
+  while (count < queue.length && count < most && isBare(queue[count] as Request)) count++
   return Math.max(count, 1)
 }
 

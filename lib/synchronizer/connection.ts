@@ -8,7 +8,13 @@
  * @module
  */
 import { isSynclineError, SynclineError } from '../errors.ts'
-import { CHANNELS_MAX, CLOSE_TIMEOUT_MS, INBOX_BURST_MAX, KEEPALIVE_MS } from '../limits.ts'
+import {
+  CHANNELS_MAX,
+  CLOSE_TIMEOUT_MS,
+  INBOX_BURST_MAX,
+  KEEPALIVE_MS,
+  OUTBOX_CHATTER_BYTES_MAX
+} from '../limits.ts'
 import type { FramedStream, TransportConnection } from '../transport/transport.ts'
 import type { Handshake, Message } from '../wire/message.ts'
 import { capabilityOf } from './capability.ts'
@@ -23,6 +29,9 @@ import { setRepeating, systemClock, type Clock } from './timers.ts'
 export interface ConnectionOptions {
   readonly clock?: Clock
 }
+
+/** Bytes that a queued frame takes beside its content; a rough figure for what the objects weigh. */
+const FRAME_WEIGHT_BYTES = 256
 
 interface OpenFeed {
   readonly number: number
@@ -62,6 +71,8 @@ export class Connection implements Link {
   /** The feed whose open message is held back so that its first messages leave in the same frame. */
   #opening: OpenFeed | null = null
   #outboxBytes = 0
+  /** Bytes of what waits there and is no answer; answers stop by themselves, see OUTBOX_BYTES_MAX. */
+  #chatterBytes = 0
   #bytesSent = 0
   #frames = 0
   #loopPaused = false
@@ -185,6 +196,7 @@ export class Connection implements Link {
         this.#mux.write(frame)
         this.#bytesSent += frame.byteLength
         this.#count(frame.byteLength)
+        if (messages[0]?.type !== 'data') this.#countChatter(frame.byteLength)
       }
     )
   }
@@ -273,6 +285,14 @@ export class Connection implements Link {
   /** Bytes went to the stream; they wait there if it says so. */
   #count(bytes: number): void {
     if (!this.#mux.drained || this.#outboxBytes > 0) this.#outboxBytes += bytes
+  }
+
+  /** Every request of a remote that never reads could have its refusal in our memory. */
+  #countChatter(bytes: number): void {
+    if (this.#outboxBytes === 0) return
+    this.#chatterBytes += bytes + FRAME_WEIGHT_BYTES
+    if (this.#chatterBytes <= OUTBOX_CHATTER_BYTES_MAX) return
+    this.#fail(new SynclineError('TOO_MANY', `${this.name} asks and does not read`))
   }
 
   #push(item: Received): void {
@@ -365,6 +385,7 @@ export class Connection implements Link {
   #ondrain = (): void => {
     if (this.#outboxBytes === 0) return
     this.#outboxBytes = 0
+    this.#chatterBytes = 0
     this.ondrain()
   }
 

@@ -1,11 +1,9 @@
 /** Bytes that are no messages, counts beyond all reason, channels that must not be: each costs only its own connection. */
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import test from 'brittle'
 import { BLOCK_BYTES_MAX, CHANNELS_MAX, INBOX_BURST_MAX } from '../../lib/limits.ts'
 import { MESSAGE_TYPES } from '../../lib/wire/message.ts'
 import { seeded, uint } from './hostile.ts'
-import { Stage } from './stage.ts'
+import { heapOf, Stage } from './stage.ts'
 
 /** Heap that an attack may leave behind, bytes: what came in a frame may stay for a while, nothing of what was claimed. */
 const GROWTH_MAX: number = 48 * 1024 * 1024
@@ -90,15 +88,6 @@ test('payloads that no peer may send end its connection as BAD_MESSAGE, and cost
   t.ok(grown < GROWTH_MAX, `${Math.round(grown / 1024)} KiB more heap`)
   await stage.recover()
 })
-
-async function heapOf(): Promise<number> {
-  setFlagsFromString('--expose-gc')
-  const gc = runInNewContext('gc') as () => void
-  await new Promise((resolve) => setImmediate(resolve))
-  gc()
-  const { heapUsed, external, arrayBuffers } = process.memoryUsage()
-  return heapUsed + external + arrayBuffers
-}
 
 test('frames that Protomux cannot read end their connection only', async (t) => {
   const stage = await Stage.open(t, { blocks: 40 })

@@ -4,6 +4,8 @@
  * @module
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Assertions } from 'brittle'
 import {
   memory,
@@ -70,12 +72,18 @@ export class Stage {
     options: Pick<AddOptions, 'ranges'> & {
       readonly blocks?: number
       readonly inMemory?: boolean
+      /** Bytes of every block; mixed and small by default. */
+      readonly blockBytes?: number
     } = {}
   ): Promise<Stage> {
-    const { blocks = 300, inMemory = false, ...wants } = options
+    const { blocks = 300, inMemory = false, blockBytes, ...wants } = options
     const writer = new Synchronizer({ storage: memory() })
     const source = await writer.create('source')
-    await source.append(Array.from({ length: blocks }, (_, i) => blockOf(i)))
+    await source.append(
+      Array.from({ length: blocks }, (_, i) =>
+        blockBytes === undefined ? blockOf(i) : Buffer.alloc(blockBytes, i)
+      )
+    )
     await source.setDirection('none')
     const victim = new Synchronizer({ storage: inMemory ? memory() : await t.tmp() })
     t.teardown(() => victim.close(), { order: 1 })
@@ -126,6 +134,12 @@ export class Stage {
     t.is(this.joined.length, joined, 'it is refused when it comes again at once')
   }
 
+  /** Lets the honest peer give all of the feed before anything is attacked. */
+  async giveAll(): Promise<void> {
+    await this.source.setDirection('both')
+    await this.copy.synced({ timeoutMs: 20_000 })
+  }
+
   /** Lets the honest peer give, and checks that nothing of the attack is left. */
   async recover(): Promise<void> {
     const { t, source, copy, victim, writer } = this
@@ -150,6 +164,16 @@ export class Stage {
     await victim.close()
     await writer.close()
   }
+}
+
+/** Bytes in use after a collection of garbage. */
+export async function heapOf(): Promise<number> {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  await new Promise((resolve) => setImmediate(resolve))
+  gc()
+  const { heapUsed, external, arrayBuffers } = process.memoryUsage()
+  return heapUsed + external + arrayBuffers
 }
 
 /** The first block that is not the same, or -1. */

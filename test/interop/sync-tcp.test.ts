@@ -13,7 +13,9 @@ import {
   openSync,
   sameFeed,
   until,
-  VERSIONS
+  VERSIONS,
+  type Core,
+  type Version
 } from './helpers.ts'
 
 const COUNT = 600
@@ -67,6 +69,7 @@ for (const version of VERSIONS) {
       t.alike(Buffer.from((await feed.get(index)) as Uint8Array), blockBytes(index))
     }
     t.is(await feed.get(78, { wait: false }), null, 'nothing else was fetched')
+    t.is(wantsHeard(core, version), 1, 'one want serves all of them')
     await feed.download({ start: 100, end: 200 }).done()
     t.is(await feed.has(100, 200), true)
     t.is(await feed.has(0, COUNT), false)
@@ -168,4 +171,14 @@ for (const version of VERSIONS) {
     await until(() => core.fork === 2 && core.contiguousLength === 100)
     await sameFeed(t, feed, core)
   })
+}
+
+/** Wants that reached a hypercore, as it counts them. */
+function wantsHeard(core: Core, { major }: Version): number {
+  const own = core as unknown as Counting & { readonly core: Counting }
+  return (major === 11 ? own.core : own).replicator.stats.wireWant.rx
+}
+
+interface Counting {
+  readonly replicator: { readonly stats: { readonly wireWant: { readonly rx: number } } }
 }

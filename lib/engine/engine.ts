@@ -443,9 +443,13 @@ export class Engine {
       case 'sync':
         return this.#onSync(channel, message)
       case 'range':
-        return onRange(world, channel, message)
+        onRange(world, channel, message)
+        if (message.drop) sweepChunks(world, channel.feed)
+        return
       case 'bitfield':
-        return onBitfield(world, channel, message)
+        onBitfield(world, channel, message)
+        sweepChunks(world, channel.feed)
+        return
       case 'want':
         return onWant(world, channel, message)
       case 'unwant':
@@ -534,6 +538,7 @@ export class Engine {
       if (input.feed !== null) channel.direction = input.direction
       if (channel.mayUpload) this.#offer(channel)
       this.#withdraw(channel)
+      sweepChunks(world, channel.feed)
       touchChannel(world, channel)
     }
   }

@@ -53,6 +53,8 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
   if (inFlight.suspect) peer.suspectAsked = true
   if (asked.kind === 'upgrade') channel.feed.upgrade = inFlight
   if (asked.kind === 'first') channel.feed.firsts++
+  const { reorg } = channel.feed
+  if (reorg !== null && (asked.kind === 'reorg' || asked.kind === 'ancestors')) reorg.request = id
   return {
     type: 'request',
     id,
@@ -134,7 +136,7 @@ export function release(world: World, request: InFlight): void {
 /** True if a request belongs to the fork that is being taken over. */
 export function follows({ reorg }: FeedState, request: InFlight): boolean {
   if (request.kind !== 'reorg' && request.kind !== 'ancestors') return false
-  return reorg !== null && reorg.peer === request.channel.peer.id && reorg.fork === request.fork
+  return reorg !== null && reorg.peer === request.channel.peer.id && reorg.request === request.id
 }
 
 /** Takes one request back, by a cancel; an answer that is under way is still welcome. */

@@ -82,8 +82,8 @@ export class FeedState {
   upgrade: InFlight | null = null
   /** First requests under way. */
   firsts = 0
-  /** The remote whose fork is being taken over, or null. */
-  reorg: { readonly peer: number; readonly fork: number } | null = null
+  /** The remote whose fork is being taken over, and the last request for that; or null. */
+  reorg: { readonly peer: number; readonly fork: number; request: number } | null = null
   /** Set when its storage failed: nothing more is downloaded. */
   halted = false
   /** True once `synced` was told for the present length and wants. */

@@ -72,7 +72,7 @@ export function askReorg(world: World, channel: Channel): boolean {
   if (view.length > 0 && !mayAskProof(channel)) return false
   cancelAll(world, feed, (request) => follows(feed, request))
   if (feed.reorg !== null) world.effects.push({ type: 'reorg-drop', feed: feed.id })
-  feed.reorg = { peer: channel.peer.id, fork: remote.fork }
+  feed.reorg = { peer: channel.peer.id, fork: remote.fork, request: -1 }
   const request = ask(world, channel, {
     kind: 'reorg',
     fork: remote.fork,

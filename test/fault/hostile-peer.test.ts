@@ -2,8 +2,8 @@
 import test from 'brittle'
 import type { ErrorCode } from '../../lib/index.ts'
 import type { Data, Message, TreeNode } from '../../lib/wire/message.ts'
-import type { Sent } from './hostile.ts'
-import { blockOf, Stage } from './stage.ts'
+import { HostilePeer, type Sent } from './hostile.ts'
+import { blockOf, Stage, until } from './stage.ts'
 
 /** Lies in answers: what is sent instead of an answer, or null to leave it as it is. */
 const LIES: readonly {
@@ -136,6 +136,56 @@ for (const { name, lie, codes, proven = false } of LIES) {
     if (got !== null) t.alike(Buffer.from((await got) as Uint8Array), blockOf(77))
   })
 }
+
+for (const { name, lie, codes } of LIES.filter(({ name }) => /bare|an answer/.test(name))) {
+  test(`${name} among the answers of two peers is found, and the honest one goes on`, async (t) => {
+    const stage = await Stage.open(t, { blocks: 3000 })
+    let turn = 0
+    const { peer } = await stage.attack({
+      // One in three, so that chunks hold answers of both.
+      mutate: mutating((data) => (data.upgrade !== null || ++turn % 3 === 0 ? lie(data) : null))
+    })
+    await stage.source.setDirection('both')
+    await stage.copy.synced({ timeoutMs: 20_000 })
+    for (const { peer: one, error } of stage.ended) {
+      const liar = Buffer.from(peer.keyPair.publicKey).equals(one.remotePublicKey as Uint8Array)
+      if (!liar || !codes.includes(error?.code as ErrorCode))
+        t.fail(`${one.name}: ${error?.message}`)
+    }
+    await stage.recover()
+  })
+}
+
+test('a peer that lies in bare values only is found, also where nobody else has the feed', async (t) => {
+  const stage = await Stage.open(t, { blocks: 3000 })
+  const { peer } = await stage.attack({
+    mutate: mutating((data) =>
+      isBare(data) && data.block?.index === 2500 ? withValue(data, flip) : null
+    )
+  })
+  await stage.refuses(peer, 'INVALID_CHECKSUM')
+  t.ok(stage.copy.progress().heldBlocks > 0, 'what it gave rightly is kept')
+  t.is(await stage.copy.has(2500), false)
+  await stage.recover()
+})
+
+test('a liar that we dialled is closed, and dialled again only after a while', async (t) => {
+  const stage = await Stage.open(t)
+  const peers: HostilePeer[] = []
+  const port = await HostilePeer.listen(t, (peer) => {
+    peers.push(peer)
+    peer.open(stage.feed, {
+      mutate: mutating((data) => (isBare(data) ? withValue(data, flip) : null))
+    })
+  })
+  await stage.victim.connect('127.0.0.1', port)
+  await until(() => stage.ended.length === 1)
+  const [ended] = stage.ended
+  t.is(ended?.error?.code, 'INVALID_CHECKSUM')
+  t.ok(ended?.fault)
+  await stage.recover()
+  t.is(peers.length, 1, 'it was not dialled again meanwhile')
+})
 
 function mutating(lie: (data: Data) => Data | null): (message: Message) => readonly Sent[] {
   return (message) => [message.type === 'data' ? (lie(message) ?? message) : message]

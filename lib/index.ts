@@ -18,13 +18,13 @@ export type { Proof } from './wire/message.ts'
 export type { ExtensionHandlers, FeedExtension } from './synchronizer/extension.ts'
 export {
   FeedSession,
-  FeedView,
   type Download,
   type DownloadRange,
   type GetOptions,
   type Progress,
   type ReadOptions
 } from './synchronizer/feed-session.ts'
+export { SharedSession } from './synchronizer/shared-session.ts'
 export { formatKey, parseKey } from './synchronizer/key.ts'
 export { Peer } from './synchronizer/peer.ts'
 export { memory, type FeedStorage, type StoredFeedInfo } from './synchronizer/storage.ts'

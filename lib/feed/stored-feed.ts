@@ -275,7 +275,7 @@ export class StoredFeed implements Feed {
     this.#requireOpen()
     const { block, hash, seek, upgrade, manifest } = request
     // A head that is lost and signed anew is a conflict, which freezes the feed for ever.
-    while (upgrade && this.#unsynced) await this.flush()
+    if (upgrade) while (this.#unsynced) await this.flush()
     const tree = this.#tree
     const empty = { fork: tree.fork, block: null, hash: null, seek: null, upgrade: null }
     const proof: Omit<Proof, 'manifest'> =

@@ -13,10 +13,11 @@ import type { Manifest } from '../wire/manifest.ts'
 import { formatKey } from './key.ts'
 import type { ExtensionHandlers, FeedExtension } from './extension.ts'
 import type { Peer } from './peer.ts'
+import { SharedSession } from './shared-session.ts'
 import { seekRemote } from './seek.ts'
 import { systemClock } from './timers.ts'
 import { decodeValue, encodeValue, type ValueEncoding } from './value-encoding.ts'
-import { Waiters, type WaitOptions } from './waiting.ts'
+import { closedError, Waiters, type WaitOptions } from './waiting.ts'
 
 /** Options of {@link FeedSession.get}. */
 export interface GetOptions extends WaitOptions {
@@ -157,7 +158,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   readonly #waiters = new Waiters(systemClock)
   #stop: () => void = () => {}
   #appending: Promise<unknown> = Promise.resolve()
-  readonly #sessions = new Set<FeedView>()
+  readonly #sessions = new Set<SharedSession>()
 
   /** Not for users. */
   constructor(
@@ -510,12 +511,12 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 
   /** A session of its own over the same feed: closing it leaves this one open. */
-  session(options: { readonly valueEncoding?: ValueEncoding } = {}): FeedView {
+  session(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
     return this.#view(options, null)
   }
 
   /** A session whose length stays what it is now. */
-  snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): FeedView {
+  snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
     return this.#view(options, {
       length: this.length,
       fork: this.fork,
@@ -596,8 +597,8 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   #view(
     options: { readonly valueEncoding?: ValueEncoding },
     frozen: { length: number; fork: number; byteLength: number } | null
-  ): FeedView {
-    const view = new FeedView(this, options.valueEncoding ?? null, frozen, () =>
+  ): SharedSession {
+    const view = new SharedSession(this, options.valueEncoding ?? null, frozen, () =>
       this.#sessions.delete(view)
     )
     this.#sessions.add(view)
@@ -620,148 +621,6 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 }
 
-/** A further session, or a snapshot, of a feed. Everything is done by the session it came from. */
-export class FeedView extends EventEmitter<FeedEvents> {
-  readonly #session: FeedSession
-  readonly #valueEncoding: ValueEncoding | null
-  readonly #frozen: { length: number; fork: number; byteLength: number } | null
-  readonly #onclose: () => void
-  readonly globalCache: null = null
-  readonly replicator: { setInflightRange(): void } = { setInflightRange() {} }
-  closing: Promise<void> | null = null
-  closed = false
-
-  /** Not for users. */
-  constructor(
-    session: FeedSession,
-    valueEncoding: ValueEncoding | null,
-    frozen: { length: number; fork: number; byteLength: number } | null,
-    onclose: () => void
-  ) {
-    super()
-    this.#session = session
-    this.#valueEncoding = valueEncoding
-    this.#frozen = frozen
-    this.#onclose = onclose
-    this.setMaxListeners(0)
-  }
-
-  get key(): Uint8Array {
-    return this.#session.key
-  }
-
-  get discoveryKey(): Uint8Array {
-    return this.#session.discoveryKey
-  }
-
-  get id(): string {
-    return this.#session.id
-  }
-
-  get opened(): boolean {
-    return this.#session.opened
-  }
-
-  get length(): number {
-    return this.#frozen?.length ?? this.#session.length
-  }
-
-  get byteLength(): number {
-    return this.#frozen?.byteLength ?? this.#session.byteLength
-  }
-
-  get fork(): number {
-    return this.#frozen?.fork ?? this.#session.fork
-  }
-
-  get writable(): boolean {
-    return this.#frozen === null && this.#session.writable
-  }
-
-  get readable(): boolean {
-    return !this.closed
-  }
-
-  get manifest(): Manifest | null {
-    return this.#session.manifest
-  }
-
-  get peers(): Peer[] {
-    return this.#session.peers
-  }
-
-  ready(): Promise<void> {
-    return this.#session.ready()
-  }
-
-  get(index: number, options: GetOptions = {}): Promise<any> {
-    this.#checkOpen()
-    const valueEncoding = options.valueEncoding ?? this.#valueEncoding
-    return this.#session.get(
-      index,
-      valueEncoding === null ? options : { ...options, valueEncoding }
-    )
-  }
-
-  append(blocks: unknown): Promise<{ length: number; byteLength: number }> {
-    this.#checkOpen()
-    if (this.#frozen !== null) throw new SynclineError('NOT_WRITABLE', 'a snapshot cannot grow')
-    return this.#session.append(blocks)
-  }
-
-  has(start: number, end?: number): Promise<boolean> {
-    return this.#session.has(start, end)
-  }
-
-  async update(options: WaitOptions & { readonly wait?: boolean } = {}): Promise<boolean> {
-    return this.#frozen === null ? this.#session.update(options) : false
-  }
-
-  seek(bytes: number, options: GetOptions = {}): Promise<[number, number] | null> {
-    return this.#session.seek(bytes, options)
-  }
-
-  download(range: DownloadRange = {}): Download {
-    return this.#session.download(range)
-  }
-
-  clear(start: number, end?: number): Promise<void> {
-    return this.#session.clear(start, end)
-  }
-
-  registerExtension(name: string, handlers: ExtensionHandlers = {}): FeedExtension {
-    return this.#session.registerExtension(name, handlers)
-  }
-
-  session(options: { readonly valueEncoding?: ValueEncoding } = {}): FeedView {
-    return this.#session.session(options)
-  }
-
-  snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): FeedView {
-    return this.#session.snapshot(options)
-  }
-
-  /** Closes this view only. Idempotent. */
-  async close(): Promise<void> {
-    if (this.closed) return
-    this.closed = true
-    this.closing = Promise.resolve()
-    this.#onclose()
-    this.emit('close')
-  }
-
-  /** Not for users: passes a change of the feed on. */
-  changed(change: FeedChange): void {
-    if (this.#frozen !== null) return
-    if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
-    else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
-  }
-
-  #checkOpen(): void {
-    if (this.closed) throw closedError()
-  }
-}
-
 function endOf(host: SessionHost): number {
   return Math.max(host.progress().knownLength, 1)
 }
@@ -770,8 +629,4 @@ function checkIndex(index: number): void {
   if (!Number.isSafeInteger(index) || index < 0) {
     throw new SynclineError('BAD_ARGUMENT', `a block index is a whole number, not ${index}`)
   }
-}
-
-function closedError(): SynclineError {
-  return new SynclineError('SESSION_CLOSED', 'the feed is closed')
 }

@@ -63,3 +63,8 @@ export class Waiters {
     for (const waiter of this.#waiting) waiter.end(error)
   }
 }
+
+/** What is thrown by a feed that is closed. */
+export function closedError(): SynclineError {
+  return new SynclineError('SESSION_CLOSED', 'the feed is closed')
+}

@@ -1,0 +1,93 @@
+/**
+ * The parent's side of a role: a process of its own that takes steps.
+ *
+ * @module
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+/** A step that takes longer hangs. */
+const STEP_TIMEOUT_MS = 900_000
+/** Time to end after stdin did. */
+const END_TIMEOUT_MS = 10_000
+
+interface Answer {
+  readonly result?: unknown
+  readonly error?: string
+}
+
+/** See the module comment. */
+export class RoleProcess {
+  readonly #name: string
+  readonly #child: ChildProcess
+  readonly #exited: Promise<void>
+  #answered: ((answer: Answer) => void) | null = null
+  #ended = false
+
+  /**
+   * @param script - of the folder of this file, without its extension.
+   * @param profileFolder - where a CPU profile goes at the end, or null.
+   */
+  constructor(script: string, profileFolder: string | null = null) {
+    this.#name = script
+    // From dist/ the compiled script, from the sources (under tsx) the source itself.
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+    const file = fileURLToPath(new URL(`./${script}.${extension}`, import.meta.url))
+    const profile = profileFolder === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
+    this.#child = spawn(process.execPath, [...process.execArgv, ...profile, file], {
+      stdio: ['pipe', 'pipe', 'inherit']
+    })
+    const { stdin, stdout } = this.#child
+    if (stdin === null || stdout === null) throw new Error('a role has no pipes')
+    stdin.on('error', () => {})
+    createInterface({ input: stdout }).on('line', (line) =>
+      this.#answer(JSON.parse(line) as Answer)
+    )
+    this.#exited = new Promise((resolve) => {
+      this.#child.on('close', (code, signal) => {
+        this.#ended = true
+        this.#answer({ error: `${script} ended with ${signal ?? code}` })
+        resolve()
+      })
+    })
+  }
+
+  /** Takes one step and resolves to its result; steps are taken one after the other. */
+  async call<T>(step: string, args: object = {}): Promise<T> {
+    if (this.#ended) throw new Error(`${this.#name} has ended`)
+    if (this.#answered !== null) throw new Error(`${this.#name} is busy`)
+    const timer = setTimeout(() => {
+      this.#answer({ error: `no answer in ${STEP_TIMEOUT_MS} ms` })
+      this.#child.kill('SIGKILL')
+    }, STEP_TIMEOUT_MS)
+    const answer = await new Promise<Answer>((resolve) => {
+      this.#answered = resolve
+      this.#child.stdin?.write(`${JSON.stringify({ step, args })}\n`)
+    })
+    clearTimeout(timer)
+    if (answer.error !== undefined) throw new Error(`${this.#name} ${step}: ${answer.error}`)
+    return answer.result as T
+  }
+
+  /** Closes what the role has open and waits for its end. */
+  async close(): Promise<void> {
+    if (!this.#ended) await this.call('close')
+    await this.kill()
+  }
+
+  /** Ends the process whatever it does. */
+  async kill(): Promise<void> {
+    if (this.#answered !== null) this.#child.kill('SIGKILL')
+    this.#child.stdin?.end()
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), END_TIMEOUT_MS)
+    await this.#exited
+    clearTimeout(timer)
+  }
+
+  #answer(answer: Answer): void {
+    const answered = this.#answered
+    this.#answered = null
+    answered?.(answer)
+  }
+}

@@ -1,0 +1,87 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { RoleProcess } from './role-process.ts'
+
+/** What a role made by its step `prepare`, and where. */
+export interface Prepared {
+  readonly folder: string
+  readonly result: unknown
+}
+
+/** What all runs of a case share. */
+export class CaseStage {
+  /** What was prepared, by script and arguments: it is made once. */
+  readonly prepared: Map<string, Promise<Prepared>> = new Map()
+  /** What the contestants came to, by name: all to the same. */
+  readonly agreed: Map<string, string> = new Map()
+  readonly folder: string = mkdtempSync(path.join(tmpdir(), 'syncline-bench-'))
+
+  /** Removes all that was written. */
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** What one run of a contestant has: processes and folders that end with it. */
+export class Stage {
+  readonly #shared: CaseStage
+  readonly #profileFolder: string | null
+  readonly #roles: RoleProcess[] = []
+  readonly #folder: string
+
+  /** @param profileFolder - where CPU profiles of the roles go, or null. */
+  constructor(shared: CaseStage, profileFolder: string | null) {
+    this.#shared = shared
+    this.#profileFolder = profileFolder
+    this.#folder = mkdtempSync(path.join(shared.folder, 'run-'))
+  }
+
+  /** A fresh process of a role, ended with the run. */
+  role(script: string): RoleProcess {
+    const role = new RoleProcess(script, this.#profileFolder)
+    this.#roles.push(role)
+    return role
+  }
+
+  /** A folder that is removed with the run; it is not made yet. */
+  folder(name: string): string {
+    return path.join(this.#folder, name)
+  }
+
+  /** What `script` makes by its step `prepare` in a folder of the case, in a process of its own, once for all runs. */
+  async prepare(script: string, args: object): Promise<Prepared> {
+    const { prepared, folder } = this.#shared
+    const name = JSON.stringify([script, args])
+    let made = prepared.get(name)
+    if (made === undefined) {
+      made = prepare(path.join(folder, `source-${prepared.size}`), script, args)
+      prepared.set(name, made)
+    }
+    return made
+  }
+
+  /** @throws Error if another contestant, or an earlier run, came to something else. */
+  agree(what: string, digest: string): void {
+    const first = this.#shared.agreed.get(what)
+    if (first !== undefined && first !== digest) throw new Error(`${what}: the results differ`)
+    this.#shared.agreed.set(what, digest)
+  }
+
+  /** Ends every process and removes the folder of the run. */
+  async end(): Promise<void> {
+    await Promise.all(this.#roles.map((role) => role.kill()))
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
+
+async function prepare(folder: string, script: string, args: object): Promise<Prepared> {
+  const role = new RoleProcess(script)
+  try {
+    const result = await role.call('prepare', { folder, ...args })
+    await role.close()
+    return { folder, result }
+  } finally {
+    await role.kill()
+  }
+}

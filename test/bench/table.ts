@@ -1,0 +1,74 @@
+/**
+ * Writes the performance table of the README from the result of a benchmark, between its two marks.
+ *
+ *     node dist/test/bench/table.js RESULT.json [README.md]
+ *
+ * @module
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { ratioText, type Column } from './case.ts'
+import { machineLine } from './machine.ts'
+import { cell } from './report.ts'
+import type { BenchResult, CaseResult, GoalResult } from './result.ts'
+
+const START = '<!-- bench -->'
+const END = '<!-- /bench -->'
+const HEAD: readonly string[] = ['case', 'syncline', 'against', 'goal', 'measured', 'reached']
+
+/** How metrics are written that a case does not list as a column. */
+const METRICS: readonly Column[] = [
+  { metric: 'rate', title: 'blocks/s' },
+  { metric: 'peakBytes', title: 'MB', scale: 1e-6 }
+]
+
+/** The table as Markdown, a row for each goal. */
+function tableOf({ machine, cases }: BenchResult): string {
+  const rows = cases.flatMap((case_) => case_.goals.map((goal) => rowOf(case_, goal)))
+  const runs = Math.min(
+    ...cases.flatMap(({ contestants }) => contestants.map(({ samples }) => samples.length))
+  )
+  return [
+    `Medians of ${runs} interleaved runs. ${machineLine(machine)}.`,
+    '',
+    line(HEAD),
+    line(HEAD.map(() => '---')),
+    ...rows.map(line)
+  ].join('\n')
+}
+
+function rowOf(case_: CaseResult, goal: GoalResult): string[] {
+  const title = case_.goals.length > 1 ? `${case_.title}: ${goal.title}` : case_.title
+  const against =
+    goal.against === null ? '' : `${goal.against}: ${shown(case_, goal, goal.against)}`
+  const measured = goal.measured === null ? 'failed' : ratioText(goal, goal.measured)
+  const reached = goal.reached ? 'yes' : 'no'
+  return [title, shown(case_, goal, goal.of), against, goal.bound, measured, reached]
+}
+
+/** The figure that a goal is about, of one contestant. */
+function shown({ columns, contestants }: CaseResult, goal: GoalResult, name: string): string {
+  const column = [...columns, ...METRICS].find(({ metric }) => metric === goal.metric)
+  const contestant = contestants.find((contestant) => contestant.name === name)
+  if (column === undefined || contestant === undefined) return ''
+  return `${cell(column, contestant.median)} ${column.title}`
+}
+
+function line(cells: readonly string[]): string {
+  return `| ${cells.join(' | ')} |`
+}
+
+const [file, readme = 'README.md'] = process.argv.slice(2)
+if (file === undefined) {
+  console.error('usage: node dist/test/bench/table.js RESULT.json [README.md]')
+  process.exit(2)
+}
+const text = readFileSync(readme, 'utf8')
+const start = text.indexOf(START)
+const end = text.indexOf(END)
+if (start === -1 || end < start) {
+  console.error(`${readme} has no place between ${START} and ${END}`)
+  process.exit(1)
+}
+const result = JSON.parse(readFileSync(file, 'utf8')) as BenchResult
+const table = tableOf(result)
+writeFileSync(readme, `${text.slice(0, start + START.length)}\n\n${table}\n\n${text.slice(end)}`)

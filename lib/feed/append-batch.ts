@@ -9,10 +9,10 @@ import { blockCount, depth, firstBlock } from '../primitives/flat-tree.ts'
 import type { Prologue } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
 import { equalBytes } from './bytes.ts'
-import type { GrowingTree } from './growing-tree.ts'
-import { spanRoots } from './proof-plan.ts'
+import type { GrowingTree } from './tree/growing-tree.ts'
+import { spanRoots } from './tree/proof-plan.ts'
 import type { NodeRun } from './store.ts'
-import { nodeAtOffset, putNode } from './tree-nodes.ts'
+import { nodeAtOffset, putNode } from './tree/tree-nodes.ts'
 
 /** Blocks up to which all nodes go into the log: larger batches write them densely, in one piece. */
 const LOGGED_BLOCKS_MAX = 16

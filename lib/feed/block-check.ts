@@ -9,7 +9,7 @@ import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { endBlock, leftChild, parent, rightChild } from '../primitives/flat-tree.ts'
 import type { TreeNode } from '../wire/message.ts'
 import { equalBytes } from './bytes.ts'
-import { byteOffset, type TreeView } from './tree-view.ts'
+import { byteOffset, type TreeView } from './tree/tree-view.ts'
 
 /** Blocks looked at together: bounds the nodes that are remembered. */
 const WINDOW_BLOCKS = 1024

@@ -8,8 +8,8 @@ import { NODE_BYTES } from '../kernels/fold.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { readUint64 } from './bytes.ts'
 import type { Store } from './store.ts'
-import type { TreeNodes } from './tree-nodes.ts'
-import { byteOffset, requireNode, type TreeView } from './tree-view.ts'
+import type { TreeNodes } from './tree/tree-nodes.ts'
+import { byteOffset, requireNode, type TreeView } from './tree/tree-view.ts'
 
 /** Blocks and bytes of one read; more are read in several. */
 const READ_BLOCKS_MAX = 4096

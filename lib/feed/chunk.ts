@@ -10,8 +10,8 @@ import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { equalBytes, readUint64 } from './bytes.ts'
 import { type ChunkBlocks, HELD } from './feed.ts'
 import type { ByteRun, Commit, NodeRun } from './store.ts'
-import { putNode } from './tree-nodes.ts'
-import { byteOffset, type TreeView } from './tree-view.ts'
+import { putNode } from './tree/tree-nodes.ts'
+import { byteOffset, type TreeView } from './tree/tree-view.ts'
 
 /** A chunk that matches its root, ready to be stored. */
 export interface VerifiedChunk {

@@ -8,10 +8,10 @@ import { depth, firstBlock, leftChild, rightChild } from '../primitives/flat-tre
 import type { BlockRequest, Proof, TreeNode } from '../wire/message.ts'
 import { equalBytes } from './bytes.ts'
 import type { Reorg } from './feed.ts'
-import type { FoldNode } from './growing-tree.ts'
-import { checkProof, foldParts } from './proof-fold.ts'
-import { copyNode, type VerifiedTree } from './proof-verifier.ts'
-import type { TreeView } from './tree-view.ts'
+import type { FoldNode } from './tree/growing-tree.ts'
+import { checkProof, foldParts } from './tree/proof-fold.ts'
+import { copyNode, type VerifiedTree } from './tree/proof-verifier.ts'
+import type { TreeView } from './tree/tree-view.ts'
 
 /** Takes the new tree over, keeping `ancestors` blocks; null if it became stale. */
 export type CommitReorg = (

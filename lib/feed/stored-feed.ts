@@ -26,16 +26,16 @@ import type {
   Reorg,
   TrustedNode
 } from './feed.ts'
-import { GrowingTree } from './growing-tree.ts'
+import { GrowingTree } from './tree/growing-tree.ts'
 import { singleSignerManifest } from './manifest.ts'
 import { Mutex } from './mutex.ts'
 import { discoveryKeyOf } from './namespace.ts'
-import { buildProof, type ProvableTree } from './proof-builder.ts'
-import { prologueOf, type VerifiedTree, verifyProof, verifyTree } from './proof-verifier.ts'
+import { buildProof, type ProvableTree } from './tree/proof-builder.ts'
+import { prologueOf, type VerifiedTree, verifyProof, verifyTree } from './tree/proof-verifier.ts'
 import { StoredReorg } from './reorg.ts'
 import type { Commit, Head, KeyPair, Store, StoreState } from './store.ts'
-import { TreeNodes } from './tree-nodes.ts'
-import { byteOffset, countMissing, seekTree, storedPath } from './tree-view.ts'
+import { TreeNodes } from './tree/tree-nodes.ts'
+import { byteOffset, countMissing, seekTree, storedPath } from './tree/tree-view.ts'
 import { Verifier } from './verifier.ts'
 
 /** The signed tree of a feed at one moment. Replaced, never changed. */

@@ -16,10 +16,10 @@ import {
   encodeMultisigV0
 } from '../wire/multisig-codec.ts'
 import { equalBytes, writeUint64 } from './bytes.ts'
-import { GrowingTree } from './growing-tree.ts'
+import { GrowingTree } from './tree/growing-tree.ts'
 import { isCompat } from './manifest.ts'
 import { TREE } from './namespace.ts'
-import { spanRoots } from './proof-plan.ts'
+import { spanRoots } from './tree/proof-plan.ts'
 import { sign, verify } from './signature.ts'
 import type { KeyPair } from './store.ts'
 

@@ -7,7 +7,7 @@ import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { discoveryKeyOf } from '../feed/namespace.ts'
 import { identityFromKey, newIdentity, type NewIdentityOptions } from '../feed/identity.ts'
-import { memoryStore } from '../feed/memory-store.ts'
+import { memoryStore } from '../feed/memory/memory-store.ts'
 import type { Store } from '../feed/store.ts'
 
 /** One stored feed, as a listing shows it without opening it. */

@@ -1,6 +1,6 @@
 import test from 'brittle'
 import path from 'node:path'
-import { FileStore } from '../../lib/feed/file-store.ts'
+import { FileStore } from '../../lib/feed/file/file-store.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import { feedSuite } from './feed.ts'

@@ -1,6 +1,6 @@
 import Hypercore from 'hypercore'
 import test, { type Assertions } from 'brittle'
-import { HypercoreFeed } from '../../lib/feed/hypercore-feed.ts'
+import { HypercoreFeed } from '../../lib/feed/hypercore/hypercore-feed.ts'
 import { feedSuite } from './feed.ts'
 
 feedSuite(

@@ -1,8 +1,8 @@
 /** More feeds, and more calls, than there are descriptors. */
 import test from 'brittle'
-import type { FileLayer, OpenFile } from '../../lib/feed/file.ts'
-import { diskFiles } from '../../lib/feed/file.ts'
-import { FilePool, PooledFile } from '../../lib/feed/file-pool.ts'
+import type { FileLayer, OpenFile } from '../../lib/feed/file/file.ts'
+import { diskFiles } from '../../lib/feed/file/file.ts'
+import { FilePool, PooledFile } from '../../lib/feed/file/file-pool.ts'
 
 test('many thousand calls share a few descriptors without each waking all others', async (t) => {
   const count = 20_000

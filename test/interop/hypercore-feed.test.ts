@@ -2,7 +2,7 @@
 import Hypercore from 'hypercore'
 import test, { type Assertions } from 'brittle'
 import { SynclineError } from '../../lib/errors.ts'
-import { HypercoreFeed } from '../../lib/feed/hypercore-feed.ts'
+import { HypercoreFeed } from '../../lib/feed/hypercore/hypercore-feed.ts'
 import { type FeedChange, HELD } from '../../lib/feed/feed.ts'
 import { Bitmap } from '../../lib/primitives/bitmap.ts'
 import * as flat from '../../lib/primitives/flat-tree.ts'

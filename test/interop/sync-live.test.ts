@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module'
 import test, { type Assertions } from 'brittle'
 import type { FeedSession, Peer } from '../../lib/index.ts'
-import type { HypercoreLike } from '../../lib/feed/hypercore-like.ts'
+import type { HypercoreLike } from '../../lib/feed/hypercore/hypercore-like.ts'
 import { duplexPair } from '../../lib/transport/memory.ts'
 import { secure } from '../../lib/transport/secret-stream.ts'
 import type { FramedStream } from '../../lib/transport/transport.ts'

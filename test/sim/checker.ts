@@ -9,7 +9,7 @@ import { CHUNK_BYTES_MAX, OPEN_CHUNK_BYTES_MAX, WINDOW_REQUESTS_MAX } from '../.
 import { decodeMessage } from '../../lib/wire/codec.ts'
 import { MESSAGE_TYPES } from '../../lib/wire/message.ts'
 import { identityFromKey } from '../../lib/feed/identity.ts'
-import { memoryStore } from '../../lib/feed/memory-store.ts'
+import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import type { NodeFeed, SimNode } from './node.ts'
 import type { Carried } from './network.ts'

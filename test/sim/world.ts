@@ -4,7 +4,7 @@
  * @module
  */
 import { RangeSet } from '../../lib/engine/range-set.ts'
-import { memoryStore } from '../../lib/feed/memory-store.ts'
+import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
 import type { SynclineError } from '../../lib/errors.ts'
 import { Checker } from './checker.ts'

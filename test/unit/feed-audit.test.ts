@@ -1,7 +1,7 @@
 import test from 'brittle'
 import { truncateSync } from 'node:fs'
 import path from 'node:path'
-import { FeedFolder } from '../../lib/feed/feed-folder.ts'
+import { FeedFolder } from '../../lib/feed/file/feed-folder.ts'
 
 test('an audit of a feed whose data is cut short names the blocks that are lost, and only those', async (t) => {
   const root = await t.tmp()

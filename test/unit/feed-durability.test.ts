@@ -1,6 +1,6 @@
 import test from 'brittle'
 import { newIdentity } from '../../lib/feed/identity.ts'
-import { memoryStore } from '../../lib/feed/memory-store.ts'
+import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import type { Store } from '../../lib/feed/store.ts'
 

@@ -5,7 +5,7 @@ import { readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isSynclineError } from '../../lib/errors.ts'
-import { lockByPid } from '../../lib/feed/feed-lock.ts'
+import { lockByPid } from '../../lib/feed/file/feed-lock.ts'
 
 test('without locks of the system, a file with the pid keeps a feed to one process', async (t) => {
   const folder = await t.tmp()

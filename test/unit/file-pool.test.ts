@@ -1,8 +1,8 @@
 import test from 'brittle'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { diskFiles, type FileLayer, type OpenFile } from '../../lib/feed/file.ts'
-import { FilePool, PooledFile } from '../../lib/feed/file-pool.ts'
+import { diskFiles, type FileLayer, type OpenFile } from '../../lib/feed/file/file.ts'
+import { FilePool, PooledFile } from '../../lib/feed/file/file-pool.ts'
 
 /** Counts the files that are open, and may refuse to open more. */
 function counting(limit = Number.POSITIVE_INFINITY): FileLayer & { used: number; most: number } {

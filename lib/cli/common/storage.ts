@@ -6,7 +6,7 @@
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { SynclineError } from '../../errors.ts'
-import { FeedFolder } from '../../feed/feed-folder.ts'
+import { FeedFolder } from '../../feed/file/feed-folder.ts'
 import type { StoredFeed } from '../../feed/stored-feed.ts'
 import { formatKey, parseKey } from '../../synchronizer/key.ts'
 import type { Context } from './command.ts'

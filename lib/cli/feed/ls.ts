@@ -1,4 +1,4 @@
-import type { FeedEntry, FeedFolder } from '../../feed/feed-folder.ts'
+import type { FeedEntry, FeedFolder } from '../../feed/file/feed-folder.ts'
 import { formatKey } from '../../synchronizer/key.ts'
 import type { Command } from '../common/command.ts'
 import { EXIT_DONE } from '../common/exit.ts'

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
 import { SynclineError } from '../../errors.ts'
-import type { FeedKeys } from '../../feed/feed-folder.ts'
+import type { FeedKeys } from '../../feed/file/feed-folder.ts'
 import { formatKey } from '../../synchronizer/key.ts'
 import { encodeManifest } from '../../wire/manifest-codec.ts'
 import type { Command } from '../common/command.ts'

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { SynclineError } from '../../errors.ts'
-import type { FeedKeys } from '../../feed/feed-folder.ts'
+import type { FeedKeys } from '../../feed/file/feed-folder.ts'
 import { formatKey, parseKey } from '../../synchronizer/key.ts'
 import { decodeManifest } from '../../wire/manifest-codec.ts'
 import type { Command } from '../common/command.ts'

@@ -1,0 +1,159 @@
+/**
+ * The files of one feed, and a consistent look at them.
+ *
+ * @module
+ */
+import path from 'node:path'
+import { SynclineError } from '../../errors.ts'
+import { type FilePool, PooledFile } from './file-pool.ts'
+import {
+  decodeHeader,
+  decodeLog,
+  ENTRIES_OFFSET,
+  type ExternalHeader,
+  type LogHeader,
+  type LogImage
+} from './oplog.ts'
+
+/** Looks at files that another process writes before it is given up. */
+const TRIES = 20
+
+/** The log of a feed with its header, and the bitfield that belongs to it. */
+export interface FilesImage {
+  readonly log: LogImage
+  readonly header: LogHeader
+  /** Where the header is, if it does not fit the log. */
+  readonly external: ExternalHeader | null
+  /** Bytes of the log file, with what does not count. */
+  readonly logSize: number
+  readonly bitfield: Uint8Array
+}
+
+/** The files of the feed in `folder`. Nothing is opened or made before it is used. */
+export class FeedFiles {
+  readonly folder: string
+  readonly oplog: PooledFile
+  readonly tree: PooledFile
+  readonly bitfield: PooledFile
+  readonly data: PooledFile
+  /** Holds the header when it is too large for the log. */
+  readonly header: PooledFile
+  /** Ours alone: see sync-marker.ts. */
+  readonly marker: PooledFile
+  readonly #database: PooledFile
+
+  constructor(pool: FilePool, folder: string) {
+    const file = (name: string): PooledFile => new PooledFile(pool, path.join(folder, name))
+    this.folder = folder
+    this.oplog = file('oplog')
+    this.tree = file('tree')
+    this.bitfield = file('bitfield')
+    this.data = file('data')
+    this.header = file('header')
+    this.marker = file('syncline')
+    this.#database = file(path.join('db', 'CURRENT'))
+  }
+
+  /**
+   * Reads log and bitfield, again if another process changed them meanwhile.
+   *
+   * @throws SynclineError FEED_NOT_FOUND, FEED_DAMAGED, STORE_IS_V11, STORAGE_FAILED.
+   */
+  async read(): Promise<FilesImage> {
+    for (let tries = 1; ; tries++) {
+      const before = await this.#readLog()
+      try {
+        const image = await this.#readBehind(before)
+        if (tries === TRIES || equal(before, await this.#readLog())) return image
+      } catch (error) {
+        // A header that is being replaced can look damaged.
+        if (tries === TRIES || equal(before, await this.#readLog())) throw error
+      }
+    }
+  }
+
+  /** The last header, without what entries changed since; null if there is none. */
+  async readHeader(): Promise<LogHeader | null> {
+    const bytes = await this.oplog.read(0, ENTRIES_OFFSET)
+    const header = bytes === null ? null : (decodeLog(bytes)?.header ?? null)
+    return header !== null && 'start' in header ? this.#readHeader(header) : header
+  }
+
+  /** True if a feed is stored, damaged or not. */
+  async exists(): Promise<boolean> {
+    const bytes = await this.oplog.read(0, ENTRIES_OFFSET)
+    if (bytes === null || bytes.byteLength < ENTRIES_OFFSET) return false
+    return decodeLog(bytes) !== null || !(await this.#isUnfinished())
+  }
+
+  /** What the log file holds now; null if there is none or it was never finished. */
+  async readLog(): Promise<{ readonly log: LogImage; readonly size: number } | null> {
+    const bytes = await this.#readLog()
+    const log = decodeLog(bytes)
+    return log === null ? null : { log, size: bytes.byteLength }
+  }
+
+  async close(): Promise<void> {
+    const { oplog, tree, bitfield, data, header, marker } = this
+    for (const file of [oplog, tree, bitfield, data, header, marker]) await file.close()
+  }
+
+  async #readLog(): Promise<Uint8Array> {
+    const size = (await this.oplog.size()) ?? 0
+    return (await this.oplog.read(0, size)) ?? new Uint8Array(0)
+  }
+
+  async #readBehind(file: Uint8Array): Promise<FilesImage> {
+    const log = decodeLog(file)
+    if (log === null) throw await this.#absent()
+    const external = 'start' in log.header ? log.header : null
+    const header = 'start' in log.header ? await this.#readHeader(log.header) : log.header
+    const size = await this.bitfield.size()
+    const bitfield = (size === null ? null : await this.bitfield.read(0, size)) ?? new Uint8Array(0)
+    return { log, header, external, logSize: file.byteLength, bitfield }
+  }
+
+  async #readHeader({ start, length }: ExternalHeader): Promise<LogHeader> {
+    const { path } = this.header
+    const bytes = await this.header.read(start, length)
+    if (bytes === null || bytes.byteLength < length) {
+      throw new SynclineError('FEED_DAMAGED', `${path} lacks the header of the feed`, { path })
+    }
+    try {
+      const header = decodeHeader({ start: 0, end: length, buffer: bytes })
+      if (!('start' in header)) return header
+    } catch (error) {
+      throw new SynclineError('FEED_DAMAGED', `the header in ${path} is damaged`, { path }, error)
+    }
+    throw new SynclineError('FEED_DAMAGED', `the header in ${path} is not there`, { path })
+  }
+
+  /**
+   * True if the log without header is what a creation leaves that did not come to its end: shorter than
+   * both slots or, after a loss of power, empty, and nothing was stored behind it.
+   */
+  async #isUnfinished(): Promise<boolean> {
+    const size = (await this.oplog.size()) ?? 0
+    if (size !== ENTRIES_OFFSET) return size < ENTRIES_OFFSET
+    return ((await this.tree.size()) ?? 0) === 0
+  }
+
+  /** Why there is no log. */
+  async #absent(): Promise<SynclineError> {
+    if (!(await this.#isUnfinished())) {
+      const { path } = this.oplog
+      return new SynclineError('FEED_DAMAGED', `both headers of ${path} are damaged`, { path })
+    }
+    const details = { path: this.folder }
+    if ((await this.#database.size()) !== null) {
+      const hint = 'open it with hypercore 11 and hand over the instance, or replicate'
+      const reason = `${this.folder} is a store of hypercore 11: ${hint}`
+      return new SynclineError('STORE_IS_V11', reason, details)
+    }
+    return new SynclineError('FEED_NOT_FOUND', `no feed is stored in ${this.folder}`, details)
+  }
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0
+}

@@ -1,0 +1,184 @@
+/**
+ * One writer for each feed.
+ *
+ * With locks of the system, a feed of a folder of feeds is one byte range of the folder's `primary-key`:
+ * a single descriptor for all feeds, and Corestore 6, which locks that whole file, and we keep each other
+ * out. A feed in a folder of its own is a range of its `oplog`, which hypercore 10 locks as a whole. The
+ * ranges lie far behind the content, where no lock can hinder a read. Such locks end with the process.
+ *
+ * Where the system cannot lock parts of a file, or fs-native-extensions is missing, a file `lock` with
+ * the process id stands for the lock; one whose process is gone is taken over.
+ *
+ * @module
+ */
+import { constants } from 'node:fs'
+import {
+  type FileHandle,
+  link,
+  open,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile
+} from 'node:fs/promises'
+import path from 'node:path'
+import { SynclineError } from '../../errors.ts'
+import { storageError, systemCode } from './file-error.ts'
+import { type FileLocks, loadFileLocks } from './native-file.ts'
+
+/** Lets a lock go. Idempotent. */
+export type Release = () => Promise<void>
+
+/** Where ranges begin: behind any content. */
+const RANGES_OFFSET: number = 2 ** 40
+/** Hexadecimal digits of a discovery key that make its range: 48 bits. */
+const RANGE_DIGITS = 12
+
+/** Feeds that this process writes; a descriptor does not exclude itself. */
+const held: Set<string> = new Set()
+const shared: Map<string, { readonly handle: Promise<FileHandle>; users: number }> = new Map()
+
+/**
+ * Takes the lock of the feed in `folder`.
+ *
+ * @throws SynclineError FEED_LOCKED with the pid that `owner` finds; STORAGE_FAILED.
+ */
+export async function lockFeed(
+  folder: string,
+  owner: () => Promise<number | null>
+): Promise<Release> {
+  const id = path.resolve(folder)
+  if (held.has(id)) throw locked(id, process.pid)
+  held.add(id)
+  try {
+    const release = await lockFile(id, owner)
+    let released = false
+    return async () => {
+      if (released) return
+      released = true
+      await release().finally(() => held.delete(id))
+    }
+  } catch (error) {
+    held.delete(id)
+    throw error
+  }
+}
+
+async function lockFile(folder: string, owner: () => Promise<number | null>): Promise<Release> {
+  const locks = await loadFileLocks()
+  const store = await storeOf(folder)
+  if (locks === null || (!locks.ranges && store !== null)) return lockByPid(folder)
+  const file = store === null ? path.join(folder, 'oplog') : path.join(store, 'primary-key')
+  const digits = store === null ? '0' : path.basename(folder).slice(0, RANGE_DIGITS)
+  const offset = locks.ranges ? RANGES_OFFSET + Number.parseInt(digits, 16) : 0
+  const release = await lockRange(locks, file, offset, locks.ranges ? 1 : 0)
+  if (release === null) throw locked(folder, await owner())
+  return release
+}
+
+/** The folder of feeds that `folder` lies in, as `cores/aa/bb/<discovery key>`, or null. */
+async function storeOf(folder: string): Promise<string | null> {
+  const [name = '', b, a, cores] = folder.split(path.sep).toReversed()
+  if (cores !== 'cores' || !/^[0-9a-f]{64}$/.test(name)) return null
+  if (a !== name.slice(0, 2) || b !== name.slice(2, 4)) return null
+  const store = path.resolve(folder, '../../../..')
+  try {
+    await stat(path.join(store, 'primary-key'))
+    return store
+  } catch {
+    return null
+  }
+}
+
+/** Locks a range of a file; all ranges of a file share one descriptor. Null if another process has it. */
+async function lockRange(
+  locks: FileLocks,
+  file: string,
+  offset: number,
+  length: number
+): Promise<Release | null> {
+  let entry = shared.get(file)
+  if (entry === undefined) {
+    entry = { handle: open(file, constants.O_RDWR), users: 0 }
+    shared.set(file, entry)
+  }
+  const { handle } = entry
+  entry.users++
+  const leave = async (): Promise<void> => {
+    if (--entry.users > 0) return
+    shared.delete(file)
+    await (await handle).close()
+  }
+  try {
+    const { fd } = await handle
+    if (locks.tryLock(fd, offset, length, false)) {
+      return async () => {
+        locks.unlock(fd, offset, length)
+        await leave()
+      }
+    }
+  } catch (error) {
+    await leave().catch(() => {})
+    throw storageError(error, file)
+  }
+  await leave()
+  return null
+}
+
+/** As {@link lockFeed}, with a file that names the process instead of a lock of the system. */
+export async function lockByPid(folder: string): Promise<Release> {
+  const file = path.join(folder, 'lock')
+  const text = `${process.pid} ${await startOf(process.pid)}\n`
+  for (let tries = 0; tries < 10; tries++) {
+    try {
+      await writeFile(file, text, { flag: 'wx', mode: 0o600 })
+      return () => rm(file, { force: true })
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw storageError(error, file)
+    }
+    const found = await readFile(file, 'utf8').catch(() => null)
+    if (found === null) continue
+    const [pid = '', start = ''] = found.trim().split(' ')
+    if (await lives(Number(pid), start)) throw locked(folder, Number(pid))
+    await removeStale(file, found)
+  }
+  throw locked(folder, null)
+}
+
+/** Removes a lock file unless it is another by now: one of several that found it stale may have taken over. */
+async function removeStale(file: string, text: string): Promise<void> {
+  const moved = `${file}.${process.pid}`
+  await rename(file, moved).catch(() => {})
+  const found = await readFile(moved, 'utf8').catch(() => text)
+  if (found !== text) await link(moved, file).catch(() => {})
+  await rm(moved, { force: true })
+}
+
+async function lives(pid: number, start: string): Promise<boolean> {
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false
+  // Ours would be in `held`; a process that ended had our number.
+  if (pid === process.pid) return false
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    if (systemCode(error) === 'ESRCH') return false
+  }
+  const now = await startOf(pid)
+  return now === '' || start === '' || now === start
+}
+
+/** When a process began, as far as the system tells: process ids are used again. */
+async function startOf(pid: number): Promise<string> {
+  const status = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  // The name, field 2, may hold anything but ends with the last parenthesis; the start is field 22.
+  return status.slice(status.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+}
+
+function locked(folder: string, pid: number | null): SynclineError {
+  const who = pid === null ? 'another process' : `process ${pid}`
+  return new SynclineError('FEED_LOCKED', `${who} writes the feed in ${folder}`, {
+    path: folder,
+    ...(pid === null ? {} : { pid })
+  })
+}

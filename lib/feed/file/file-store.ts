@@ -1,0 +1,637 @@
+/**
+ * One feed in a folder, in hypercore 10's layout: `oplog tree bitfield data` (and `header`).
+ *
+ * A commit writes block bytes and dense nodes into their files, then one batch of entries to the log, which
+ * alone makes it count. When the log has grown it is folded: nodes into `tree`, bits into `bitfield`, both
+ * synced, then one header that voids all entries at once (see oplog.ts). So after a stop at any point the
+ * feed is as before or as after the interrupted commit.
+ *
+ * Durability. With `fsync` a commit resolves after data and tree, and then the log, are on the disk. With
+ * `os` it resolves after the writes: the end of the process loses nothing, the end of the machine may. The
+ * file `syncline` (see sync-marker.ts) then tells what is doubtful:
+ * - It names a header of the log and how many bytes of its entries are on the disk with all that they
+ *   speak of; blocks of later entries are doubtful, and so are those it lists from logs folded before their
+ *   bytes were synced. Only in another boot of the machine, though: memory of the system survives a process.
+ * - The log itself says what was written after the marker, so a commit need not touch the marker.
+ * - If no marker fits the log, hypercore 10 folded it. After a clean close that is its own business, and
+ *   nothing is doubtful; otherwise everything is.
+ * - Without the file the folder is hypercore 10's, or new: the entries in the log are doubtful.
+ * Truncations are always synced: later blocks overwrite the bytes of those cut off.
+ *
+ * Reading takes no lock and makes no file. The first write takes the lock and looks whether somebody else
+ * has written since the store was opened.
+ *
+ * @module
+ */
+import path from 'node:path'
+import { SynclineError } from '../../errors.ts'
+import { NODE_BYTES, treeHash } from '../../kernels/fold.ts'
+import { LOG_BYTES_MAX } from '../../limits.ts'
+import { type Bitmap, PAGE_BITS } from '../../primitives/bitmap.ts'
+import { fullRoots } from '../../primitives/flat-tree.ts'
+import type { Manifest } from '../../wire/manifest.ts'
+import type { TreeNode } from '../../wire/message.ts'
+import { equalBytes } from '../bytes.ts'
+import { entriesOf, FROZEN_NAME, MANIFEST_NAME, storedManifest } from './commit-entry.ts'
+import { FeedFiles, type FilesImage } from './feed-files.ts'
+import type { Release } from './feed-lock.ts'
+import { storageError } from './file-error.ts'
+import { type FilePool, type PooledFile, sharedPool } from './file-pool.ts'
+import { decodeBitfield, removeStrayNodes, writeUnfolded } from './fold-files.ts'
+import { loadFileLocks } from './native-file.ts'
+import { FeedLog } from './feed-log.ts'
+import {
+  encodeHeader,
+  encodeNextHeader,
+  ENTRIES_OFFSET,
+  fitsSlot,
+  type LogEntry,
+  type LogHeader
+} from './oplog.ts'
+import { settle } from './settle.ts'
+import type { Commit, Head, Identity, KeyPair, Store, StoreState } from '../store.ts'
+import { type BlockRange, joinRanges, SyncMarkerFile } from './sync-marker.ts'
+import { nodeAtOffset } from '../tree/tree-nodes.ts'
+import { PAGE_BYTES, Unfolded } from './unfolded.ts'
+
+/** Options of {@link FileStore}. */
+export interface FileStoreOptions {
+  /** Shared by all feeds of the process unless given. */
+  readonly pool?: FilePool
+  /** True takes the lock of the feed when it is opened, not with the first write. */
+  readonly lock?: boolean
+  /** True refuses every write. */
+  readonly readOnly?: boolean
+}
+
+const NO_BYTES: Uint8Array = new Uint8Array(0)
+const NO_HEAD: Head = { fork: 0, length: 0, rootHash: NO_BYTES, signature: NO_BYTES }
+
+/** What is known of a feed once it is open. */
+interface Opened {
+  readonly identity: Identity
+  manifest: Manifest | null
+  keyPair: LogHeader['keyPair']
+  readonly unfolded: Unfolded
+  readonly log: FeedLog
+  /** Bytes of entries that are on the disk with all that they speak of. */
+  syncedBytes: number
+  /** Blocks whose bytes may not be on the disk. */
+  doubt: BlockRange[]
+  contiguousLength: number
+}
+
+/** See the module comment. */
+export class FileStore implements Store {
+  readonly folder: string
+  readonly #pool: FilePool
+  readonly #files: FeedFiles
+  readonly #marker: SyncMarkerFile
+  readonly #options: FileStoreOptions
+  #opened: Opened | null = null
+  #release: Release | null = null
+  /** True once this store has the lock, knows that the files are as it read them, and has cleaned up. */
+  #writing = false
+  #markedClean = false
+  #closing = false
+  /** The header was never synced, as far as is known. */
+  #headerUnsynced = false
+  /** Doubtful blocks were reported, and no commit tells yet that the caller has looked at them. */
+  #unchecked = false
+  #dataUnsynced = false
+  #treeUnsynced = false
+  readonly #touched: Set<PooledFile> = new Set()
+  /** Folders whose new entries are not known to be on the disk. */
+  #unsyncedFolders: readonly string[]
+  /** A fold is due, whatever the length of the log. */
+  #foldDue = false
+  /** Why nothing can be written any more until the feed is opened again. */
+  #broken: SynclineError | null = null
+  #closed = false
+
+  private constructor(folder: string, options: FileStoreOptions, newFolders: readonly string[]) {
+    this.folder = path.resolve(folder)
+    this.#options = options
+    this.#pool = options.pool ?? sharedPool
+    this.#files = new FeedFiles(this.#pool, this.folder)
+    this.#marker = new SyncMarkerFile(this.#files.marker)
+    this.#unsyncedFolders = newFolders
+  }
+
+  /**
+   * Makes the files of a new feed in `folder` (and the folder, with mode 0700). The store that is returned
+   * is opened like any other.
+   *
+   * @param userData - kept from the beginning, by name.
+   * @throws SynclineError FEED_EXISTS, FEED_LOCKED, DISK_FULL, STORAGE_FAILED.
+   */
+  static async create(
+    folder: string,
+    identity: Identity,
+    options: FileStoreOptions & { readonly userData?: ReadonlyMap<string, Uint8Array> } = {}
+  ): Promise<FileStore> {
+    const { userData = new Map<string, Uint8Array>(), ...rest } = options
+    const pool = options.pool ?? sharedPool
+    const made = await pool.layer.makeFolder(path.resolve(folder)).catch((error: unknown) => {
+      throw storageError(error, folder)
+    })
+    const store = new FileStore(folder, rest, newFolders(path.resolve(folder), made))
+    try {
+      await store.#create(identity, userData)
+    } catch (error) {
+      await store.close().catch(() => {})
+      throw error
+    }
+    return store
+  }
+
+  /** The store in `folder`; nothing is touched before its own `open`. */
+  static open(folder: string, options: FileStoreOptions = {}): FileStore {
+    return new FileStore(folder, options, [path.resolve(folder)])
+  }
+
+  /**
+   * Reads the state.
+   *
+   * @throws SynclineError FEED_NOT_FOUND, FEED_DAMAGED, STORE_IS_V11, FEED_LOCKED, STORAGE_FAILED.
+   */
+  async open(): Promise<StoreState> {
+    const { oplog } = this.#files
+    if (this.#options.lock === true && (await oplog.size()) !== null) await this.#lock()
+    const image = await this.#files.read()
+    const { header, log } = image
+    const unfolded = new Unfolded(header)
+    for (const { entry } of log.entries) unfolded.apply(entry, NO_BYTES)
+    const manifest = header.manifest ?? storedManifest(unfolded.userData)
+    unfolded.userData.delete(MANIFEST_NAME)
+    const { key, keyPair } = header
+    const opened: Opened = {
+      identity: { key, manifest, keyPair: keyPair?.secretKey.byteLength ? keyPair : null },
+      manifest,
+      keyPair,
+      unfolded,
+      log: new FeedLog(this.#files, image),
+      syncedBytes: 0,
+      doubt: [],
+      contiguousLength: 0
+    }
+    this.#opened = opened
+    unfolded.head = { ...unfolded.head, rootHash: await this.#rootHash(header.head, unfolded.head) }
+    const bitmap = this.#bitmap(opened, image.bitfield)
+    const doubtful = await this.#findDoubt(opened, image, bitmap)
+    // A manifest found in an entry is for headers only.
+    this.#foldDue ||= manifest !== header.manifest
+    const frozen = unfolded.userData.has(FROZEN_NAME)
+    const { contiguousLength } = opened
+    return {
+      identity: opened.identity,
+      head: unfolded.head,
+      bitmap,
+      contiguousLength,
+      frozen,
+      doubtful
+    }
+  }
+
+  async getNode(index: number): Promise<TreeNode | null> {
+    const { unfolded } = this.#state()
+    const known = unfolded.node(index)
+    if (known !== undefined) return known
+    const bytes = await this.#files.tree.read(NODE_BYTES * index, NODE_BYTES)
+    if (bytes === null || bytes.byteLength < NODE_BYTES) return null
+    return nodeAtOffset(bytes, 0, index)
+  }
+
+  async getNodeRun(first: number, count: number): Promise<Uint8Array> {
+    const { unfolded } = this.#state()
+    const bytes = new Uint8Array(NODE_BYTES * count)
+    const stored = await this.#files.tree.read(NODE_BYTES * first, bytes.byteLength)
+    if (stored !== null) {
+      // Half a node at the end of the file is none.
+      bytes.set(stored.subarray(0, stored.byteLength - (stored.byteLength % NODE_BYTES)))
+    }
+    unfolded.overlay(first, bytes)
+    return bytes
+  }
+
+  async getBytes(offset: number, byteLength: number): Promise<Uint8Array> {
+    this.#state()
+    if (byteLength === 0) return new Uint8Array(0)
+    const { path } = this.#files.data
+    const bytes = await this.#files.data.read(offset, byteLength)
+    if (bytes !== null && bytes.byteLength === byteLength) return bytes
+    if (this.#unchecked) {
+      // The file lost its end with the power: whoever hashes the doubtful blocks is to find out which.
+      const padded = new Uint8Array(byteLength)
+      padded.set(bytes ?? NO_BYTES)
+      return padded
+    }
+    const missing = bytes === null ? `${path} is missing` : `${path} is too short`
+    throw new SynclineError('FEED_DAMAGED', `${missing} for bytes that are said to be held`, {
+      path
+    })
+  }
+
+  async getUserData(name: string): Promise<Uint8Array | null> {
+    return this.#state().unfolded.userData.get(name)?.slice() ?? null
+  }
+
+  async commit(commit: Commit): Promise<void> {
+    const opened = this.#state()
+    await this.#beginWriting(opened)
+    const { head } = commit
+    const { unfolded } = opened
+    const truncates = head !== undefined && head.ancestors < unfolded.head.length
+    const durable = commit.durability === 'fsync' || truncates
+
+    await this.#writeBulk(commit)
+    if (durable) await this.#syncBulk()
+    const entries = entriesOf(commit, unfolded.head.length)
+    if (entries.length > 0) await this.#append(opened, entries, durable)
+
+    for (const entry of entries) unfolded.apply(entry, head?.rootHash ?? unfolded.head.rootHash)
+    unfolded.userData.delete(MANIFEST_NAME)
+    opened.manifest = commit.manifest ?? opened.manifest
+    opened.contiguousLength = commit.contiguousLength
+    // Whoever looks at doubtful blocks only takes back what does not hold.
+    if (durable || commit.data !== undefined || head !== undefined) this.#unchecked = false
+    if (durable) {
+      opened.syncedBytes = opened.log.byteLength
+      opened.doubt = []
+    } else {
+      this.#addDoubt(opened, commit.bits ?? [])
+    }
+    // Hypercore 10 reads entries after a truncation wrongly, and a manifest only from a header.
+    if (truncates || commit.manifest !== undefined) this.#foldDue = true
+    if (this.#foldDue || opened.log.byteLength > LOG_BYTES_MAX) {
+      this.#foldDue = true
+      // The commit counts already; the next one tries again.
+      await this.#fold(opened, false).catch(() => {})
+    }
+  }
+
+  async free(offset: number, byteLength: number): Promise<void> {
+    const opened = this.#state()
+    if (byteLength <= 0) return
+    await this.#beginWriting(opened)
+    // The entry that says so must not be lost while the bytes are.
+    await this.#sync([this.#files.oplog])
+    if ((await this.#files.data.size()) === null) return
+    await this.#files.data.punch(offset, byteLength)
+  }
+
+  /**
+   * Keeps the key pair of a feed that could only be read until now; it counts when the feed is opened again.
+   *
+   * @throws SynclineError INVALID_OPERATION when the feed has another one.
+   */
+  async putKeyPair(keyPair: KeyPair): Promise<void> {
+    const opened = this.#state()
+    const { publicKey, secretKey } = opened.keyPair ?? {
+      publicKey: keyPair.publicKey,
+      secretKey: NO_BYTES
+    }
+    if (!equalBytes(publicKey, keyPair.publicKey)) {
+      throw new SynclineError('INVALID_OPERATION', `${this.folder} has another key pair`)
+    }
+    if (secretKey.byteLength > 0) return
+    await this.#beginWriting(opened)
+    opened.keyPair = keyPair
+    this.#foldDue = true
+    await this.#fold(opened, false)
+  }
+
+  /** True if {@link FileStore.free} gives disk back; else it does nothing. */
+  async canFree(): Promise<boolean> {
+    return (await loadFileLocks()) !== null
+  }
+
+  async flush(): Promise<void> {
+    const opened = this.#state()
+    if (!this.#writing) return
+    if (this.#markedClean) {
+      // A lock that is found later must not be blamed on us.
+      if (this.#closing) await this.#writeMarker(opened, true)
+      return
+    }
+    if (this.#broken !== null) throw this.#broken
+    await this.#syncBulk()
+    await this.#sync([this.#files.oplog])
+    await this.#syncFolders()
+    opened.doubt = []
+    opened.syncedBytes = opened.log.byteLength
+    try {
+      await this.#fold(opened, true)
+    } catch (error) {
+      // The log has it all; nothing is lost by leaving it as it is.
+      if (!this.#closing || this.#broken !== null) throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closing = true
+    try {
+      if (this.#opened !== null && this.#broken === null) await this.flush()
+    } finally {
+      this.#closed = true
+      this.#opened = null
+      await this.#files.close()
+      const release = this.#release
+      this.#release = null
+      await release?.()
+    }
+  }
+
+  async #create(identity: Identity, userData: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    const { oplog } = this.#files
+    await this.#refuseExisting()
+    // The lock may be on the file itself.
+    await oplog.write([], 0)
+    await this.#lock()
+    await this.#refuseExisting()
+    const payload = encodeHeader({
+      key: identity.key,
+      manifest: identity.manifest,
+      keyPair: identity.keyPair,
+      userData,
+      head: NO_HEAD,
+      reorgs: [],
+      contiguousLength: 0
+    })
+    const external = fitsSlot(payload) ? null : { start: 0, length: payload.byteLength }
+    if (external !== null) {
+      await this.#files.header.write([payload], 0)
+      await this.#sync([this.#files.header])
+    }
+    const { bytes, position } = encodeNextHeader(
+      null,
+      external === null ? payload : encodeHeader(external)
+    )
+    await oplog.write([bytes], position)
+    // Only the full length makes it a feed.
+    await oplog.truncate(ENTRIES_OFFSET)
+    if (identity.keyPair === null) return
+    // A key that others may have learnt must not be lost.
+    await this.#sync([oplog])
+    await this.#syncFolders()
+  }
+
+  async #refuseExisting(): Promise<void> {
+    if (!(await this.#files.exists())) return
+    const reason = `a feed is stored in ${this.folder} already`
+    throw new SynclineError('FEED_EXISTS', reason, { path: this.folder })
+  }
+
+  #state(): Opened {
+    if (this.#closed) throw new SynclineError('SESSION_CLOSED', `${this.folder} is closed`)
+    if (this.#opened === null) {
+      throw new SynclineError('INVALID_OPERATION', `${this.folder} was not opened`)
+    }
+    return this.#opened
+  }
+
+  async #rootHash(stored: Head, head: Head): Promise<Uint8Array> {
+    const roots: TreeNode[] = []
+    for (const index of fullRoots(head.length)) {
+      const root = await this.getNode(index)
+      if (root === null) {
+        const { path } = this.#files.tree
+        const reason = `${path} lacks root ${index} of ${head.length} blocks`
+        throw new SynclineError('FEED_DAMAGED', reason, { path, node: index })
+      }
+      roots.push(root)
+    }
+    if (head === stored) return stored.rootHash
+    return head.length === 0 ? NO_BYTES : treeHash(roots)
+  }
+
+  #bitmap(opened: Opened, bytes: Uint8Array): Bitmap {
+    const bitmap = decodeBitfield(bytes)
+    for (const { start, end, drop } of opened.unfolded.bits) bitmap.setRange(start, end, !drop)
+    const { length } = opened.unfolded.head
+    const stray = bitmap.firstSet(length) !== -1
+    if (stray) {
+      // Hypercore 10 sets bits of blocks that were never signed; once the feed grows they would lie.
+      const end = (Math.floor(bytes.byteLength / PAGE_BYTES) + 1) * PAGE_BITS
+      const change = { start: length, end: Math.max(end, bitmap.firstUnset(length)), drop: true }
+      bitmap.setRange(change.start, Number.MAX_SAFE_INTEGER, false)
+      opened.unfolded.changeBits(change)
+      this.#foldDue = true
+    }
+    opened.contiguousLength = Math.min(bitmap.firstUnset(0), length)
+    return bitmap
+  }
+
+  /** Finds out what may not be on the disk, and what of that must not be believed. */
+  async #findDoubt(opened: Opened, image: FilesImage, bitmap: Bitmap): Promise<BlockRange[]> {
+    const { fitting, latest } = await this.#marker.read(opened.log.id)
+    const { length } = opened.unfolded.head
+    this.#headerUnsynced = latest === null
+    opened.syncedBytes = Math.min(fitting?.syncedBytes ?? 0, opened.log.byteLength)
+    let doubt: BlockRange[] = [...(fitting?.doubtful ?? [])]
+    if (fitting === null && latest !== null) doubt = latest.clean ? [] : [[0, length]]
+    for (const { entry, end } of image.log.entries) {
+      if (end <= opened.syncedBytes || entry.bits === null || entry.bits.drop) continue
+      doubt.push([entry.bits.start, entry.bits.end])
+    }
+    opened.doubt = joinRanges(doubt, Number.POSITIVE_INFINITY)
+    const boot = await this.#pool.layer.bootId()
+    const sameBoot = latest !== null && boot !== '' && latest.boot === boot
+    if (sameBoot) return []
+    const doubtful = opened.doubt.flatMap(([start, end]) => [
+      ...bitmap.runs(start, Math.min(end, length))
+    ])
+    this.#unchecked = doubtful.length > 0
+    return doubtful
+  }
+
+  async #lock(): Promise<void> {
+    if (this.#release !== null) return
+    this.#release = await this.#pool.layer.lock(this.folder, () => this.#marker.owner())
+  }
+
+  /** Whatever has to be done before a write. */
+  async #beginWriting(opened: Opened): Promise<void> {
+    if (this.#broken !== null) throw this.#broken
+    if (this.#options.readOnly === true) {
+      throw new SynclineError('INVALID_OPERATION', `${this.folder} was opened to be read only`)
+    }
+    if (!this.#writing) {
+      await this.#lock()
+      await this.#refuseForeignChange(opened)
+      await removeStrayNodes(this.#files, opened.unfolded.head.length)
+      // Whatever is written from now on is worth nothing without it.
+      if (this.#headerUnsynced) await this.#sync([this.#files.oplog])
+      this.#writing = true
+      await this.#writeMarker(opened, false)
+    } else if (this.#markedClean) {
+      await this.#writeMarker(opened, false)
+    }
+    if (this.#foldDue) await this.#fold(opened, false)
+  }
+
+  async #refuseForeignChange(opened: Opened): Promise<void> {
+    if (!(await opened.log.isForeign())) return
+    const release = this.#release
+    this.#release = null
+    await release?.()
+    const reason = 'has written the feed since it was opened here: open it again'
+    const pid = await this.#marker.owner()
+    throw new SynclineError('FEED_LOCKED', `another process ${reason}`, {
+      path: this.folder,
+      ...(pid === null ? {} : { pid })
+    })
+  }
+
+  async #writeBulk({ data = [], nodeRuns = [] }: Commit): Promise<void> {
+    const { data: dataFile, tree } = this.#files
+    if (data.length > 0) {
+      this.#dataUnsynced = true
+      this.#touch(dataFile)
+    }
+    if (nodeRuns.length > 0) {
+      this.#treeUnsynced = true
+      this.#touch(tree)
+    }
+    await settle([
+      ...data.map(({ offset, parts }) => dataFile.write(parts, offset)),
+      ...nodeRuns.map(({ first, bytes }) => tree.write([bytes], NODE_BYTES * first))
+    ])
+  }
+
+  async #syncBulk(): Promise<void> {
+    await this.#sync([
+      ...(this.#dataUnsynced ? [this.#files.data] : []),
+      ...(this.#treeUnsynced ? [this.#files.tree] : [])
+    ])
+    this.#dataUnsynced = false
+    this.#treeUnsynced = false
+  }
+
+  async #append({ log }: Opened, entries: readonly LogEntry[], durable: boolean): Promise<void> {
+    const confirm = async (): Promise<void> => {
+      if (!durable) return
+      await this.#sync([this.#files.oplog])
+      await this.#syncFolders()
+    }
+    await log.append(entries, confirm, (cause) => {
+      this.#break(cause)
+    })
+  }
+
+  #addDoubt(opened: Opened, bits: NonNullable<Commit['bits']>): void {
+    for (const { start, end, drop } of bits) if (!drop) opened.doubt.push([start, end])
+    if (opened.doubt.length > 1000) opened.doubt = joinRanges(opened.doubt)
+  }
+
+  /** Brings `tree`, `bitfield` and the header up to date and empties the log. */
+  async #fold(opened: Opened, clean: boolean): Promise<void> {
+    const { tree, bitfield, header, oplog, marker } = this.#files
+    const changed = opened.log.byteLength > 0 || !opened.unfolded.empty || this.#foldDue
+    if (changed) {
+      // Else a loss of power could keep bits of entries that it took, and nobody would doubt them.
+      await this.#sync([oplog])
+      this.#touch(tree, bitfield)
+      await writeUnfolded(this.#files, opened.unfolded)
+    }
+    const next = opened.log.next({
+      key: opened.identity.key,
+      manifest: opened.manifest,
+      keyPair: opened.keyPair,
+      userData: opened.unfolded.userData,
+      head: opened.unfolded.head,
+      reorgs: opened.unfolded.reorgs,
+      contiguousLength: opened.contiguousLength
+    })
+    const external = changed ? next.external : null
+    if (external !== null) {
+      this.#touch(header)
+      await header.write([external.bytes], external.place.start)
+    }
+    await this.#writeMarker(opened, clean, changed ? next.id : opened.log.id)
+    this.#markedClean = false
+    await this.#sync([marker, ...(changed ? [tree, bitfield] : []), ...(external ? [header] : [])])
+    await this.#syncFolders()
+    if (!changed) {
+      this.#markedClean = clean
+      return
+    }
+    this.#treeUnsynced = false
+    try {
+      await opened.log.begin(next)
+    } catch (error) {
+      // Nobody knows which header counts now.
+      this.#break(error)
+      throw error
+    }
+    await this.#sync([oplog])
+    opened.unfolded.folded()
+    opened.syncedBytes = 0
+    this.#foldDue = false
+    this.#markedClean = clean
+    await opened.log.trim()
+  }
+
+  async #writeMarker(opened: Opened, clean: boolean, logId: number = opened.log.id): Promise<void> {
+    this.#touch(this.#files.marker)
+    await this.#marker.write({
+      logId,
+      syncedBytes: logId === opened.log.id ? opened.syncedBytes : 0,
+      doubtful: opened.doubt,
+      clean,
+      // Until they are checked, the end of this process shall not make them look sound.
+      boot: this.#unchecked ? '' : await this.#pool.layer.bootId(),
+      pid: this.#closing ? 0 : process.pid
+    })
+    this.#markedClean = clean
+  }
+
+  /** A sync that failed may have lost bytes for good, and the next one would not say so. */
+  async #sync(files: readonly { sync(): Promise<void> }[]): Promise<void> {
+    try {
+      await settle(files.map((file) => file.sync()))
+    } catch (error) {
+      this.#break(error)
+      throw error
+    }
+  }
+
+  /** The first write may make the file, and its folder has to know. */
+  #touch(...files: readonly PooledFile[]): void {
+    for (const file of files) {
+      if (this.#touched.has(file)) continue
+      this.#touched.add(file)
+      if (!this.#unsyncedFolders.includes(this.folder)) {
+        this.#unsyncedFolders = [...this.#unsyncedFolders, this.folder]
+      }
+    }
+  }
+
+  async #syncFolders(): Promise<void> {
+    const folders = this.#unsyncedFolders
+    for (const folder of folders) {
+      try {
+        await this.#pool.layer.syncFolder(folder)
+      } catch (error) {
+        throw storageError(error, folder)
+      }
+    }
+    this.#unsyncedFolders = []
+  }
+
+  #break(cause: unknown): void {
+    const reason = `${this.folder} failed to write and must be opened again before the next write`
+    this.#broken ??= new SynclineError('STORAGE_FAILED', reason, { path: this.folder }, cause)
+  }
+}
+
+/** `folder` and all above it that are new or have a new entry: `made` is the topmost new one. */
+function newFolders(folder: string, made: string | null): string[] {
+  const folders = [folder]
+  if (made === null) return folders
+  for (let at = folder; ; at = path.dirname(at)) {
+    folders.push(path.dirname(at))
+    if (at === path.resolve(made) || at === path.dirname(at)) return folders
+  }
+}

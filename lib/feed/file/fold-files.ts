@@ -1,0 +1,62 @@
+/**
+ * The files `tree` and `bitfield` as a whole: brought up to date by a fold, read when a feed is opened.
+ *
+ * @module
+ */
+import { NODE_BYTES } from '../../kernels/fold.ts'
+import { Bitmap } from '../../primitives/bitmap.ts'
+import type { FeedFiles } from './feed-files.ts'
+import { settle } from './settle.ts'
+import { crossing, PAGE_BYTES, type Unfolded } from './unfolded.ts'
+
+/** Writes what is newer than the files into them. */
+export async function writeUnfolded(files: FeedFiles, unfolded: Unfolded): Promise<void> {
+  const { tree, bitfield } = files
+  const { cut } = unfolded
+  if (cut !== null && ((await tree.size()) ?? 0) > treeBytes(cut)) {
+    await tree.truncate(treeBytes(cut))
+  }
+  const writes = unfolded.treeWrites()
+  await settle(writes.map(({ position, bytes }) => tree.write([bytes], position)))
+  for (const number of unfolded.pages()) {
+    const page = new Uint8Array(PAGE_BYTES)
+    const stored = await bitfield.read(number * PAGE_BYTES, PAGE_BYTES)
+    if (stored !== null) page.set(stored)
+    unfolded.changePage(number, page)
+    await bitfield.write([page], number * PAGE_BYTES)
+  }
+}
+
+/**
+ * Removes nodes that a feed of `length` blocks has not: of a commit that never came to its log entry. They
+ * would come to life when the feed grows over them.
+ */
+export async function removeStrayNodes({ tree }: FeedFiles, length: number): Promise<void> {
+  const size = (await tree.size()) ?? 0
+  if (size > treeBytes(length)) await tree.truncate(treeBytes(length))
+  const blank = new Uint8Array(NODE_BYTES)
+  for (const index of crossing(length)) {
+    const bytes = await tree.read(NODE_BYTES * index, NODE_BYTES)
+    if (bytes?.some((byte) => byte !== 0)) await tree.write([blank], NODE_BYTES * index)
+  }
+}
+
+/** The bitmap that the bytes of `bitfield` hold. */
+export function decodeBitfield(bytes: Uint8Array): Bitmap {
+  const bitmap = new Bitmap()
+  for (let position = 0; position + 4 <= bytes.byteLength; position += PAGE_BYTES) {
+    const page = bytes.slice(position, Math.min(position + PAGE_BYTES, bytes.byteLength))
+    const words = new Uint32Array(page.buffer, 0, Math.floor(page.byteLength / 4))
+    const first = position * 8
+    if (words.every((word) => word === 0)) continue
+    if (words.every((word) => word === 0xffffffff)) {
+      bitmap.setRange(first, first + 32 * words.length, true)
+    } else bitmap.setWords(first, words)
+  }
+  return bitmap
+}
+
+/** Bytes of `tree` for `length` blocks. */
+function treeBytes(length: number): number {
+  return length === 0 ? 0 : NODE_BYTES * (2 * length - 1)
+}

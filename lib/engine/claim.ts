@@ -23,7 +23,7 @@ export function doubt(world: World, channel: Channel): void {
   world.dirtyFeeds.add(feed)
 }
 
-/** True if a remote's word about its head counts. */
+/** True if a remote's word about its head counts: it gives what it has, and did not fail to prove it. */
 export function isBelieved(channel: Channel): boolean {
-  return channel.unproven < UNPROVEN_HEADS_MAX
+  return channel.remote?.uploading === true && channel.unproven < UNPROVEN_HEADS_MAX
 }

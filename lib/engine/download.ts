@@ -230,7 +230,7 @@ function lookAhead(feed: FeedState): number {
 /** The next block that is wanted, missing, in no chunk, and offered by the channel; or -1. */
 function nextBlock(channel: Channel): number {
   const { feed, remote } = channel
-  if (remote === null) return -1
+  if (remote === null || !feed.pursues) return -1
   const length = Math.min(feed.view.length, remote.length)
   let steps = 0
   for (const [start, end] of feed.wanted.ranges) {

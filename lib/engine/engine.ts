@@ -506,6 +506,8 @@ export class Engine {
       if (!uploaded && feed.uploads) this.#offer(channel)
       this.#withdraw(channel)
     }
+    this.#cancelUnwanted(feed)
+    sweepChunks(this.#world, feed)
     touch(this.#world, feed)
   }
 
@@ -599,7 +601,12 @@ export class Engine {
         this.#stored(feed, change.start, change.end)
         break
       case 'clear':
-        this.#cleared(feed, change.start, change.end)
+        feed.wanted.remove(change.start, change.end)
+        this.#dropped(feed, change.start, change.end)
+        break
+      case 'forget':
+        feed.synced = false
+        this.#dropped(feed, change.start, change.end)
         break
       case 'truncate':
       case 'state':
@@ -629,9 +636,8 @@ export class Engine {
     for (const channel of feed.channels.values()) channel.news.push([start, end])
   }
 
-  #cleared(feed: FeedState, start: number, end: number): void {
+  #dropped(feed: FeedState, start: number, end: number): void {
     const world = this.#world
-    feed.wanted.remove(start, end)
     // Hypercore 11 deletes tree nodes with the blocks.
     distrust(feed)
     for (const chunk of [...feed.chunks.values()]) {

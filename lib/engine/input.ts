@@ -47,6 +47,7 @@ export type LocalChange =
   | { readonly type: 'length' }
   | { readonly type: 'have'; readonly start: number; readonly end: number }
   | { readonly type: 'clear'; readonly start: number; readonly end: number }
+  | { readonly type: 'forget'; readonly start: number; readonly end: number }
   /** `length` is what stays of the old fork. */
   | { readonly type: 'truncate'; readonly length: number }
   | { readonly type: 'state' }

@@ -68,6 +68,7 @@ export class FeedState {
   mode: Mode
   priority: number
   direction: Direction
+  /** What is wanted for as long as {@link FeedState.pursues}. */
   readonly wanted: RangeSet = new RangeSet()
   /** Blocks that somebody waits for, with how many. */
   readonly urgent: Map<number, number> = new Map()
@@ -104,8 +105,19 @@ export class FeedState {
   get downloads(): boolean {
     if (this.view.frozen || this.halted) return false
     if (this.direction === 'upload' || this.direction === 'none') return false
-    if (this.mode === 'serve') return this.urgent.size > 0
-    return !(this.mode === 'pull' && this.synced && this.urgent.size === 0)
+    return this.pursues || this.urgent.size > 0
+  }
+
+  /** True if what is wanted is asked for; otherwise only what somebody waits for is. */
+  get pursues(): boolean {
+    return this.mode !== 'serve' && !(this.mode === 'pull' && this.synced)
+  }
+
+  /** True if a longer head is asked for. */
+  get grows(): boolean {
+    if (this.pursues) return true
+    for (const index of this.urgent.keys()) if (index >= this.view.length) return true
+    return false
   }
 
   /** True if the feed may give blocks to somebody. */
@@ -127,7 +139,7 @@ export class FeedState {
   }
 
   wants(index: number): boolean {
-    return this.wanted.has(index) || this.urgent.has(index)
+    return (this.pursues && this.wanted.has(index)) || this.urgent.has(index)
   }
 }
 

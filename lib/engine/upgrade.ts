@@ -44,7 +44,7 @@ export function askUpgrade(world: World, channel: Channel): boolean {
   const { view } = feed
   if (remote === null || !channel.usable || feed.upgrade !== null || feed.reorg !== null)
     return false
-  if (feed.firsts > 0) return false
+  if (feed.firsts > 0 || !feed.grows) return false
   if (remote.length <= view.length || (view.length > 0 && !mayAskProof(channel))) return false
   // The flag speaks of the length that the remote echoed: any other is not decided yet.
   if (view.length > 0 && (!remote.canUpgrade || remote.remoteLength !== view.length)) return false

@@ -1,0 +1,232 @@
+import test from 'brittle'
+import { indexesOf, range, Shell } from '../fixtures/engine.ts'
+import type { Request } from '../../lib/wire/message.ts'
+
+function block(id: number, index: number, fork: number = 0, priority: number = 0): Request {
+  return {
+    type: 'request',
+    id,
+    fork,
+    block: { index, nodes: 0 },
+    hash: null,
+    seek: null,
+    upgrade: null,
+    manifest: false,
+    priority
+  }
+}
+
+test('pull stops at the highest length seen', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { mode: 'pull' })
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 8, echoed: 0, haves: [[0, 8]] })
+  shell.run(1)
+  t.ok(shell.engine.progress(1)?.synced)
+  t.is(shell.take('tell').filter(({ event }) => event === 'synced').length, 1)
+  t.is(shell.sent(1, 'sync').at(-1)?.downloading, false)
+  shell.sync(1, 1, { length: 12 })
+  shell.have(1, 1, 0, 12)
+  t.is(shell.requests(1).length, 0)
+})
+
+test('who serves, or has stopped, fetches what somebody waits for and nothing else', (t) => {
+  for (const mode of ['serve', 'pull'] as const) {
+    const shell = new Shell()
+    shell.addFeed(1, { mode, length: 8, have: mode === 'pull' ? [[0, 8]] : [] })
+    shell.addPeer(1)
+    shell.open(1, 1, { length: 8, haves: [[0, 8]] })
+    shell.change(1, { type: 'clear', start: 5, end: 6 })
+    shell.sync(1, 1, { length: 12 })
+    shell.have(1, 1, 0, 12)
+    shell.run(1)
+    t.is(shell.engine.progress(1)?.knownLength, 12)
+    shell.step({ type: 'get', feed: 1, index: 5, release: false })
+    shell.load()
+    t.alike(indexesOf(shell.requests(1)), [5], `${mode}: no other block, no longer head`)
+    shell.step({ type: 'get', feed: 1, index: 5, release: true })
+    t.is(shell.sent(1, 'cancel').length, 1)
+    shell.step({ type: 'get', feed: 1, index: 9, release: false })
+    t.alike(shell.requests(1)[0]?.upgrade, { start: 8, length: 4 })
+  }
+})
+
+test('what a remote claims and does not give keeps nobody waiting', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 8]] })
+  shell.addPeer(1)
+  shell.open(1, 1, { fork: 3, length: 20, uploading: false })
+  t.ok(shell.engine.progress(1)?.synced)
+  shell.sync(1, 1, { length: 20, uploading: true })
+  t.absent(shell.engine.progress(1)?.synced)
+})
+
+test('follow goes on', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { mode: 'follow' })
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 8, echoed: 0, haves: [[0, 8]] })
+  shell.run(1)
+  shell.sync(1, 1, { length: 12 })
+  shell.have(1, 1, 0, 12)
+  t.absent(shell.engine.progress(1)?.synced)
+  shell.run(1)
+  t.is(shell.engine.progress(1)?.heldBlocks, 12)
+  t.is(shell.take('tell').filter(({ event }) => event === 'synced').length, 2)
+})
+
+test('nothing is synced before somebody was heard, nor while a block is missing', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 4, have: [[0, 4]] })
+  t.absent(shell.engine.progress(1)?.synced)
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 4, haves: [[0, 3]] })
+  t.ok(shell.engine.progress(1)?.synced)
+  shell.addFeed(2, { length: 4, have: [[0, 3]] })
+  shell.open(1, 2, { length: 4, haves: [[0, 3]] })
+  t.absent(shell.engine.progress(2)?.synced)
+  shell.step({ type: 'unwant', feed: 2, start: 3, end: 4 })
+  t.ok(shell.engine.progress(2)?.synced)
+})
+
+test('an upgrade is asked of one remote at a time, and of the next if that fails', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 4, have: [[0, 4]] })
+  for (const peer of [1, 2]) {
+    shell.addPeer(peer)
+    shell.open(peer, 1, { length: 8 })
+  }
+  const [first] = shell.requests(1)
+  t.alike(first?.upgrade, { start: 4, length: 4 })
+  t.is(shell.requests(2).length, 0)
+  shell.step({ type: 'peer-close', peer: 1, broken: false })
+  t.alike(shell.requests(2)[0]?.upgrade, { start: 4, length: 4 })
+})
+
+test('a remote that cannot prove an upgrade is not asked for one', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 4, have: [[0, 4]] })
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 8, canUpgrade: false })
+  t.is(shell.requests(1).length, 0)
+  shell.sync(1, 1, { length: 8, echoed: 3 })
+  t.is(shell.requests(1).length, 0, 'its word is about another length')
+  shell.sync(1, 1, { length: 8 })
+  t.is(shell.requests(1).length, 1)
+})
+
+test('whether we can prove an upgrade is looked at again when more is stored', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 1]] })
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 5, echoed: 8 })
+  const roots = (stored: boolean): void => {
+    for (const { feed, fork, length } of shell.take('load-roots')) {
+      shell.step({ type: 'roots-loaded', feed, fork, length, stored })
+    }
+  }
+  roots(false)
+  t.is(shell.sent(1, 'sync').at(-1)?.canUpgrade, false)
+  shell.change(1, { type: 'have', start: 4, end: 5 })
+  roots(true)
+  t.is(shell.sent(1, 'sync').at(-1)?.canUpgrade, true)
+})
+
+test('a higher fork is followed, and what was known of the old one is forgotten', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8 })
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 8, haves: [[0, 8]] })
+  shell.load()
+  t.is(shell.requests(1).length, 8)
+  shell.sync(1, 1, { fork: 1, length: 6, echoed: 0 })
+  const [reorg] = shell.requests(1)
+  t.alike([reorg?.fork, reorg?.upgrade], [1, { start: 0, length: 6 }])
+  shell.give(1, 1, reorg!)
+  t.alike(
+    shell.take('reorg').map(({ begin }) => begin),
+    [true]
+  )
+  shell.step({
+    type: 'reorged',
+    feed: 1,
+    peer: 1,
+    next: { index: 6, nodes: 3 },
+    failure: null
+  })
+  const [ancestors] = shell.requests(1)
+  t.alike([ancestors?.fork, ancestors?.hash], [1, { index: 6, nodes: 3 }])
+  shell.give(1, 1, ancestors!)
+  shell.change(1, { type: 'truncate', length: 3 }, { length: 3, fork: 1 })
+  shell.change(1, { type: 'length' }, { length: 6 })
+  shell.step({ type: 'reorged', feed: 1, peer: 1, next: null, failure: null })
+  t.is(shell.sent(1, 'sync').at(-1)?.fork, 1)
+  shell.have(1, 1, 0, 6)
+  shell.run(1)
+  t.is(shell.engine.progress(1)?.heldBlocks, 6)
+})
+
+test('a higher fork yet takes the place of the one that is being followed', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 8]] })
+  for (const peer of [1, 2]) shell.addPeer(peer)
+  shell.open(1, 1, { fork: 1, length: 6, echoed: 0 })
+  const [old] = shell.requests(1)
+  shell.open(2, 1, { fork: 2, length: 7, echoed: 0 })
+  t.is(shell.requests(2)[0]?.fork, 2)
+  t.is(shell.take('reorg-drop').length, 1)
+  shell.give(1, 1, old!)
+  t.is(shell.take('reorg').length, 0, 'what the old one still says is not wanted')
+})
+
+test('a remote that leaves in the middle of a reorg leaves it to others', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 8]] })
+  for (const peer of [1, 2]) {
+    shell.addPeer(peer)
+    shell.open(peer, 1, { fork: 1, length: 6, echoed: 0 })
+  }
+  shell.give(1, 1, ...shell.requests(1))
+  t.is(shell.requests(2).length, 0)
+  shell.step({ type: 'peer-close', peer: 1, broken: true })
+  t.is(shell.take('reorg-drop').length, 1)
+  t.is(shell.requests(2)[0]?.fork, 1)
+})
+
+test('requests are answered by priority, and a cancel takes one back', (t) => {
+  const shell = new Shell({ upload: 1000, download: 0 })
+  shell.addFeed(1, { length: 64, have: [[0, 64]], blockBytes: 2000 })
+  shell.addPeer(1)
+  shell.open(1, 1)
+  shell.message(1, 1, block(1, 0))
+  t.is(shell.take('serve').length, 1, 'the credit of a second is there')
+  for (const id of range(2, 6)) shell.message(1, 1, block(id, id))
+  shell.message(1, 1, block(6, 6, 0, 1))
+  t.is(shell.take('serve').length, 0, 'the rate is used up')
+  shell.message(1, 1, { type: 'cancel', request: 3 })
+  shell.step({ type: 'served', peer: 1, feed: 1, count: 1, bytes: 2000, failure: null })
+  shell.pass(1100, [1])
+  t.alike(
+    shell.take('serve').flatMap(({ requests }) => requests.map(({ id }) => id)),
+    [6, 2, 4, 5]
+  )
+})
+
+test('what waits for an answer under a fork that is over is refused', (t) => {
+  const shell = new Shell({ upload: 1000, download: 0 })
+  shell.addFeed(1, { length: 8, have: [[0, 8]], blockBytes: 2000 })
+  shell.addPeer(1)
+  shell.open(1, 1)
+  for (const id of [1, 2, 3]) shell.message(1, 1, block(id, id))
+  shell.take('serve')
+  shell.change(1, { type: 'truncate', length: 4 }, { length: 4, fork: 1 })
+  t.alike(
+    shell.sent(1, 'no-data').map(({ request, reason }) => [request, reason]),
+    [
+      [2, 0],
+      [3, 0]
+    ]
+  )
+  shell.pass(5000, [1])
+  t.is(shell.take('serve').length, 0)
+})

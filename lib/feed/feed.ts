@@ -72,6 +72,8 @@ export type FeedChange =
   | { readonly type: 'upgrade'; readonly start: number; readonly length: number }
   | { readonly type: 'have'; readonly start: number; readonly end: number }
   | { readonly type: 'clear'; readonly start: number; readonly end: number }
+  /** Dropped since they were bad: unlike cleared blocks they are still wanted. */
+  | { readonly type: 'forget'; readonly start: number; readonly end: number }
   | { readonly type: 'truncate'; readonly length: number; readonly fork: number }
   | { readonly type: 'freeze' }
   | { readonly type: 'manifest' }

@@ -507,7 +507,7 @@ export class StoredFeed implements Feed {
     }
     if (bits.length === 0 && nodes.length === 0) return
     await this.#commit({ bits, nodes, durability: 'os' })
-    for (const { start, end } of bits) this.#tell({ type: 'clear', start, end })
+    for (const { start, end } of bits) this.#tell({ type: 'forget', start, end })
   }
 
   async #checkHead(tree: SignedTree): Promise<boolean> {

@@ -27,7 +27,8 @@ export function parseKey(text: string): Uint8Array | null {
 export function toKey(key: Uint8Array | string): Uint8Array {
   const bytes = typeof key === 'string' ? parseKey(key) : key
   if (bytes === null || bytes.byteLength !== 32) {
-    throw new SynclineError('BAD_KEY', `"${String(key)}" is no key: 32 bytes, hex or z-base-32`)
+    const given = typeof key === 'string' ? `"${key}"` : `an array of ${key.byteLength} bytes`
+    throw new SynclineError('BAD_KEY', `${given} is no key: 32 bytes, hex or z-base-32`)
   }
   return bytes
 }

@@ -410,6 +410,7 @@ export class Loop {
     for (const local of localChanges(change)) {
       this.post({ type: 'changed', feed: id, view: viewOf(entry.feed), change: local })
     }
+    if (change.type === 'forget' && entry.mode() !== 'serve') this.reopen(id)
   }
 
   #flow(peer: PeerEntry): void {
@@ -775,6 +776,7 @@ function localChanges(change: FeedChange): LocalChange[] {
       return [{ type: 'length' }]
     case 'have':
     case 'clear':
+    case 'forget':
       return [{ type: change.type, start: change.start, end: change.end }]
     case 'truncate':
       return [{ type: 'truncate', length: change.length }]

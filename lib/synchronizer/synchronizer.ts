@@ -300,7 +300,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       await this.#entries.get(b4a.toString(info.key, 'hex'))?.session.close()
       return storage.remove(info.key)
     }
-    throw new SynclineError('FEED_NOT_FOUND', `no feed ${String(nameOrKey)} is stored`)
+    throw new SynclineError(
+      'FEED_NOT_FOUND',
+      `no feed ${wanted === null ? String(nameOrKey) : b4a.toString(wanted, 'hex')} is stored`
+    )
   }
 
   /**

@@ -480,7 +480,12 @@ export function feedSuite(
     const feed = await writer(t, 16)
     const copy = await copyOf(t, feed)
     await getAll(feed, copy)
+    const changes = watch(copy)
     await copy.forget([3, 7])
+    t.alike(changes, [
+      { type: 'forget', start: 3, end: 4 },
+      { type: 'forget', start: 7, end: 8 }
+    ])
     t.is(copy.contiguousLength, 3)
     t.is(await copy.read(7), null)
     t.is(copy.have.count(0, 16), 14)

@@ -478,8 +478,8 @@ test('cleared blocks are gone, all others can still be proven', async (t) => {
   await source.clear(38, 1000)
   t.alike(changes, [
     { type: 'clear', start: 3, end: 17 },
-    { type: 'clear', start: 20, end: 21 },
-    { type: 'clear', start: 2, end: 3 },
+    { type: 'forget', start: 20, end: 21 },
+    { type: 'forget', start: 2, end: 3 },
     { type: 'clear', start: 38, end: 40 }
   ])
   t.is(await source.read(5), null)

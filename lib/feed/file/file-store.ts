@@ -180,7 +180,7 @@ export class FileStore implements Store {
     const bitmap = this.#bitmap(opened, image.bitfield)
     const doubtful = await this.#findDoubt(opened, image, bitmap)
     // A manifest found in an entry is for headers only.
-    this.#foldDue ||= manifest !== header.manifest
+    this.#foldDue ||= manifest !== header.manifest || unfolded.hides
     const frozen = unfolded.userData.has(FROZEN_NAME)
     const { contiguousLength } = opened
     return {
@@ -262,7 +262,7 @@ export class FileStore implements Store {
       this.#addDoubt(opened, commit.bits ?? [])
     }
     // Hypercore 10 reads entries after a truncation wrongly, and a manifest only from a header.
-    if (truncates || commit.manifest !== undefined) this.#foldDue = true
+    if (truncates || commit.manifest !== undefined || unfolded.hides) this.#foldDue = true
     if (this.#foldDue || opened.log.byteLength > LOG_BYTES_MAX) {
       this.#foldDue = true
       // The commit counts already; the next one tries again.

@@ -43,6 +43,7 @@ export class Unfolded {
   readonly #nodes: Map<number, TreeNode | null> = new Map()
   #bits: BitChange[] = []
   #cut: number | null = null
+  #hides = false
 
   constructor(header: LogHeader) {
     this.head = header.head
@@ -53,6 +54,11 @@ export class Unfolded {
   /** True if the files and the header say all. */
   get empty(): boolean {
     return this.#nodes.size === 0 && this.#bits.length === 0 && this.#cut === null
+  }
+
+  /** True if nodes were taken back: dense nodes written to the file meanwhile would be hidden, and then lost. */
+  get hides(): boolean {
+    return this.#hides
   }
 
   /** Changes of bits in their order. */
@@ -80,6 +86,7 @@ export class Unfolded {
     }
     for (const node of nodes) {
       const blank = node.size === 0 && node.hash.every((byte) => byte === 0)
+      this.#hides ||= blank
       this.#nodes.set(node.index, blank ? null : node)
     }
     if (bits !== null) this.#bits.push(bits)
@@ -164,6 +171,7 @@ export class Unfolded {
     this.#nodes.clear()
     this.#bits = []
     this.#cut = null
+    this.#hides = false
   }
 
   #truncate(length: number): void {

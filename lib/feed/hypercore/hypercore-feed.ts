@@ -90,6 +90,8 @@ export class HypercoreFeed implements Feed {
   readonly #listeners: Set<(change: FeedChange) => void> = new Set()
   readonly #unwatch: () => void
   /** Head as the listeners know it. */
+  /** True while what is dropped is to be fetched again. */
+  #forgetting = false
   #length: number
   #fork: number
   #frozen: boolean
@@ -264,7 +266,10 @@ export class HypercoreFeed implements Feed {
           nodes.push(index, flat.sibling(index))
         }
       }
-      await this.#drop(ranges, nodes)
+      this.#forgetting = true
+      await this.#drop(ranges, nodes).finally(() => {
+        this.#forgetting = false
+      })
     })
   }
 
@@ -470,7 +475,8 @@ export class HypercoreFeed implements Feed {
     if (drop) {
       // Of a truncation the bits are still set here; its own event follows.
       if (now !== this.#length || fork !== this.#fork) return
-      if (start < Math.min(end, now)) this.#emit({ type: 'clear', start, end: Math.min(end, now) })
+      const type = this.#forgetting ? 'forget' : 'clear'
+      if (start < Math.min(end, now)) this.#emit({ type, start, end: Math.min(end, now) })
       return
     }
     if (fork === this.#fork && now > this.#length) {

@@ -20,7 +20,7 @@ import {
 } from './common/flag.ts'
 import { BOOTSTRAP, DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
 import { checkNetwork, formatAddress, goOnline, openSynchronizer } from './common/network.ts'
-import { labelOf, readReference, storageFolder } from './common/storage.ts'
+import { labelOf, openWhileWritten, readReference, storageFolder } from './common/storage.ts'
 import { count, formatBytes, quote } from './common/text.ts'
 import { followFailure, sleep, watch, watched, type Watched } from './common/watch.ts'
 
@@ -57,6 +57,8 @@ const ANNOUNCE_MS = 3000
 /** Milliseconds between two looks whether other processes appended, and feeds of one look. */
 const LOOK_MS = 1000
 const LOOK_FEEDS = 256
+/** Milliseconds that the clock of files may lag behind. */
+const STAMP_SLACK_MS = 50
 
 const command: Command = {
   name: 'sync',
@@ -75,6 +77,7 @@ const command: Command = {
     if (get(DRY_RUN)) return dryRun(context)
     const sync = await openSynchronizer(context)
     try {
+      const openedAt = Date.now()
       const feeds = await openFeeds(context, sync)
       if (feeds.length === 0 && get(MODE) !== 'serve') {
         throw new UsageError('no feed is stored here', 'name one: syncline sync KEY')
@@ -83,7 +86,7 @@ const command: Command = {
       if (get(SWARM) && get(MODE) !== 'pull') await announced(context, sync)
       await tellOtherSide(context, feeds, addresses)
       const oneShot = get(MODE) === 'pull' || get(UNTIL_PEERS) > 0
-      const outside = new OutsideAppends(context, sync, feeds)
+      const outside = new OutsideAppends(context, sync, feeds, openedAt)
       const lookups = new Lookups(context, sync, feeds)
       const finished = await watch(context, sync, feeds, {
         isDone: (feed, progress) => isDone(context, feed.session, progress),
@@ -280,13 +283,16 @@ class OutsideAppends {
   readonly #feeds: readonly Watched[]
   readonly #stamps = new Map<Watched, string>()
   #folder: FeedFolder | null = null
-  #lookedAt = 0
+  #lookedAt = -Infinity
+  readonly #openedAt: number
   #next = 0
 
-  constructor(context: Context, sync: Synchronizer, feeds: readonly Watched[]) {
+  /** @param openedAt - time of day before the first feed was opened, milliseconds. */
+  constructor(context: Context, sync: Synchronizer, feeds: readonly Watched[], openedAt: number) {
     this.#context = context
     this.#sync = sync
     this.#feeds = feeds.filter(({ session }) => session.writable)
+    this.#openedAt = openedAt
   }
 
   async look(): Promise<void> {
@@ -298,25 +304,33 @@ class OutsideAppends {
     for (let i = 0; i < looks; i++) {
       const feed = this.#feeds[this.#next++ % this.#feeds.length]
       if (feed === undefined || feed.error !== null || this.#context.signal.aborted) continue
-      const stamp = await this.#stampOf(feed, this.#folder)
+      const { stamp, isNew } = await this.#stampOf(feed, this.#folder)
       const before = this.#stamps.get(feed)
       this.#stamps.set(feed, stamp)
-      if (before !== undefined && before !== stamp) await this.#reopen(feed)
+      const changed = before === undefined ? isNew : before !== stamp
+      if (changed) await this.#reopen(feed)
     }
   }
 
-  async #stampOf({ session }: Watched, folder: FeedFolder): Promise<string> {
+  async #stampOf(
+    { session }: Watched,
+    folder: FeedFolder
+  ): Promise<{ readonly stamp: string; readonly isNew: boolean }> {
     const log = path.join(folder.folderOf(session.key), 'oplog')
     return stat(log).then(
-      ({ size, mtimeMs }) => `${size} ${mtimeMs}`,
-      () => ''
+      ({ size, mtimeMs }) => ({
+        stamp: `${size} ${mtimeMs}`,
+        isNew: mtimeMs >= this.#openedAt - STAMP_SLACK_MS
+      }),
+      () => ({ stamp: '', isNew: false })
     )
   }
 
   async #reopen(feed: Watched): Promise<void> {
     const { session } = feed
     await session.close()
-    feed.session = await this.#sync.open(session.key, addOptions(this.#context))
+    const options = addOptions(this.#context)
+    feed.session = await openWhileWritten(() => this.#sync.open(session.key, options))
     followFailure(feed)
     this.#context.log.detail(
       `${feed.label} was appended to: ${count(feed.session.length, 'block')}`

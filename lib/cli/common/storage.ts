@@ -5,6 +5,7 @@
  */
 import { homedir } from 'node:os'
 import path from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { SynclineError } from '../../errors.ts'
 import { FeedFolder } from '../../feed/file/feed-folder.ts'
 import type { StoredFeed } from '../../feed/stored-feed.ts'
@@ -60,6 +61,26 @@ export function openStored(
 ): Promise<StoredFeed> {
   const reference = readReference(text)
   return folder.openFeed('key' in reference ? reference.key : reference.name, options)
+}
+
+/** Tries of {@link openWhileWritten}, and milliseconds between them. */
+const OPEN_TRIES = 5
+const OPEN_WAIT_MS = 100
+
+/**
+ * Opens a feed that another process may be writing: what looks damaged in the midst of a write is in order a
+ * moment later.
+ */
+export async function openWhileWritten<T>(open: () => Promise<T>): Promise<T> {
+  for (let left = OPEN_TRIES - 1; ; left--) {
+    try {
+      return await open()
+    } catch (error) {
+      const passes = error instanceof SynclineError && error.code === 'FEED_DAMAGED'
+      if (!passes || left === 0) throw error
+      await setTimeout(OPEN_WAIT_MS)
+    }
+  }
 }
 
 /** The key of a feed: of one that is only named, it must be stored. @throws SynclineError FEED_NOT_FOUND. */

@@ -6,7 +6,13 @@ import { EXIT_DONE, UsageError } from '../common/exit.ts'
 import { option, toggle, wholeNumber, type Flag } from '../common/flag.ts'
 import { NETWORK, TIMEOUT } from '../common/flags.ts'
 import { checkNetwork, goOnline, openSynchronizer } from '../common/network.ts'
-import { labelOf, openFolder, openStored, readReference } from '../common/storage.ts'
+import {
+  labelOf,
+  openFolder,
+  openStored,
+  openWhileWritten,
+  readReference
+} from '../common/storage.ts'
 import { explainWaits, sleep, watch, watched } from '../common/watch.ts'
 
 const START: Flag<number> = option('start', 'N', 'First block. Default 0.', 0, wholeNumber('start'))
@@ -97,7 +103,7 @@ async function printAppended(context: Context, text: string, start: number): Pro
   let next = start
   while (next < context.get(END) && !context.signal.aborted) {
     await sleep(LOOK_MS, context.signal)
-    const feed = await openStored(folder, text)
+    const feed = await openWhileWritten(() => openStored(folder, text))
     try {
       next = await printStored(context, feed, next)
     } finally {

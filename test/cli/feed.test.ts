@@ -108,11 +108,17 @@ test('an interrupt keeps the whole lines that came', async (t) => {
   const { syncline } = await storage(t)
   await syncline('feed', 'create', 'live')
   const interrupted = new AbortController()
-  const input = new Readable({ read() {} })
+  const pieces = ['one\ntw', 'o\nthr']
+  const input = new Readable({
+    highWaterMark: 1,
+    read() {
+      const piece = pieces.shift()
+      // All were taken: it waits for more when the signal comes.
+      if (piece === undefined) setImmediate(() => interrupted.abort(130))
+      else this.push(piece)
+    }
+  })
   const appending = syncline('feed', 'append', 'live', { input, signal: interrupted.signal })
-  input.push('one\ntw')
-  input.push('o\nthr')
-  setTimeout(() => interrupted.abort(130), 100)
   t.is((await appending).exit, 130)
   t.is((await syncline('feed', 'cat', 'live')).text, 'one\ntwo')
 })

@@ -17,6 +17,10 @@ export const NODE_ARGS: readonly string[] = isBuilt
   ? [PROGRAM]
   : ['--import', import.meta.resolve('tsx'), PROGRAM]
 
+const running = new Set<ChildProcess>()
+// A test that fails hard leaves none behind.
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')))
+
 /** How a process ended. */
 export interface Ended {
   readonly exit: number | null
@@ -50,6 +54,8 @@ export function start(args: readonly string[], options: StartOptions = {}): Runn
     env: { ...Object.fromEntries(inherited), NODE_OPTIONS: '', ...options.env },
     stdio: ['pipe', 'pipe', 'pipe']
   })
+  running.add(child)
+  child.on('exit', () => running.delete(child))
   const out: Buffer[] = []
   let stderr = ''
   let watchers: (() => void)[] = []

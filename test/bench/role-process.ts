@@ -8,7 +8,9 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 /** A step that takes longer hangs. */
-const STEP_TIMEOUT_MS = 900_000
+const STEP_TIMEOUT_MS = 300_000
+/** The same for `prepare`, which may write ten million blocks. */
+const PREPARE_TIMEOUT_MS = 1_800_000
 /** Time to end after stdin did. */
 const END_TIMEOUT_MS = 10_000
 
@@ -57,10 +59,11 @@ export class RoleProcess {
   async call<T>(step: string, args: object = {}): Promise<T> {
     if (this.#ended) throw new Error(`${this.#name} has ended`)
     if (this.#answered !== null) throw new Error(`${this.#name} is busy`)
+    const timeoutMs = step === 'prepare' ? PREPARE_TIMEOUT_MS : STEP_TIMEOUT_MS
     const timer = setTimeout(() => {
-      this.#answer({ error: `no answer in ${STEP_TIMEOUT_MS} ms` })
+      this.#answer({ error: `no answer in ${timeoutMs} ms` })
       this.#child.kill('SIGKILL')
-    }, STEP_TIMEOUT_MS)
+    }, timeoutMs)
     const answer = await new Promise<Answer>((resolve) => {
       this.#answered = resolve
       this.#child.stdin?.write(`${JSON.stringify({ step, args })}\n`)

@@ -42,7 +42,6 @@ const Hypercore = require('hypercore') as {
   new (options: { readonly core: InnerCore }): Core
   /** As Corestore makes its cores: they leave the storage open when they close. */
   createCore(storage: CoreStorage, options: object): InnerCore
-  createProtocolStream(stream: object): unknown
   key(manifest: object): Uint8Array
 }
 const Storage = require('hypercore-storage') as new (folder: string) => CoreStorage
@@ -73,12 +72,11 @@ export async function closeCore(core: Core): Promise<void> {
   await core.core.close()
 }
 
-/** Encrypts a socket directly, which costs less than the pipes of hypercore's README, and makes it ready for cores. */
+/** Encrypts a socket directly, which costs less than the pipes of hypercore's README. */
 export function secure(isInitiator: boolean, socket: Socket): NoiseSecretStream {
   socket.setNoDelay(true)
   const stream = new NoiseSecretStream(isInitiator, socket)
   stream.on('error', () => {})
-  Hypercore.createProtocolStream(stream)
   return stream
 }
 

@@ -52,7 +52,7 @@ await serveSteps({
 async function receive(stream: NoiseSecretStream, group: WrittenGroup): Promise<string> {
   const data = await open(path.join(folder, `${group.seed}.data`), 'w')
   const nodes = await open(path.join(folder, `${group.seed}.tree`), 'w')
-  const tree = new FloorTree()
+  const tree = new FloorTree(group.bytes)
   const waiting: Buffer[] = []
   let waitingBytes = 0
   let wake: (() => void) | null = null
@@ -76,7 +76,7 @@ async function receive(stream: NoiseSecretStream, group: WrittenGroup): Promise<
     }
     waitingBytes -= bytes.byteLength
     if (waitingBytes <= WAITING_BYTES) stream.resume()
-    await Promise.all([data.write(bytes), nodes.write(tree.add(bytes, group.bytes))])
+    await Promise.all([data.write(bytes), nodes.write(tree.add(bytes))])
     missing -= bytes.byteLength
   }
   stream.off('data', ondata)

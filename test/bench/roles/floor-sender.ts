@@ -19,12 +19,12 @@ await serveSteps({
     const written: WrittenGroup[] = []
     for (const group of groups) {
       const file = await open(path.join(folder, String(group.seed)), 'w')
-      const tree = new FloorTree()
+      const tree = new FloorTree(group.bytes)
       const step = batchBlocks(group)
       for (let start = 0; start < group.blocks; start += step) {
         const blocks = blocksOf(group, 0, start, Math.min(group.blocks, start + step))
         const bytes = Buffer.concat(blocks)
-        tree.add(bytes, group.bytes)
+        tree.add(bytes)
         await file.write(bytes)
       }
       await file.close()

@@ -225,18 +225,50 @@ export function removeChunks(world: World, feed: FeedState): void {
  * it is not wanted any more), so that smaller ones can take their place.
  */
 export function sweepChunks(world: World, feed: FeedState): void {
+  feed.orphaned = false
   for (const chunk of [...feed.chunks.values()]) {
     if (chunk.phase === 'folding' || chunk.phase === 'planning') continue
-    if (!canComplete(feed, chunk)) removeChunk(world, feed, chunk)
+    const outlook = outlookOf(feed, chunk)
+    if (outlook === 'hopeless') removeChunk(world, feed, chunk)
+    else if (outlook === 'orphaned') feed.orphaned = true
   }
 }
 
-function canComplete(feed: FeedState, chunk: Chunk): boolean {
+/** Makes room by letting go what was received of chunks that nobody offers any more; false if there is none. */
+export function dropOrphans(world: World): boolean {
+  let dropped = false
+  for (const feed of world.feeds.values()) {
+    if (!feed.orphaned) continue
+    for (const chunk of [...feed.chunks.values()]) {
+      if (chunk.phase !== 'filling' || outlookOf(feed, chunk) !== 'orphaned') continue
+      removeChunk(world, feed, chunk)
+      dropped = true
+    }
+    feed.orphaned = false
+  }
+  return dropped
+}
+
+/**
+ * Whether a chunk can be completed as it is. It is orphaned if all who offered the rest of it are gone: they may
+ * come back, and over a line that breaks often nothing would ever be complete if it began anew each time.
+ */
+function outlookOf(feed: FeedState, chunk: Chunk): 'possible' | 'orphaned' | 'hopeless' {
+  let offered = false
+  let missed = false
   for (let i = chunk.cursor; i < chunk.blocks.length; i++) {
     if (chunk.blocks[i] !== MISSING) continue
-    if (!feed.wants(chunk.start + i) || !isOfferedBlock(feed, chunk.start + i)) return false
+    if (!feed.wants(chunk.start + i)) return 'hopeless'
+    if (isOfferedBlock(feed, chunk.start + i)) offered = true
+    else missed = true
+    if (offered && missed) return 'hopeless'
   }
-  return chunk.phase === 'filling' || chunk.inFlight > 0 || provable(feed, chunk)
+  if (missed) {
+    const begun = chunk.phase === 'filling' && chunk.inFlight === 0 && chunk.receivedBytes > 0
+    return begun ? 'orphaned' : 'hopeless'
+  }
+  const moves = chunk.phase === 'filling' || chunk.inFlight > 0 || provable(feed, chunk)
+  return moves ? 'possible' : 'hopeless'
 }
 
 /** True if somebody can give a proof for a missing block of the chunk. */

@@ -17,6 +17,7 @@ import {
   advance,
   blame,
   canProve,
+  dropOrphans,
   openChunk,
   proofFor,
   removeChunk,
@@ -88,7 +89,7 @@ function openMore(world: World, channel: Channel, batch: Batch): boolean {
     if (batch.full || lookAhead(feed) >= 2 * peer.windowRequests) return true
     const index = nextBlock(channel)
     if (index === -1) return channel.cursor === 0
-    if (!roomFor(world, feed)) {
+    if (!roomFor(world, feed) && !dropOrphans(world)) {
       world.starved.add(channel)
       return true
     }

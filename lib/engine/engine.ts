@@ -444,7 +444,7 @@ export class Engine {
         return this.#onSync(channel, message)
       case 'range':
         onRange(world, channel, message)
-        if (message.drop) sweepChunks(world, channel.feed)
+        if (message.drop || channel.feed.orphaned) sweepChunks(world, channel.feed)
         return
       case 'bitfield':
         onBitfield(world, channel, message)

@@ -75,6 +75,8 @@ export class FeedState {
   readonly channels: Map<number, Channel> = new Map()
   /** By id, in the order of their opening. */
   readonly chunks: Map<number, Chunk> = new Map()
+  /** True if some of them wait for somebody to come back. */
+  orphaned = false
   /** Sizes of nodes known to be stored, by flat index. */
   readonly trusted: Map<number, number> = new Map()
   /** Remembered nodes below which nothing is stored, on the paths that were looked up. */

@@ -7,7 +7,7 @@
 import type { Mode } from '../../lib/engine/input.ts'
 import type { Conditions } from './network.ts'
 import { LIES, type Lie } from './liar.ts'
-import type { Prng } from './prng.ts'
+import { Prng } from './prng.ts'
 
 /** How the blocks of a feed are sized. */
 export type BlockSizes = 'empty' | 'tiny' | 'mixed' | 'medium' | 'large' | 'huge'
@@ -60,6 +60,8 @@ export interface WorldOptions {
   /** Milliseconds of one access to the storage, at most. */
   readonly storageMs: number
   readonly pace: Pace
+  /** True if connections go on to break now and then when other faults have ended. */
+  readonly restless: boolean
   /** Milliseconds for which faults are on. */
   readonly unsafeMs: number
   /** True if rates, directions and modes stay as they were left when faults end. */
@@ -87,33 +89,45 @@ export function drawOptions(prng: Prng): WorldOptions {
   }
   const conditions = drawConditions(prng, faulty)
   const edges = withLiars(prng, drawEdges(prng, nodes), nodes, honest)
+  const cables = edges.map(() => (prng.chance(0.3) ? drawConditions(prng, faulty) : conditions))
   const often = (ms: number, probability: number): number =>
     prng.chance(probability) ? ms * (0.3 + prng.next()) : 0
+  const lies = Array.from({ length: nodes }, (_, i) =>
+    i < honest ? [] : prng.chance(0.5) ? [prng.pick(LIES)] : LIES.filter(() => prng.chance(0.3))
+  )
+  const lieRate = prng.pick([1, 0.5, 0.1, 0.02])
+  const storageMs = prng.chance(0.4) ? prng.pick([1, 5, 50, 400]) : 0
+  const pace = {
+    append: lively ? often(1500, 0.7) : 0,
+    truncate: lively ? often(8000, 0.3) : 0,
+    clear: lively ? often(5000, 0.3) : 0,
+    get: often(1000, 0.4),
+    want: lively ? often(2000, 0.4) : 0,
+    configure: lively ? often(3000, 0.3) : 0,
+    limit: lively ? often(4000, 0.25) : 0,
+    cut: faulty ? often(4000, 0.5) : 0,
+    stall: faulty ? often(6000, 0.4) : 0,
+    restart: faulty ? often(12_000, 0.25) : 0
+  }
+  const unsafeMs = prng.int(1000, 25_000)
+  const keepSettings = prng.chance(0.3)
+  // What comes between two breaks has to suffice for a block and the messages before it.
+  const brisk = cables.every((one) => one.latencyMs <= 60 && (one.bytesPerSecond || 1e9) >= 100e3)
+  const light = feeds.every(({ sizes }) => sizes !== 'huge')
+  const restless = brisk && light && storageMs < 400 && new Prng(unsafeMs).chance(0.3)
   return {
     nodes,
     feeds,
     edges,
-    conditions: edges.map(() => (prng.chance(0.3) ? drawConditions(prng, faulty) : conditions)),
-    lies: Array.from({ length: nodes }, (_, i) =>
-      i < honest ? [] : prng.chance(0.5) ? [prng.pick(LIES)] : LIES.filter(() => prng.chance(0.3))
-    ),
-    lieRate: prng.pick([1, 0.5, 0.1, 0.02]),
-    storageMs: prng.chance(0.4) ? prng.pick([1, 5, 50, 400]) : 0,
-    pace: {
-      append: lively ? often(1500, 0.7) : 0,
-      truncate: lively ? often(8000, 0.3) : 0,
-      clear: lively ? often(5000, 0.3) : 0,
-      get: often(1000, 0.4),
-      want: lively ? often(2000, 0.4) : 0,
-      configure: lively ? often(3000, 0.3) : 0,
-      limit: lively ? often(4000, 0.25) : 0,
-      cut: faulty ? often(4000, 0.5) : 0,
-      stall: faulty ? often(6000, 0.4) : 0,
-      restart: faulty ? often(12_000, 0.25) : 0
-    },
-    unsafeMs: prng.int(1000, 25_000),
-    keepSettings: prng.chance(0.3),
-    clean: !faulty && !lying && !lively
+    conditions: cables,
+    lies,
+    lieRate,
+    storageMs,
+    pace,
+    restless,
+    unsafeMs,
+    keepSettings,
+    clean: !faulty && !lying && !lively && !restless
   }
 }
 

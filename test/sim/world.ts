@@ -49,6 +49,7 @@ export class World {
   readonly #edges: Edge[] = []
   readonly #checker: Checker
   #healed = false
+  #calm = false
   #failure: Error | null = null
 
   constructor(seed: number, verbose: boolean) {
@@ -82,6 +83,7 @@ export class World {
     })
     const missing = this.#checker.missing()
     if (missing !== null) throw new Error(`nothing moves on: ${missing}`)
+    this.#calm = true
     await this.#until(this.clock.now() + SETTLE_MS)
     const before = this.trace.messages
     await this.#until(this.clock.now() + QUIET_MS)
@@ -320,6 +322,18 @@ export class World {
     if (cables.length > 0) this.#network.cut(this.#prng.pick(cables))
   }
 
+  /** Cuts cables again and again until the end. */
+  #annoy(): void {
+    this.clock.setTimer(
+      () => {
+        if (this.#calm) return
+        for (const cable of this.#cables()) if (this.#prng.chance(0.5)) this.#network.cut(cable)
+        this.#annoy()
+      },
+      this.#prng.int(5_000, 9_000)
+    )
+  }
+
   #stall(): void {
     const cables = this.#cables()
     if (cables.length === 0) return
@@ -367,6 +381,7 @@ export class World {
   /** Ends all faults. */
   async #heal(): Promise<void> {
     this.#healed = true
+    if (this.options.restless) this.#annoy()
     this.trace.note('world', 'heals')
     for (const cable of this.#cables()) {
       for (const direction of cable.directions) direction.conditions.loss = 0

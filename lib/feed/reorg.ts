@@ -4,7 +4,7 @@
  * @module
  */
 import { SynclineError } from '../errors.ts'
-import { depth, firstBlock, leftChild, rightChild } from '../primitives/flat-tree.ts'
+import { depth, firstBlock, leftChild, parent, rightChild, sibling } from '../primitives/flat-tree.ts'
 import type { BlockRequest, Proof, TreeNode } from '../wire/message.ts'
 import { equalBytes } from './bytes.ts'
 import type { Reorg } from './feed.ts'
@@ -93,6 +93,7 @@ export class StoredReorg implements Reorg {
     }
     // The same node, but with a size that is as sure as its hash.
     this.#difference = root
+    this.#tieSibling(root)
     await this.#descend()
   }
 
@@ -103,6 +104,14 @@ export class StoredReorg implements Reorg {
     const start = this.#difference === null ? this.length : firstBlock(this.#difference.index)
     const nodes = [...this.#nodes.values()].filter((node) => node.tied).map(copyNode)
     return this.#commit(this.#theirs, nodes, Math.min(start, this.#ours.length))
+  }
+
+  /** What a parent of sure size holds beside a child of sure size is sure too. */
+  #tieSibling({ index, size }: FoldNode): void {
+    const above = this.#nodes.get(parent(index))
+    const beside = this.#nodes.get(sibling(index))
+    if (above === undefined || beside === undefined || !above.tied) return
+    this.#nodes.set(beside.index, { ...beside, size: above.size - size, tied: true })
   }
 
   /** Goes down to the first child that differs, until a leaf, our end, or nodes that are to be asked for. */

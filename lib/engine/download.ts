@@ -22,7 +22,6 @@ import {
   proofFor,
   removeChunk,
   roomFor,
-  sweepChunks,
   takeRoot,
   trustPath,
   trustWholePath
@@ -406,7 +405,7 @@ export function onNoData(world: World, channel: Channel, message: NoData): void 
     channel.have.drop(request.index, request.index + 1)
   }
   giveUp(world, request)
-  sweepChunks(world, feed)
+  world.unswept.add(feed)
   touch(world, feed)
 }
 
@@ -419,7 +418,7 @@ export function onPathLoaded(world: World, input: Extract<Input, { type: 'path-l
     if (chunk.phase !== 'planning' || chunk.entry !== input.block) continue
     if (!takeRoot(world, feed, chunk, chunk.entry)) chunk.phase = 'rooting'
   }
-  sweepChunks(world, feed)
+  world.unswept.add(feed)
   touch(world, feed)
 }
 

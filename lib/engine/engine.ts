@@ -121,6 +121,7 @@ export class Engine {
       dirtyPeers: new Set(),
       dirtyChannels: new Set(),
       dirtyFeeds: new Set(),
+      unswept: new Set(),
       upload: new Bucket(this.#limits.upload, options.now),
       download: new Bucket(this.#limits.download, options.now),
       openBytes: 0,
@@ -324,6 +325,10 @@ export class Engine {
 
   #decide(): void {
     const world = this.#world
+    for (const feed of world.unswept) {
+      world.unswept.delete(feed)
+      sweepChunks(world, feed)
+    }
     for (const channel of world.dirtyChannels) announce(world, channel)
     world.dirtyChannels.clear()
     let picks = 0
@@ -429,7 +434,7 @@ export class Engine {
       world.effects.push({ type: 'tell', event: 'remote', feed: feedId, peer: peerId })
     }
     if (world.feeds.has(feedId)) {
-      sweepChunks(world, feed)
+      world.unswept.add(feed)
       touch(world, feed)
     }
   }
@@ -444,11 +449,11 @@ export class Engine {
         return this.#onSync(channel, message)
       case 'range':
         onRange(world, channel, message)
-        if (message.drop || channel.feed.orphaned) sweepChunks(world, channel.feed)
+        if (message.drop || channel.feed.orphaned) world.unswept.add(channel.feed)
         return
       case 'bitfield':
         onBitfield(world, channel, message)
-        sweepChunks(world, channel.feed)
+        world.unswept.add(channel.feed)
         return
       case 'want':
         return onWant(world, channel, message)
@@ -467,7 +472,7 @@ export class Engine {
 
   #onSync(channel: Channel, sync: Sync): void {
     onSync(this.#world, channel, sync)
-    sweepChunks(this.#world, channel.feed)
+    this.#world.unswept.add(channel.feed)
   }
 
   #addFeed(input: Extract<Input, { type: 'add-feed' }>): void {
@@ -489,6 +494,7 @@ export class Engine {
     }
     removeChunks(world, feed)
     world.dirtyFeeds.delete(feed)
+    world.unswept.delete(feed)
   }
 
   #configureFeed(input: Extract<Input, { type: 'configure-feed' }>): void {
@@ -507,7 +513,7 @@ export class Engine {
       this.#withdraw(channel)
     }
     this.#cancelUnwanted(feed)
-    sweepChunks(this.#world, feed)
+    this.#world.unswept.add(feed)
     touch(this.#world, feed)
   }
 
@@ -540,7 +546,7 @@ export class Engine {
       if (input.feed !== null) channel.direction = input.direction
       if (channel.mayUpload) this.#offer(channel)
       this.#withdraw(channel)
-      sweepChunks(world, channel.feed)
+      world.unswept.add(channel.feed)
       touchChannel(world, channel)
     }
   }
@@ -560,7 +566,7 @@ export class Engine {
     if (feed === undefined) return
     feed.wanted.remove(start, end)
     this.#cancelUnwanted(feed)
-    sweepChunks(world, feed)
+    world.unswept.add(feed)
     touch(world, feed)
   }
 
@@ -582,7 +588,7 @@ export class Engine {
     for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
     if (waiting <= 0 && !feed.have.get(index)) {
       this.#cancelUnwanted(feed)
-      sweepChunks(world, feed)
+      world.unswept.add(feed)
     }
     touch(world, feed)
   }
@@ -643,7 +649,7 @@ export class Engine {
     for (const chunk of [...feed.chunks.values()]) {
       if (chunk.start < end && start < chunk.end) chunk.restart(feed.have)
     }
-    sweepChunks(world, feed)
+    world.unswept.add(feed)
     for (const channel of feed.channels.values()) {
       if (!channel.opened) continue
       send(world, channel, [{ type: 'range', drop: true, start, length: end - start }])

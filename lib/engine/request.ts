@@ -127,7 +127,11 @@ export function release(world: World, request: InFlight): void {
   }
   const chunk = feed.chunks.get(request.chunk)
   if (chunk !== undefined && chunk.covers(request.index)) {
-    if (chunk.state(request.index) === IN_FLIGHT) chunk.mark(request.index, MISSING)
+    if (chunk.state(request.index) === IN_FLIGHT) {
+      chunk.mark(request.index, MISSING)
+      // By now perhaps nobody offers it any more.
+      world.unswept.add(feed)
+    }
     if (chunk.phase === 'rooting') chunk.rooted = false
   }
   touch(world, feed)

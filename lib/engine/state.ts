@@ -312,6 +312,8 @@ export interface World {
   readonly dirtyPeers: Set<PeerState>
   /** Channels whose sync, haves or wants may have to be sent. */
   readonly dirtyChannels: Set<Channel>
+  /** Feeds of which chunks may have lost the prospect of being completed. */
+  readonly unswept: Set<FeedState>
   /** Feeds of which `synced` has to be looked at. */
   readonly dirtyFeeds: Set<FeedState>
   readonly upload: Bucket

@@ -1,7 +1,9 @@
 /** More feeds, and more calls, than there are descriptors. */
-import test from 'brittle'
+import { mkdtemp, rm } from 'node:fs/promises'
+import test, { type Assertions } from 'brittle'
 import type { FileLayer, OpenFile } from '../../lib/feed/file/file.ts'
 import { diskFiles } from '../../lib/feed/file/file.ts'
+import { Child } from './child.ts'
 import { FilePool, PooledFile } from '../../lib/feed/file/file-pool.ts'
 
 test('many thousand calls share a few descriptors without each waking all others', async (t) => {
@@ -35,3 +37,23 @@ test('many thousand calls share a few descriptors without each waking all others
   await Promise.all(files.map((one) => one.close()))
   t.is(open, 0)
 })
+
+test(
+  '1,000 feeds are made, served and followed by a process that may open 256 files',
+  { timeout: 120_000 },
+  async (t) => {
+    if (process.platform !== 'linux') return t.comment('skipped: needs ulimit and /proc')
+    const child = Child.start(t, 'child-many', [await folderInMemory(t), '1000'], { files: 256 })
+    t.is(await child.end(), 0)
+    t.alike(child.lines.slice(0, 4), ['made 1000', 'synced', 'followed', 'listed 1000'])
+    const most = Number(child.lines.at(-1)?.split(' ')[1])
+    t.ok(most <= 256, `${most} descriptors`)
+  }
+)
+
+/** A folder whose syncs cost nothing, where there is one: what is counted here is descriptors. */
+async function folderInMemory(t: Assertions): Promise<string> {
+  const folder = await mkdtemp('/dev/shm/syncline-').catch(() => t.tmp())
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}

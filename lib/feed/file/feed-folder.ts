@@ -82,6 +82,7 @@ export class FeedFolder {
   readonly #pool: FilePool
   readonly #names: NameFolder
   #primaryKey: Uint8Array | null = null
+  #preparing: Promise<Uint8Array> | null = null
 
   private constructor(root: string, options: FeedFolderOptions) {
     this.root = path.resolve(root)
@@ -428,6 +429,14 @@ export class FeedFolder {
   async #prepare(): Promise<Uint8Array> {
     this.#refuseReadOnly()
     if (this.#primaryKey !== null) return this.#primaryKey
+    // Thousands of feeds may be added at once.
+    this.#preparing ??= this.#makePrimaryKey().finally(() => {
+      this.#preparing = null
+    })
+    return this.#preparing
+  }
+
+  async #makePrimaryKey(): Promise<Uint8Array> {
     const file = this.#path('primary-key')
     const draft = `${file}.${process.pid}`
     try {

@@ -5,7 +5,7 @@
  */
 import { OPEN_FILES_MAX } from '../../limits.ts'
 import { storageError, systemCode } from './file-error.ts'
-import { diskFiles, type FileLayer, type OpenFile } from './file.ts'
+import { diskFiles, openFilesLimit, type FileLayer, type OpenFile } from './file.ts'
 
 /** What the pool keeps about a file that is open, opening or closing. */
 interface Slot {
@@ -18,20 +18,21 @@ interface Slot {
 }
 
 /**
- * At most `max` descriptors at a time; more calls than that wait for each other.
+ * At most `max` descriptors at a time, by default OPEN_FILES_MAX or half of what the system allows; more calls
+ * than that wait for each other.
  *
  * A call uses one file only, so calls that wait cannot block each other.
  */
 export class FilePool {
   readonly layer: FileLayer
-  readonly #max: number
+  #max: number | null
   /** Least recently used first. */
   readonly #slots: Map<PooledFile, Slot> = new Map()
   #closing = 0
   readonly #waiting: (() => void)[] = []
 
   constructor(options: { readonly max?: number; readonly layer?: FileLayer } = {}) {
-    this.#max = Math.max(options.max ?? OPEN_FILES_MAX, 1)
+    this.#max = options.max === undefined ? null : Math.max(options.max, 1)
     this.layer = options.layer ?? diskFiles
   }
 
@@ -86,13 +87,19 @@ export class FilePool {
         else await this.#leftBy(slot)
         continue
       }
-      if (this.openFiles < this.#max) return this.#open(file, access)
+      if (this.openFiles < this.#most()) return this.#open(file, access)
       const idle = this.#idle()
       if (idle === undefined) {
         await this.#room(owes)
         owes = true
       } else await this.#evict(...idle)
     }
+  }
+
+  /** Not all that the process may open: connections need descriptors, too. */
+  #most(): number {
+    this.#max ??= Math.max(1, Math.min(OPEN_FILES_MAX, Math.floor(openFilesLimit() / 2)))
+    return this.#max
   }
 
   #open(file: PooledFile, access: 'read' | 'write'): Slot {

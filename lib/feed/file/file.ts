@@ -54,6 +54,16 @@ export interface FileLayer {
 const SECRET_FILE_MODE = 0o600
 const FOLDER_MODE = 0o700
 
+/** Files that this process may have open, where the system tells (Linux), else Infinity. */
+export function openFilesLimit(): number {
+  try {
+    const limits = fs.readFileSync('/proc/self/limits', 'utf8')
+    return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Infinity)
+  } catch {
+    return Infinity
+  }
+}
+
 /** Files of the disk, through random-access-file. */
 export const diskFiles: FileLayer = {
   async open(path, access) {

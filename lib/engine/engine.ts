@@ -676,7 +676,9 @@ export class Engine {
     const world = this.#world
     const peer = world.peers.get(input.peer)
     if (peer === undefined) return
-    if (input.paused || input.bytesReceived - peer.bytesReceived > KEEPALIVE_BYTES) {
+    // What we asked may still wait behind what we give.
+    const waits = input.paused || input.outboxBytes > 0
+    if (waits || input.bytesReceived - peer.bytesReceived > KEEPALIVE_BYTES) {
       peer.heardAt = world.now
     }
     peer.bytesReceived = input.bytesReceived

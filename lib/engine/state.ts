@@ -258,7 +258,7 @@ export class PeerState {
   /** True while a proof of a suspect feed is asked for: one at a time, so that a broken one is found. */
   suspectAsked = false
   bytesReceived = 0
-  /** Last time that raw bytes came, or that nothing could come because we paused. */
+  /** Last time that raw bytes came, or that none could be expected because we paused or our own still waited. */
   heardAt: number
   outboxBytes = 0
   /** Channels that may have something to ask for, by priority. */

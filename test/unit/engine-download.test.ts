@@ -54,6 +54,21 @@ test('a deadline does not run while bytes come', (t) => {
   t.is(shell.sent(1, 'cancel').length, 0)
 })
 
+test('a deadline does not run while what we sent still waits on our side', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 4 })
+  shell.addPeer(1)
+  shell.open(1, 1, { haves: [[0, 4]] })
+  shell.load()
+  for (let i = 0; i < 100; i++) {
+    shell.step({ type: 'flow', peer: 1, bytesReceived: 0, outboxBytes: 5000, paused: false })
+    shell.pass(200)
+  }
+  t.is(shell.sent(1, 'cancel').length, 0)
+  shell.pass(2 * REQUEST_TIMEOUT_MS)
+  t.is(shell.sent(1, 'cancel').length, 4)
+})
+
 test('a late answer takes the request back that was made instead', (t) => {
   const shell = new Shell()
   shell.addFeed(1, { length: 4 })

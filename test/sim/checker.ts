@@ -148,7 +148,8 @@ export class Checker {
 
   /** Looks at how much is still said once there is nothing left to say. */
   quiet(messages: number): void {
-    const settled = this.#expected.every(({ whole }) => whole)
+    // With slow storage, what was asked for and is not wanted any more may still be under way.
+    const settled = this.#world.options.storageMs < 50 && this.#expected.every(({ whole }) => whole)
     if (settled && this.#world.nodes.every((node) => node.honest) && messages > 0) {
       throw new Error(`${messages} messages although everything is everywhere`)
     }

@@ -100,6 +100,27 @@ test('a peer that leaves is no loss if another has the blocks', (t) => {
   t.is(shell.engine.progress(1)?.heldBlocks, 64)
 })
 
+test('what came stays while nobody is there, and is let go when others offer only part', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 64 })
+  shell.addPeer(1)
+  shell.open(1, 1, { haves: [[0, 64]] })
+  shell.load()
+  const asked = shell.requests(1)
+  shell.give(1, 1, ...asked.slice(0, 60))
+  shell.step({ type: 'peer-close', peer: 1, broken: true })
+  t.is(shell.take('drop-chunk').length, 0)
+  shell.addPeer(2)
+  shell.open(2, 1, { haves: [[0, 64]] })
+  t.alike(indexesOf(shell.requests(2)), range(60, 64), 'only the rest is asked for')
+  shell.step({ type: 'peer-close', peer: 2, broken: true })
+  shell.addPeer(3)
+  shell.open(3, 1, { haves: [[0, 62]] })
+  t.is(shell.take('drop-chunk').length, 1)
+  shell.run(3)
+  t.is(shell.engine.progress(1)?.heldBlocks, 62)
+})
+
 test('one window of a connection is shared by its feeds', (t) => {
   const shell = new Shell()
   shell.addPeer(1)

@@ -103,6 +103,8 @@ export const REQUEST_TIMEOUT_MS_MIN = 2_000
 export const NO_DATA_REST_MS = 500
 /** Requests for the head that a remote claims, without a proof of it, after which its word does not count. */
 export const UNPROVEN_HEADS_MAX = 3
+/** Milliseconds for which a claimed head counts that its remote says it cannot prove from our length. */
+export const UNPROVABLE_HEAD_MS = 5_000
 /** Milliseconds for which a remote that broke off over a proof is asked for none; grows fourfold each time. */
 export const PROOF_REST_MS = 30_000
 /** Milliseconds after which such a remote is asked again at the latest. */

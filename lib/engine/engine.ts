@@ -37,7 +37,7 @@ import {
   startOver,
   touchChannel
 } from './announce.ts'
-import { doubt, isBelieved, isHead } from './claim.ts'
+import { doubt, isBelieved, isHead, outwait } from './claim.ts'
 import { HELD, IN_FLIGHT, MISSING } from './chunk.ts'
 import { advance, distrust, removeChunks, sweepChunks } from './chunks.ts'
 import {
@@ -710,7 +710,8 @@ export class Engine {
         const { code, message } = channel.accused
         closePeer(world, channel.peer, channel.feed, code, message)
       } else {
-        const waits = rehabilitate(world, channel)
+        const proofs = rehabilitate(world, channel)
+        const waits = outwait(world, channel) || proofs
         if (channel.restsUntil > world.now) continue
         if (channel.restsUntil > 0) wakeChannel(world, channel)
         channel.restsUntil = 0

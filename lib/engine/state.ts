@@ -172,6 +172,8 @@ export class Channel {
   restsUntil = 0
   /** Requests in a row for the head that it claims, without a proof of it. */
   unproven = 0
+  /** Since when it claims a head for which it may not be asked; 0 if there is none. */
+  unprovableSince = 0
   /** The sync has to be looked at again. */
   syncDirty = true
   /** Runs that became ours and were not announced yet. */

@@ -7,7 +7,7 @@ import type { ErrorCode } from '../errors.ts'
 import { FIRST_REQUESTS_MAX, NO_DATA_REST_MS } from '../limits.ts'
 import type { Data } from '../wire/message.ts'
 import type { Input } from './input.ts'
-import { doubt } from './claim.ts'
+import { awaitProvable, doubt } from './claim.ts'
 import { closePeer, send } from './output.ts'
 import { ask, cancelAll, follows, mayAskProof } from './request.ts'
 import { rest, touch, type Channel, type World } from './state.ts'
@@ -45,9 +45,17 @@ export function askUpgrade(world: World, channel: Channel): boolean {
   if (remote === null || !channel.usable || feed.upgrade !== null || feed.reorg !== null)
     return false
   if (feed.firsts > 0 || !feed.grows) return false
-  if (remote.length <= view.length || (view.length > 0 && !mayAskProof(channel))) return false
+  if (remote.length <= view.length) {
+    channel.unprovableSince = 0
+    return false
+  }
   // The flag speaks of the length that the remote echoed: any other is not decided yet.
-  if (view.length > 0 && (!remote.canUpgrade || remote.remoteLength !== view.length)) return false
+  const provable = remote.canUpgrade && remote.remoteLength === view.length
+  if (view.length > 0 && !(provable && mayAskProof(channel))) {
+    awaitProvable(world, channel)
+    return false
+  }
+  channel.unprovableSince = 0
   const request = ask(world, channel, {
     kind: 'upgrade',
     fork: view.fork,

@@ -27,6 +27,14 @@ const CLAIMS: readonly {
     claim: (message) => [message.type === 'sync' ? { ...message, fork: 2 ** 40 } : message]
   },
   {
+    name: 'a longer feed, of which it says that it cannot be proven',
+    claim: (message) => [
+      message.type === 'sync'
+        ? { ...message, length: message.length + 1000, canUpgrade: false }
+        : message
+    ]
+  },
+  {
     name: 'all blocks that there can be',
     claim: (message) => [
       message.type === 'range' ? { ...message, length: FEED_LENGTH_MAX } : message

@@ -4,7 +4,14 @@
  * @module
  */
 import { SynclineError } from '../errors.ts'
-import { depth, firstBlock, leftChild, parent, rightChild, sibling } from '../primitives/flat-tree.ts'
+import {
+  depth,
+  firstBlock,
+  leftChild,
+  parent,
+  rightChild,
+  sibling
+} from '../primitives/flat-tree.ts'
 import type { BlockRequest, Proof, TreeNode } from '../wire/message.ts'
 import { equalBytes } from './bytes.ts'
 import type { Reorg } from './feed.ts'

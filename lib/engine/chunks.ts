@@ -265,10 +265,18 @@ function outlookOf(feed: FeedState, chunk: Chunk): 'possible' | 'orphaned' | 'ho
   }
   if (missed) {
     const begun = chunk.phase === 'filling' && chunk.inFlight === 0 && chunk.receivedBytes > 0
-    return begun ? 'orphaned' : 'hopeless'
+    return begun && !isReceivedOffered(feed, chunk) ? 'orphaned' : 'hopeless'
   }
   const moves = chunk.phase === 'filling' || chunk.inFlight > 0 || provable(feed, chunk)
   return moves ? 'possible' : 'hopeless'
+}
+
+/** True if somebody could give again what was received: then it need not wait for the rest. */
+function isReceivedOffered(feed: FeedState, chunk: Chunk): boolean {
+  for (let i = 0; i < chunk.blocks.length; i++) {
+    if (chunk.blocks[i] === RECEIVED && isOfferedBlock(feed, chunk.start + i)) return true
+  }
+  return false
 }
 
 /** True if somebody can give a proof for a missing block of the chunk. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { spawn, type ChildProcess } from 'node:child_process'
+import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
@@ -29,15 +30,22 @@ export class RoleProcess {
 
   /**
    * @param script - of the folder of this file, without its extension.
-   * @param profileFolder - where a CPU profile goes at the end, or null.
+   * @param profile - file that a CPU profile goes to at the end, or null.
    */
-  constructor(script: string, profileFolder: string | null = null) {
+  constructor(script: string, profile: string | null = null) {
     this.#name = script
     // From dist/ the compiled script, from the sources (under tsx) the source itself.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
     const file = fileURLToPath(new URL(`./${script}.${extension}`, import.meta.url))
-    const profile = profileFolder === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
-    this.#child = spawn(process.execPath, [...process.execArgv, ...profile, file], {
+    const flags =
+      profile === null
+        ? []
+        : [
+            '--cpu-prof',
+            `--cpu-prof-dir=${path.dirname(profile)}`,
+            `--cpu-prof-name=${path.basename(profile)}`
+          ]
+    this.#child = spawn(process.execPath, [...process.execArgv, ...flags, file], {
       stdio: ['pipe', 'pipe', 'inherit']
     })
     const { stdin, stdout } = this.#child

@@ -1,3 +1,4 @@
+import path from 'node:path'
 import type { Case } from './case.ts'
 import { resultOf, type CaseResult } from './result.ts'
 import { CaseStage, Stage } from './stage.ts'
@@ -24,7 +25,14 @@ export async function runCase(case_: Case, options: RunOptions): Promise<CaseRes
       for (const contestant of case_.contestants) {
         const { name } = contestant
         if (errors.has(name)) continue
-        const stage = new Stage(shared, profileFolder)
+        const profile =
+          profileFolder === null
+            ? null
+            : path.join(
+                path.resolve(profileFolder),
+                `${case_.name}-${run}-${name.replace(/\W+/g, '-')}`
+              )
+        const stage = new Stage(shared, profile)
         const began = performance.now()
         let end: string
         try {

@@ -26,20 +26,25 @@ export class CaseStage {
 /** What one run of a contestant has: processes and folders that end with it. */
 export class Stage {
   readonly #shared: CaseStage
-  readonly #profileFolder: string | null
+  readonly #profile: string | null
   readonly #roles: RoleProcess[] = []
   readonly #folder: string
 
-  /** @param profileFolder - where CPU profiles of the roles go, or null. */
-  constructor(shared: CaseStage, profileFolder: string | null) {
+  /** @param profile - folder and beginning of the names of CPU profiles of the roles, or null for none. */
+  constructor(shared: CaseStage, profile: string | null) {
     this.#shared = shared
-    this.#profileFolder = profileFolder
+    this.#profile = profile
     this.#folder = mkdtempSync(path.join(shared.folder, 'run-'))
   }
 
   /** A fresh process of a role, ended with the run. */
   role(script: string): RoleProcess {
-    const role = new RoleProcess(script, this.#profileFolder)
+    const { length } = this.#roles
+    const profile =
+      this.#profile === null
+        ? null
+        : `${this.#profile}-${length}-${path.basename(script)}.cpuprofile`
+    const role = new RoleProcess(script, profile)
     this.#roles.push(role)
     return role
   }

@@ -1,5 +1,5 @@
 /**
- * Runs test files, each in a process of its own, two at a time, and adds up what they report.
+ * Runs test files, each in a process of its own, some at a time, and adds up what they report.
  *
  *     node dist/test/run.js unit interop       folders of test/
  *     node dist/test/run.js unit/wire.test     single files
@@ -88,7 +88,8 @@ async function main(): Promise<void> {
       if (failed > 0) console.log(outcome.output)
     }
   }
-  const workers = Math.max(1, Math.min(2, availableParallelism()))
+  // Most files wait for timers and other processes longer than they compute.
+  const workers = 2 * Math.min(2, availableParallelism())
   await Promise.all(Array.from({ length: workers }, worker))
   const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0)
   const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0)

@@ -27,6 +27,9 @@ const { values, positionals } = parseArgs({
   }
 })
 
+// An interrupted run leaves nothing behind: folders go at the exit, roles end with their stdin.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130))
+
 const { quick } = values
 const runs = Number(values.runs ?? (quick ? 1 : 5))
 const all = allCases(quick)

@@ -17,9 +17,16 @@ export class CaseStage {
   readonly agreed: Map<string, string> = new Map()
   readonly folder: string = mkdtempSync(path.join(tmpdir(), 'syncline-bench-'))
 
-  /** Removes all that was written. */
+  readonly #onexit = (): void => rmSync(this.folder, { recursive: true, force: true })
+
+  constructor() {
+    process.on('exit', this.#onexit)
+  }
+
+  /** Removes all that was written. What is not removed until then goes when the process exits. */
   remove(): void {
-    rmSync(this.folder, { recursive: true, force: true })
+    process.off('exit', this.#onexit)
+    this.#onexit()
   }
 }
 

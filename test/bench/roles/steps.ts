@@ -23,6 +23,8 @@ let stalls: IntervalHistogram | null = null
 /** Takes steps until stdin ends. Every role has `watch` and `usage` besides its own. */
 export async function serveSteps(own: Steps): Promise<void> {
   const steps: Steps = { watch, usage, ...own }
+  // Even in the middle of a step: whoever asked for it is gone.
+  process.stdin.on('end', () => process.exit())
   for await (const line of createInterface({ input: process.stdin })) {
     const { step, args } = JSON.parse(line) as { step: string; args: never }
     let answer: object
@@ -35,7 +37,6 @@ export async function serveSteps(own: Steps): Promise<void> {
     }
     await new Promise((resolve) => process.stdout.write(`${JSON.stringify(answer)}\n`, resolve))
   }
-  process.exit()
 }
 
 /** Begins to look for stalls of the event loop, from now on. */

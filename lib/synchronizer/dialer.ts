@@ -66,7 +66,9 @@ export class Dialer {
     const target = this.#targets.get(address)
     if (target === undefined || !target.connected) return
     target.connected = false
+    // That it connected proves little: a peer that is closed for a fault each time is tried ever more slowly.
     if (failed) this.#tried.fail(address, this.#clock.now())
+    else this.#tried.succeed(address)
     this.#later(target, failed ? 0 : 1000)
   }
 
@@ -91,8 +93,7 @@ export class Dialer {
       const connection = await this.#connect(target.host, target.port)
       target.lastError = null
       target.connected = !this.#closed && this.#onconnection(connection, target.address)
-      if (target.connected) this.#tried.succeed(target.address)
-      else connection.stream.destroy()
+      if (!target.connected) connection.stream.destroy()
     } catch (error) {
       target.lastError =
         error instanceof SynclineError

@@ -9,7 +9,9 @@ import { lockByPid } from '../../lib/feed/file/feed-lock.ts'
 
 test('without locks of the system, a file with the pid keeps a feed to one process', async (t) => {
   const folder = await t.tmp()
-  const script = fileURLToPath(new URL(`../fixtures/hold-lock${path.extname(import.meta.url)}`, import.meta.url))
+  const script = fileURLToPath(
+    new URL(`../fixtures/hold-lock${path.extname(import.meta.url)}`, import.meta.url)
+  )
   const child = spawn(process.execPath, [...process.execArgv, script, folder], {
     stdio: ['ignore', 'pipe', 'inherit']
   })

@@ -292,7 +292,9 @@ async function open(t: Assertions, folder: string): Promise<StoredFeed> {
 
 /** Another process that has the feed open and has appended one block. */
 async function hold(t: Assertions, folder: string): Promise<ReturnType<typeof spawn>> {
-  const script = fileURLToPath(new URL(`../fixtures/hold-feed${path.extname(import.meta.url)}`, import.meta.url))
+  const script = fileURLToPath(
+    new URL(`../fixtures/hold-feed${path.extname(import.meta.url)}`, import.meta.url)
+  )
   const child = spawn(process.execPath, [...process.execArgv, script, folder], {
     stdio: ['ignore', 'pipe', 'inherit']
   })

@@ -89,7 +89,7 @@ async function main(): Promise<void> {
     }
   }
   // Most files wait for timers and other processes longer than they compute.
-  const workers = 2 * Math.min(2, availableParallelism())
+  const workers = 1 + Math.min(2, availableParallelism())
   await Promise.all(Array.from({ length: workers }, worker))
   const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0)
   const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0)

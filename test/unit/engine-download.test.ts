@@ -141,7 +141,7 @@ test('one window of a connection is shared by its feeds', (t) => {
 test('a block somebody waits for goes first, with a proof of its own', (t) => {
   const shell = new Shell()
   shell.addPeer(1)
-  shell.addFeed(1, { length: 1024, blockBytes: 1024 })
+  shell.addFeed(1, { length: 1024, blockBytes: 4096 })
   shell.open(1, 1, { haves: [[0, 1024]] })
   shell.load()
   const asked = shell.requests(1)
@@ -157,8 +157,8 @@ test('a block somebody waits for goes first, with a proof of its own', (t) => {
 test('a feed of higher priority is asked for first', (t) => {
   const shell = new Shell()
   shell.addPeer(1)
-  shell.addFeed(1, { length: 512, blockBytes: 1024 })
-  shell.addFeed(2, { length: 512, blockBytes: 1024, priority: 1 })
+  shell.addFeed(1, { length: 512, blockBytes: 4096 })
+  shell.addFeed(2, { length: 512, blockBytes: 4096, priority: 1 })
   shell.open(1, 1, { haves: [[0, 512]] })
   shell.load()
   const asked = shell.requests(1, 1)

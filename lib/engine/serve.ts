@@ -150,7 +150,8 @@ function runLength(queue: readonly Request[], blockBytes: number): number {
   return Math.max(count, 1)
 }
 
-function isBare(request: Request): boolean {
+/** True if only the bare value of a block is asked for: no proof, no tree node. */
+export function isBare(request: Request): boolean {
   return (
     request.block !== null &&
     request.block.nodes === 0 &&

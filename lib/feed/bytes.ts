@@ -26,7 +26,7 @@ export function readUint64(bytes: Uint8Array, offset: number): number {
 
 /** Lower-case hexadecimal. */
 export function toHex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 }
 
 /** A copy of its own: `slice` of a Buffer would be a view. */

@@ -6,6 +6,7 @@
 import { isSynclineError } from '../errors.ts'
 import { ANSWER_FRAME_BYTES_MAX } from '../limits.ts'
 import type { Failure } from '../engine/input.ts'
+import { isBare } from '../engine/serve.ts'
 import type { Feed } from '../feed/feed.ts'
 import type { Message, Request } from '../wire/message.ts'
 
@@ -35,17 +36,6 @@ export async function answer(
   if (first === undefined) return answered
   if (requests.length === 1 && !isBare(first)) return prove(feed, first, send, stale, answered)
   return readRuns(feed, requests, send, stale, answered)
-}
-
-function isBare(request: Request): boolean {
-  return (
-    request.block !== null &&
-    request.block.nodes === 0 &&
-    request.upgrade === null &&
-    request.hash === null &&
-    request.seek === null &&
-    !request.manifest
-  )
 }
 
 async function prove(

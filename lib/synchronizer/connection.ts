@@ -15,6 +15,7 @@ import {
   KEEPALIVE_MS,
   OUTBOX_CHATTER_BYTES_MAX
 } from '../limits.ts'
+import { toHex } from '../feed/bytes.ts'
 import type { FramedStream, TransportConnection } from '../transport/transport.ts'
 import type { Handshake, Message } from '../wire/message.ts'
 import { capabilityOf } from './capability.ts'
@@ -444,8 +445,4 @@ function nameOf({ address, stream }: TransportConnection): string {
   if (stream.remotePublicKey === null) return address
   const key = toHex(stream.remotePublicKey)
   return address.endsWith(key) ? address : `${address} ${key}`
-}
-
-function toHex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 }

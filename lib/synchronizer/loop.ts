@@ -4,7 +4,6 @@
  *
  * @module
  */
-import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { Engine, type FeedProgress, type PeerProgress } from '../engine/engine.ts'
 import type { Effect, Telling } from '../engine/effect.ts'
@@ -18,6 +17,7 @@ import type {
   RateLimits
 } from '../engine/input.ts'
 import type { Snapshot } from '../engine/snapshot.ts'
+import { toHex } from '../feed/bytes.ts'
 import type { Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { leafHash } from '../kernels/fold.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
@@ -134,7 +134,7 @@ export class Loop {
     }
     this.#feeds.set(id, entry)
     this.#modes.set(id, settings.mode)
-    this.#byDiscoveryKey.set(hex(feed.discoveryKey), id)
+    this.#byDiscoveryKey.set(toHex(feed.discoveryKey), id)
     this.post({ type: 'add-feed', feed: id, view: viewOf(feed), have: feed.have, ...settings })
     for (const peer of this.#peers.values()) this.#offer(peer, entry)
     return id
@@ -149,12 +149,12 @@ export class Loop {
     this.#drain()
     this.#feeds.delete(id)
     this.#modes.delete(id)
-    this.#byDiscoveryKey.delete(hex(entry.feed.discoveryKey))
+    this.#byDiscoveryKey.delete(toHex(entry.feed.discoveryKey))
   }
 
   /** The number of a feed that is in the loop, or null. */
   feedId(discoveryKey: Uint8Array): number | null {
-    return this.#byDiscoveryKey.get(hex(discoveryKey)) ?? null
+    return this.#byDiscoveryKey.get(toHex(discoveryKey)) ?? null
   }
 
   /**
@@ -464,7 +464,7 @@ export class Loop {
         const feed = this.#feeds.get(effect.feed)
         peer.error = new SynclineError(effect.code, effect.message, {
           peer: peer.link.name,
-          ...(feed === undefined ? {} : { feed: hex(feed.feed.discoveryKey) })
+          ...(feed === undefined ? {} : { feed: toHex(feed.feed.discoveryKey) })
         })
         peer.link.terminate(peer.error)
         return
@@ -738,7 +738,7 @@ export class Loop {
 }
 
 function identityOf(link: Link): string {
-  return link.remotePublicKey === null ? link.name : hex(link.remotePublicKey)
+  return link.remotePublicKey === null ? link.name : toHex(link.remotePublicKey)
 }
 
 function flowOf(peer: PeerEntry): Input {
@@ -820,10 +820,6 @@ function copyProof(data: Data): Proof {
 
 function copyNodes(nodes: readonly TreeNode[]): TreeNode[] {
   return nodes.map(({ index, size, hash }) => ({ index, size, hash: Uint8Array.from(hash) }))
-}
-
-function hex(bytes: Uint8Array): string {
-  return b4a.toString(bytes, 'hex')
 }
 
 /** The peer that gave other bytes for a block than those that are now proven, or -1. */

@@ -45,7 +45,7 @@ export const SINGLE_FRAME_BYTES: number = 16 * 1024
 /** Expected reply bytes of one batch of requests: larger batches delay their first answer. */
 export const BATCH_REPLY_BYTES_MAX: number = 64 * 1024
 /** Requests of one batch: an auto-corking responder answers only when the whole batch is done. */
-export const BATCH_REQUESTS_MAX = 64
+export const BATCH_REQUESTS_MAX = 256
 /** Bytes of one frame of answers. */
 export const ANSWER_FRAME_BYTES_MAX: number = 128 * 1024
 
@@ -73,8 +73,10 @@ export const OUTBOX_BYTES_MAX: number = 2 * 1024 * 1024
 export const OUTBOX_CHATTER_BYTES_MAX: number = 64 * 1024 * 1024
 /** Requests of one peer that may wait for their answer; more is refused without a reason. */
 export const SERVE_QUEUE_MAX = 16_384
-/** Blocks that one serve effect carries. */
-export const SERVE_RUN_BLOCKS_MAX = 64
+/** Blocks that are answered together, at most. */
+export const SERVE_RUN_BLOCKS_MAX = 1024
+/** Bytes that are answered together, by the average block of the feed; also those of one read. */
+export const SERVE_RUN_BYTES_MAX: number = 512 * 1024
 /** Refused (invalid) requests after which a peer is closed. */
 export const INVALID_REQUESTS_MAX = 64
 /** Wants that one peer may have for one feed before it counts as wanting everything. */

@@ -84,6 +84,36 @@ export class Chunk {
     this.blocks[at] = state
   }
 
+  /** As {@link Chunk.mark}, for the blocks `[start, end)`. */
+  markRun(start: number, end: number, state: number): void {
+    for (let index = start; index < end; index++) this.mark(index, state)
+  }
+
+  /** First missing block from `index` on, or -1. */
+  nextMissing(index: number): number {
+    if (this.missing === 0) return -1
+    const { blocks } = this
+    while (this.cursor < blocks.length && blocks[this.cursor] !== MISSING) this.cursor++
+    for (let at = Math.max(this.cursor, index - this.start); at < blocks.length; at++) {
+      if (blocks[at] === MISSING) return this.start + at
+    }
+    return -1
+  }
+
+  /** End of the missing blocks from `index` on, which is one. */
+  missingEnd(index: number): number {
+    let at = index - this.start
+    while (at < this.blocks.length && this.blocks[at] === MISSING) at++
+    return this.start + at
+  }
+
+  /** True if the value of a block is still of use. */
+  takes(index: number): boolean {
+    if (!this.covers(index)) return false
+    const state = this.state(index)
+    return state === IN_FLIGHT || state === MISSING
+  }
+
   receive(index: number, peer: number, byteLength: number): void {
     const at = index - this.start
     this.mark(index, RECEIVED)

@@ -206,7 +206,7 @@ export function advance(world: World, feed: FeedState, chunk: Chunk): void {
 /** Lets a chunk go; what was received and not folded is lost, what is in flight is given up. */
 export function removeChunk(world: World, feed: FeedState, chunk: Chunk): void {
   if (!feed.chunks.delete(chunk.id)) return
-  if (chunk.inFlight > 0) cancelAll(world, feed, (request) => request.chunk === chunk.id)
+  if (chunk.inFlight > 0) cancelAll(world, feed, (_, request) => request.chunk === chunk.id)
   world.openBytes -= chunk.size
   world.effects.push({ type: 'drop-chunk', feed: feed.id, chunk: chunk.id })
   touch(world, feed)

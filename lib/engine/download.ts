@@ -12,7 +12,8 @@ import {
   SINGLE_FRAME_BYTES
 } from '../limits.ts'
 import type { Data, NoData, Request } from '../wire/message.ts'
-import { Chunk, HELD, IN_FLIGHT, MISSING } from './chunk.ts'
+import { dataOfRun, type RequestRun, runOfData, sliceRequests, type ValueRun } from '../wire/run.ts'
+import { type Chunk, HELD, IN_FLIGHT, MISSING } from './chunk.ts'
 import {
   advance,
   blame,
@@ -29,10 +30,26 @@ import {
 import type { Input } from './input.ts'
 import { doubt, isHead } from './claim.ts'
 import { closePeer, send, wake } from './output.ts'
-import { ask, cancelAll, follows, mayAskProof, measure, release, settle } from './request.ts'
 import {
+  ask,
+  askRun,
+  cancelAll,
+  follows,
+  mayAskProof,
+  measure,
+  release,
+  releaseBlock,
+  runOf,
+  settle,
+  settleOne
+} from './request.ts'
+import {
+  LATE,
+  OPEN,
   rest,
+  SETTLED,
   touch,
+  type AskedRun,
   type Channel,
   type FeedState,
   type InFlight,
@@ -105,9 +122,10 @@ function openMore(world: World, channel: Channel, batch: Batch): boolean {
 class Batch {
   readonly #world: World
   readonly #channel: Channel
-  #requests: Request[] = []
+  #requests: (Request | RequestRun)[] = []
   #bytes = 0
   #asked = 0
+  #askedBytes = 0
 
   constructor(world: World, channel: Channel) {
     this.#world = world
@@ -116,42 +134,69 @@ class Batch {
 
   /** True if this turn may ask for no more. */
   get full(): boolean {
-    const { peer } = this.#channel
-    return (
-      this.#asked >= BATCH_REQUESTS_MAX ||
-      peer.inFlight >= peer.windowRequests ||
-      peer.inFlightBytes >= peer.windowBytes
-    )
+    return this.#room(1) <= 0
   }
 
-  /** Asks for a block: its bare value (`nodes` null) or with a proof. */
-  add(index: number, chunk: Chunk, nodes: number | null, priority: number): void {
+  /** Asks for a block with its proof. */
+  addProof(index: number, chunk: Chunk, nodes: number, priority: number): void {
     const channel = this.#channel
     const expectedBytes = expected(channel.feed, chunk)
     const request = ask(this.#world, channel, {
-      kind: nodes === null ? 'value' : 'proof',
+      kind: 'proof',
       index,
       chunk: chunk.id,
       fork: channel.feed.view.fork,
       expectedBytes,
-      parts: { block: { index, nodes: nodes ?? 0 }, priority }
+      parts: { block: { index, nodes }, priority }
     })
     chunk.mark(index, IN_FLIGHT)
     this.#asked++
+    this.#askedBytes += expectedBytes
+    this.#push(request, expectedBytes)
+  }
+
+  /** Asks for the bare values of missing blocks of a chunk from `index` on, at most `count`; returns how many. */
+  addRun(index: number, count: number, chunk: Chunk, priority: number): number {
+    const channel = this.#channel
+    const expectedBytes = expected(channel.feed, chunk)
+    const blocks = Math.min(count, this.#room(expectedBytes))
+    const { fork } = channel.feed.view
+    const asked = { index, count: blocks, chunk: chunk.id, fork, expectedBytes }
+    const run = askRun(this.#world, channel, asked, priority)
+    chunk.markRun(index, index + blocks, IN_FLIGHT)
+    this.#asked += blocks
+    this.#askedBytes += blocks * expectedBytes
+    const most = Math.max(1, Math.floor(BATCH_REPLY_BYTES_MAX / Math.max(expectedBytes, 1)))
     // A large block is asked for in a frame of its own: batched answers come back as one frame.
-    if (expectedBytes >= SINGLE_FRAME_BYTES) {
-      send(this.#world, channel, [request])
-      return
+    const piece = expectedBytes >= SINGLE_FRAME_BYTES ? 1 : most
+    for (let from = 0; from < blocks; from += piece) {
+      const to = Math.min(blocks, from + piece)
+      this.#push(sliceRequests(run, from, to), (to - from) * expectedBytes)
     }
-    if (this.#bytes + expectedBytes > BATCH_REPLY_BYTES_MAX) this.#send()
-    this.#requests.push(request)
-    this.#bytes += expectedBytes
+    return blocks
   }
 
   /** Sends what is left; returns whether anything was asked in this turn. */
   flush(): boolean {
     this.#send()
     return this.#asked > 0
+  }
+
+  /** Requests that may still be made in this turn. */
+  #room(expectedBytes: number): number {
+    const { peer } = this.#channel
+    const { windowBytes, inFlightBytes, windowRequests, inFlight } = peer
+    const share = Math.min(peer.download.share, this.#world.download.share) - this.#askedBytes
+    const blocks = Math.ceil(
+      Math.min(windowBytes - inFlightBytes, share) / Math.max(expectedBytes, 1)
+    )
+    return Math.min(BATCH_REQUESTS_MAX - this.#asked, windowRequests - inFlight, blocks)
+  }
+
+  #push(message: Request | RequestRun, bytes: number): void {
+    if (this.#bytes > 0 && this.#bytes + bytes > BATCH_REPLY_BYTES_MAX) this.#send()
+    this.#requests.push(message)
+    this.#bytes += bytes
   }
 
   #send(): void {
@@ -180,7 +225,7 @@ function askUrgent(world: World, channel: Channel, batch: Batch): void {
     }
     if (chunk.phase !== 'filling' || chunk.state(index) !== MISSING) continue
     const proof = mayAskProof(channel) ? proofFor(channel, index) : null
-    if (proof !== null) batch.add(index, chunk, proof.nodes, 1)
+    if (proof !== null) batch.addProof(index, chunk, proof.nodes, 1)
   }
 }
 
@@ -190,27 +235,40 @@ function askChunk(world: World, channel: Channel, chunk: Chunk, batch: Batch): v
     const proof = canProve(channel, chunk)
     if (proof === null) return
     chunk.rooted = true
-    batch.add(proof.index, chunk, proof.nodes, chunk.urgent ? 1 : 0)
+    batch.addProof(proof.index, chunk, proof.nodes, chunk.urgent ? 1 : 0)
     return
   }
-  if (chunk.phase !== 'filling' && chunk.phase !== 'blame') return
-  const proven = chunk.phase === 'blame'
-  if (proven && !mayAskProof(channel)) return
-  while (chunk.cursor < chunk.blocks.length && chunk.blocks[chunk.cursor] !== MISSING)
-    chunk.cursor++
-  for (let i = chunk.cursor; i < chunk.blocks.length && chunk.missing > 0 && !batch.full; i++) {
-    const index = chunk.start + i
-    if (chunk.blocks[i] !== MISSING || !channel.have.get(index)) continue
-    if (!proven) {
-      batch.add(index, chunk, null, chunk.urgent ? 1 : 0)
+  if (chunk.phase === 'filling') askValues(channel, chunk, batch)
+  else if (chunk.phase === 'blame' && mayAskProof(channel)) askProofs(channel, chunk, batch)
+  if (chunk.complete) advance(world, channel.feed, chunk)
+}
+
+function askValues(channel: Channel, chunk: Chunk, batch: Batch): void {
+  const { start, end } = chunk
+  for (let at = chunk.nextMissing(start); at !== -1 && !batch.full; at = chunk.nextMissing(at)) {
+    if (!channel.have.get(at)) {
+      at = channel.have.firstSet(at, end)
+      if (at === -1) return
       continue
     }
-    // The peer that gave the first answer is asked again only if there is no other.
-    if (chunk.from[i] === channel.peer.id && othersOffer(channel, index)) continue
-    const proof = proofFor(channel, index)
-    if (proof !== null) batch.add(index, chunk, proof.nodes, 0)
+    const to = channel.have.runEnd(at, chunk.missingEnd(at))
+    at += batch.addRun(at, to - at, chunk, chunk.urgent ? 1 : 0)
   }
-  if (chunk.complete) advance(world, channel.feed, chunk)
+}
+
+function askProofs(channel: Channel, chunk: Chunk, batch: Batch): void {
+  const { start } = chunk
+  for (
+    let at = chunk.nextMissing(start);
+    at !== -1 && !batch.full;
+    at = chunk.nextMissing(at + 1)
+  ) {
+    if (!channel.have.get(at)) continue
+    // The peer that gave the first answer is asked again only if there is no other.
+    if (chunk.from[at - start] === channel.peer.id && othersOffer(channel, at)) continue
+    const proof = proofFor(channel, at)
+    if (proof !== null) batch.addProof(at, chunk, proof.nodes, 0)
+  }
 }
 
 function othersOffer(channel: Channel, index: number): boolean {
@@ -258,71 +316,151 @@ function nextBlock(channel: Channel): number {
   return -1
 }
 
-/** Takes answers in that arrived together. */
-export function onData(world: World, channel: Channel, answers: readonly Data[]): void {
-  const held = new Map<Chunk, Data[]>()
-  for (const data of answers) {
-    if (channel.peer.closing) break
-    if (data.block !== null && data.block.value.byteLength > BLOCK_BYTES_MAX) {
-      closePeer(world, channel.peer, channel.feed, 'BAD_MESSAGE', 'block is too large')
-      break
-    }
-    if (data.request === 0) {
-      onConflictProof(world, channel, data)
-      continue
-    }
-    const request = settle(world, channel, data.request)
-    if (request === null) continue
-    measure(world, request)
-    channel.peer.received.add(data.block === null ? 0 : data.block.value.byteLength)
-    if (data.fork !== request.fork) {
-      giveUp(world, request)
-      if (isHead(request)) doubt(world, channel)
-      else rest(world, channel, NO_DATA_REST_MS)
-      continue
-    }
-    if (request.kind === 'value') {
-      const chunk = takeValue(world, channel, request, data)
-      if (chunk === null) {
-        giveUp(world, request)
+/** Takes bare values in that arrived together. */
+export function onValues(world: World, channel: Channel, runs: readonly ValueRun[]): void {
+  for (const run of runs) {
+    for (let i = 0; i < run.count && !channel.peer.closing;) {
+      const asked = runOf(channel, run.id + i)
+      if (asked === null) {
+        onAnswer(world, channel, dataOfRun(run, i))
+        i++
         continue
       }
-      const list = held.get(chunk)
-      if (list === undefined) held.set(chunk, [data])
-      else list.push(data)
-      continue
+      const end = Math.min(run.count, asked.id + asked.count - run.id)
+      takeValues(world, channel, asked, run, i, end)
+      i = end
     }
-    if (request.kind === 'reorg' || request.kind === 'ancestors') {
-      // Another remote may be followed by now.
-      if (!follows(channel.feed, request)) continue
-      const begin = request.kind === 'reorg'
-      world.effects.push({
-        type: 'reorg',
-        peer: channel.peer.id,
-        feed: channel.feed.id,
-        begin,
-        data
-      })
-      continue
-    }
-    const other =
-      data.block === null ? request.kind === 'proof' : data.block.index !== request.index
-    if (request.index !== -1 && other) {
-      giveUp(world, request)
-      closePeer(world, channel.peer, channel.feed, 'BAD_MESSAGE', 'answer is for another block')
-      break
-    }
-    world.verifying.set(`${channel.peer.id}:${request.id}`, request)
-    world.effects.push({
-      type: 'verify',
-      peer: channel.peer.id,
-      feed: channel.feed.id,
-      request: request.id,
-      fork: request.fork,
-      data
-    })
   }
-  for (const [chunk, list] of held) hold(world, channel, chunk, list)
+}
+
+/** Takes answers in that arrived together. */
+export function onData(world: World, channel: Channel, answers: readonly Data[]): void {
+  for (const data of answers) {
+    if (channel.peer.closing) return
+    const asked = runOf(channel, data.request)
+    // Whatever else such an answer brings was not asked for.
+    const run = asked === null ? null : runOfData(valueOf(data))
+    if (asked === null) onAnswer(world, channel, data)
+    else if (run !== null) takeValues(world, channel, asked, run, 0, 1)
+    else closePeer(world, channel.peer, channel.feed, 'BAD_MESSAGE', 'answer has no block')
+  }
+}
+
+function valueOf({ type, request, fork, block }: Data): Data {
+  const bare = block === null ? null : { ...block, nodes: [] }
+  const nothing = { hash: null, seek: null, upgrade: null, manifest: null }
+  return { type, request, fork, block: bare, ...nothing }
+}
+
+/** Takes in the values `[from, to)` of a run, which all answer requests of one run of ours. */
+function takeValues(
+  world: World,
+  channel: Channel,
+  asked: AskedRun,
+  run: ValueRun,
+  from: number,
+  to: number
+): void {
+  const { feed, peer } = channel
+  const first = run.id - asked.id
+  if (asked.index + first !== run.index) {
+    closePeer(world, peer, feed, 'BAD_MESSAGE', 'answer is for another block')
+    return
+  }
+  measure(world, asked, to - from)
+  const chunk = feed.chunks.get(asked.chunk)
+  const current = run.fork === asked.fork && run.fork === feed.view.fork
+  const filling = current && chunk?.phase === 'filling' ? chunk : null
+  let held = from
+  let released = false
+  for (let i = from; i < to; i++) {
+    const index = run.index + i
+    const byteLength = run.lengths[i] as number
+    if (byteLength > BLOCK_BYTES_MAX) {
+      hold(world, channel, filling, run, held, i)
+      closePeer(world, peer, feed, 'BAD_MESSAGE', 'block is too large')
+      return
+    }
+    peer.received.add(byteLength)
+    const state = settleOne(world, asked, first + i)
+    if (state !== SETTLED && filling?.takes(index) === true) {
+      filling.receive(index, peer.id, byteLength)
+      if (state === LATE) cancelBlock(world, feed, index)
+      continue
+    }
+    hold(world, channel, filling, run, held, i)
+    held = i + 1
+    if (state !== OPEN) continue
+    releaseBlock(world, feed, asked.chunk, index)
+    released = true
+  }
+  hold(world, channel, filling, run, held, to)
+  if (released) touch(world, feed)
+  if (run.fork !== asked.fork) rest(world, channel, NO_DATA_REST_MS)
+  if (filling === null) return
+  // More bytes than the root vouches for: somebody lied, and no fold is needed to know it.
+  if (filling.receivedBytes > filling.size) blameChunk(world, feed, filling)
+  else advance(world, feed, filling)
+}
+
+function hold(
+  world: World,
+  { feed, peer }: Channel,
+  chunk: Chunk | null,
+  run: ValueRun,
+  from: number,
+  to: number
+): void {
+  if (chunk === null || from === to) return
+  const { id, start, end, size } = chunk
+  const count = end - start
+  const effect = { chunk: id, peer: peer.id, start, count, size, run, from, to }
+  world.effects.push({ type: 'hold', feed: feed.id, ...effect })
+}
+
+/** Takes in the answer to a request that was no bare value. */
+function onAnswer(world: World, channel: Channel, data: Data): void {
+  const { peer, feed } = channel
+  if (data.block !== null && data.block.value.byteLength > BLOCK_BYTES_MAX) {
+    closePeer(world, peer, feed, 'BAD_MESSAGE', 'block is too large')
+    return
+  }
+  if (data.request === 0) {
+    onConflictProof(world, channel, data)
+    return
+  }
+  const request = settle(world, channel, data.request)
+  if (request === null) return
+  measure(world, request)
+  peer.received.add(data.block === null ? 0 : data.block.value.byteLength)
+  if (data.fork !== request.fork) {
+    giveUp(world, request)
+    if (isHead(request)) doubt(world, channel)
+    else rest(world, channel, NO_DATA_REST_MS)
+    return
+  }
+  if (request.kind === 'reorg' || request.kind === 'ancestors') {
+    // Another remote may be followed by now.
+    if (!follows(feed, request)) return
+    const begin = request.kind === 'reorg'
+    world.effects.push({ type: 'reorg', peer: peer.id, feed: feed.id, begin, data })
+    return
+  }
+  const other = data.block === null ? request.kind === 'proof' : data.block.index !== request.index
+  if (request.index !== -1 && other) {
+    giveUp(world, request)
+    closePeer(world, peer, feed, 'BAD_MESSAGE', 'answer is for another block')
+    return
+  }
+  world.verifying.set(`${peer.id}:${request.id}`, request)
+  world.effects.push({
+    type: 'verify',
+    peer: peer.id,
+    feed: feed.id,
+    request: request.id,
+    fork: request.fork,
+    data
+  })
 }
 
 /** Lets go what an answered request holds; one that was late has given it up before. */
@@ -330,55 +468,13 @@ function giveUp(world: World, request: InFlight): void {
   if (!request.late) release(world, request)
 }
 
-/** Enters a bare value into its chunk; null if it is not needed any more. */
-function takeValue(
-  world: World,
-  channel: Channel,
-  { index, chunk: id, late }: InFlight,
-  data: Data
-): Chunk | null {
-  const { feed } = channel
-  if (data.block === null || data.block.index !== index) {
-    closePeer(world, channel.peer, feed, 'BAD_MESSAGE', 'answer is for another block')
-    return null
-  }
-  const chunk = feed.chunks.get(id)
-  if (chunk === undefined || chunk.phase !== 'filling' || !chunk.covers(index)) return null
-  const state = chunk.state(index)
-  if (state !== IN_FLIGHT && state !== MISSING) return null
-  if (data.fork !== feed.view.fork) return null
-  chunk.receive(index, channel.peer.id, data.block.value.byteLength)
-  if (late) cancelBlock(world, feed, index)
-  return chunk
-}
-
 /** A late answer came first after all: whoever was asked instead need not answer. */
 function cancelBlock(world: World, feed: FeedState, index: number): void {
   cancelAll(
     world,
     feed,
-    (request) => request.index === index && (request.kind === 'value' || request.kind === 'proof')
+    (at, request) => at === index && (!('kind' in request) || request.kind === 'proof')
   )
-}
-
-function hold(world: World, channel: Channel, chunk: Chunk, answers: readonly Data[]): void {
-  const { feed } = channel
-  world.effects.push({
-    type: 'hold',
-    feed: feed.id,
-    chunk: chunk.id,
-    peer: channel.peer.id,
-    start: chunk.start,
-    count: chunk.end - chunk.start,
-    size: chunk.size,
-    answers
-  })
-  // More bytes than the root vouches for: somebody lied, and no fold is needed to know it.
-  if (chunk.receivedBytes > chunk.size) {
-    blameChunk(world, feed, chunk)
-    return
-  }
-  advance(world, feed, chunk)
 }
 
 function blameChunk(world: World, feed: FeedState, chunk: Chunk): void {
@@ -391,22 +487,36 @@ function blameChunk(world: World, feed: FeedState, chunk: Chunk): void {
 
 /** Takes in that a request is not answered. */
 export function onNoData(world: World, channel: Channel, message: NoData): void {
-  const request = settle(world, channel, message.request)
-  if (request === null) return
-  measure(world, request)
   const { feed } = channel
-  const forking = channel.remote === null || channel.remote.fork !== feed.view.fork
-  // A remote that rewrote or cut its feed meanwhile says so in a sync of its own.
-  const claimed = channel.remote !== null && channel.remote.fork === request.fork
-  if (isHead(request) && claimed) doubt(world, channel)
-  else if (message.reason === 0 || forking || isHead(request)) {
-    rest(world, channel, NO_DATA_REST_MS)
-  } else if (request.index !== -1 && request.kind !== 'first') {
-    channel.have.drop(request.index, request.index + 1)
+  const run = runOf(channel, message.request)
+  const request = run === null ? settle(world, channel, message.request) : null
+  if (run !== null) {
+    const at = message.request - run.id
+    const state = settleOne(world, run, at)
+    if (state === SETTLED) return
+    measure(world, run)
+    lack(world, channel, message, run.index + at)
+    if (state === OPEN) releaseBlock(world, feed, run.chunk, run.index + at)
+  } else {
+    if (request === null) return
+    measure(world, request)
+    // A remote that rewrote or cut its feed meanwhile says so in a sync of its own.
+    const claimed = channel.remote !== null && channel.remote.fork === request.fork
+    if (isHead(request) && claimed) doubt(world, channel)
+    else if (isHead(request)) rest(world, channel, NO_DATA_REST_MS)
+    else lack(world, channel, message, request.index)
+    giveUp(world, request)
   }
-  giveUp(world, request)
   world.unswept.add(feed)
   touch(world, feed)
+}
+
+/** Takes in that a remote does not give a block: it may not have it, or not now. */
+function lack(world: World, channel: Channel, { reason }: NoData, index: number): void {
+  const { feed, remote, have } = channel
+  const forking = remote === null || remote.fork !== feed.view.fork
+  if (reason === 0 || forking) rest(world, channel, NO_DATA_REST_MS)
+  else if (index !== -1) have.drop(index, index + 1)
 }
 
 /** Takes in which nodes above a block are stored, and plans its chunk. */
@@ -497,41 +607,31 @@ export function onFolded(world: World, input: Extract<Input, { type: 'folded' }>
 }
 
 function tellStored(world: World, feed: FeedState, chunk: Chunk): void {
-  const byPeer = new Map<number, { indexes: number[]; byteLengths: number[] }>()
-  for (let i = 0; i < chunk.from.length; i++) {
-    const peer = chunk.from[i] as number
-    if (peer === -1) continue
-    let list = byPeer.get(peer)
-    if (list === undefined) byPeer.set(peer, (list = { indexes: [], byteLengths: [] }))
-    list.indexes.push(chunk.start + i)
-    list.byteLengths.push(chunk.byteLengths[i] as number)
-  }
-  for (const [peer, { indexes, byteLengths }] of byPeer) {
-    tellDownload(world, feed, peer, indexes, byteLengths)
+  const { from, byteLengths, start } = chunk
+  for (let i = 0; i < from.length;) {
+    const peer = from[i] as number
+    let end = i + 1
+    while (end < from.length && from[end] === peer) end++
+    if (peer !== -1) tellDownload(world, feed, peer, start + i, byteLengths.subarray(i, end))
+    i = end
   }
 }
 
-/** Counts stored blocks for their peer and tells the user. */
+/** Counts stored blocks from `start` on for their peer and tells the user. */
 export function tellDownload(
   world: World,
   feed: FeedState,
   peer: number,
-  indexes: readonly number[],
-  byteLengths: readonly number[]
+  start: number,
+  byteLengths: Uint32Array
 ): void {
   const channel = feed.channels.get(peer)
   if (channel !== undefined) {
-    channel.downloadedBlocks += indexes.length
+    channel.downloadedBlocks += byteLengths.length
     for (const byteLength of byteLengths) channel.downloadedBytes += byteLength
   }
-  world.effects.push({
-    type: 'tell',
-    event: 'download',
-    feed: feed.id,
-    peer,
-    indexes,
-    byteLengths
-  })
+  const event = 'download'
+  world.effects.push({ type: 'tell', event, feed: feed.id, peer, start, byteLengths })
 }
 
 /** Stops the downloads of a feed whose storage failed. */

@@ -6,6 +6,7 @@
  */
 import type { ErrorCode } from '../errors.ts'
 import type { Data, Message, Request } from '../wire/message.ts'
+import type { RequestRun, ValueRun } from '../wire/run.ts'
 
 export type Effect =
   /** Messages that belong together: one frame where they fit. */
@@ -13,7 +14,7 @@ export type Effect =
       readonly type: 'send'
       readonly peer: number
       readonly feed: number
-      readonly messages: readonly Message[]
+      readonly messages: readonly (Message | RequestRun)[]
     }
   /** Which nodes above this block are stored? */
   | {
@@ -38,7 +39,7 @@ export type Effect =
       readonly fork: number
       readonly data: Data
     }
-  /** Keep the values of these answers for a chunk, by copy. All are blocks of the chunk. */
+  /** Keep the values `[from, to)` of a run for a chunk, by copy. All are blocks of the chunk. */
   | {
       readonly type: 'hold'
       readonly feed: number
@@ -47,7 +48,9 @@ export type Effect =
       readonly start: number
       readonly count: number
       readonly size: number
-      readonly answers: readonly Data[]
+      readonly run: ValueRun
+      readonly from: number
+      readonly to: number
     }
   /** All blocks of the chunk are held or kept: fold, compare with the root, store. */
   | {
@@ -63,13 +66,21 @@ export type Effect =
   | { readonly type: 'suspect'; readonly feed: number; readonly chunk: number }
   /** Let the bytes of a chunk, and what is remembered of it, go. */
   | { readonly type: 'drop-chunk'; readonly feed: number; readonly chunk: number }
-  /** Answer requests, together. Every one is of this fork and for what is held. */
+  /** Answer requests for bare values, together. All are of this fork and for what is held. */
   | {
       readonly type: 'serve'
       readonly peer: number
       readonly feed: number
       readonly fork: number
-      readonly requests: readonly Request[]
+      readonly runs: readonly RequestRun[]
+    }
+  /** Answer a request for anything else, which is of this fork. */
+  | {
+      readonly type: 'prove'
+      readonly peer: number
+      readonly feed: number
+      readonly fork: number
+      readonly request: Request
     }
   /** Begin (`data` answers the upgrade) or continue (it answers the hash request) to follow a fork. */
   | {
@@ -101,13 +112,13 @@ export type Effect =
 
 /** What the user is told. */
 export type Telling =
-  /** Blocks of a feed came from a peer and are stored. */
+  /** Blocks of a feed from `start` on came from a peer and are stored: one length in bytes for each. */
   | {
       readonly event: 'download'
       readonly feed: number
       readonly peer: number
-      readonly indexes: readonly number[]
-      readonly byteLengths: readonly number[]
+      readonly start: number
+      readonly byteLengths: Uint32Array
     }
   | {
       readonly event: 'peer-add' | 'peer-remove'

@@ -46,6 +46,7 @@ import {
   onFolded,
   onNoData,
   onPathLoaded,
+  onValues,
   onVerified,
   pick,
   tellDownload
@@ -54,10 +55,27 @@ import type { Effect } from './effect.ts'
 import type { FeedView, Input, LocalChange, RateLimits } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
 import { Bucket } from './rate.ts'
-import { cancel, cancelAll, forget } from './request.ts'
+import { cancel, cancelAll, cancelRun, forget, forgetLate } from './request.ts'
 import { type Snapshot, snapshotOf } from './snapshot.ts'
-import { onCancel, onRequest, onServed, refuseStale, serve } from './serve.ts'
-import { Channel, FeedState, PeerState, rest, touch, wakeChannel, type World } from './state.ts'
+import {
+  forgetQueue,
+  onCancel,
+  onRequest,
+  onRequests,
+  onServed,
+  refuseStale,
+  serve
+} from './serve.ts'
+import {
+  Channel,
+  FeedState,
+  OPEN,
+  PeerState,
+  rest,
+  touch,
+  wakeChannel,
+  type World
+} from './state.ts'
 import { recall, rehabilitate, suspect } from './suspicion.ts'
 import { askFirst, onConflictChecked, onReorged } from './upgrade.ts'
 
@@ -220,13 +238,31 @@ export class Engine {
     const blocks = new Set<string>()
     for (const peer of world.peers.values()) {
       let inFlight = 0
-      for (const request of peer.requests.values()) {
-        if (request.late) continue
-        inFlight++
-        if (request.kind !== 'value' && request.kind !== 'proof') continue
-        const key = `${request.channel.feed.id}:${request.index}`
+      const add = (feed: FeedState, index: number): void => {
+        const key = `${feed.id}:${index}`
         if (blocks.has(key)) broken(`I1: block ${key} is in flight twice`)
         blocks.add(key)
+      }
+      const asked = new Map<Channel, number>()
+      for (const { late, kind, channel, index } of peer.requests.values()) {
+        asked.set(channel, (asked.get(channel) ?? 0) + 1)
+        if (late) continue
+        inFlight++
+        if (kind === 'proof') add(channel.feed, index)
+      }
+      for (const { states, open, unsettled, channel, index } of peer.runs) {
+        asked.set(channel, (asked.get(channel) ?? 0) + unsettled)
+        inFlight += open
+        let waiting = 0
+        for (let i = 0; i < states.length; i++) {
+          if (states[i] !== OPEN) continue
+          waiting++
+          add(channel.feed, index + i)
+        }
+        if (waiting !== open || unsettled === 0) broken('counts of a run are off')
+      }
+      for (const channel of peer.channels.values()) {
+        if (channel.asked !== (asked.get(channel) ?? 0)) broken('requests of a channel are off')
       }
       if (inFlight !== peer.inFlight) broken('requests in flight are off')
     }
@@ -260,6 +296,16 @@ export class Engine {
       case 'data': {
         const channel = this.#channel(input.peer, input.feed)
         if (channel !== null) onData(world, channel, input.answers)
+        return
+      }
+      case 'values': {
+        const channel = this.#channel(input.peer, input.feed)
+        if (channel !== null) onValues(world, channel, input.runs)
+        return
+      }
+      case 'requests': {
+        const channel = this.#channel(input.peer, input.feed)
+        if (channel !== null) onRequests(world, channel, input.run)
         return
       }
       case 'add-feed':
@@ -297,7 +343,13 @@ export class Engine {
         const request = world.verifying.get(`${input.peer}:${input.request}`)
         onVerified(world, input)
         if (request !== undefined && input.failure === null && input.block !== null) {
-          tellDownload(world, request.channel.feed, input.peer, [input.block], [input.byteLength])
+          tellDownload(
+            world,
+            request.channel.feed,
+            input.peer,
+            input.block,
+            Uint32Array.of(input.byteLength)
+          )
         }
         return
       }
@@ -422,8 +474,7 @@ export class Engine {
     world.starved.delete(channel)
     world.watched.delete(channel)
     world.served.delete(channel)
-    peer.queued -= peer.queue.get(feedId)?.length ?? 0
-    peer.queue.delete(feedId)
+    forgetQueue(channel)
     if (feed.reorg !== null && feed.reorg.peer === peerId) {
       feed.reorg = null
       world.effects.push({ type: 'reorg-drop', feed: feedId })
@@ -527,7 +578,7 @@ export class Engine {
   /** Takes requests back that may not be answered any more. */
   #withdraw(channel: Channel): void {
     if (channel.mayDownload) return
-    cancelAll(this.#world, channel.feed, (request) => request.channel === channel)
+    cancelAll(this.#world, channel.feed, (_, request) => request.channel === channel)
   }
 
   #configurePeer(input: Extract<Input, { type: 'configure-peer' }>): void {
@@ -574,7 +625,8 @@ export class Engine {
     cancelAll(
       this.#world,
       feed,
-      ({ index, kind }) => index !== -1 && kind !== 'first' && !feed.wants(index)
+      (index, request) =>
+        index !== -1 && !('kind' in request && request.kind === 'first') && !feed.wants(index)
     )
   }
 
@@ -659,7 +711,7 @@ export class Engine {
   /** Blocks `[kept, length)` of the old fork are gone. */
   #forked(feed: FeedState, kept: number, length: number): void {
     const world = this.#world
-    cancelAll(world, feed, (request) => request.fork !== feed.view.fork)
+    cancelAll(world, feed, (_, request) => request.fork !== feed.view.fork)
     for (const channel of feed.channels.values()) {
       refuseStale(world, channel)
       startOver(world, channel, kept, length)
@@ -730,19 +782,25 @@ export class Engine {
       Math.max(REQUEST_TIMEOUT_MS_MIN, 8 * peer.answerTime)
     )
     const limit = peer.answerTime === 0 ? REQUEST_TIMEOUT_MS : patience
+    forgetLate(peer, world.now - 2 * REQUEST_LIFE_MS_MAX)
+    const silent = world.now - peer.heardAt > limit
+    const isOver = ({ sentAt }: { readonly sentAt: number }): boolean =>
+      world.now - sentAt > (silent ? limit : Math.max(limit, REQUEST_LIFE_MS_MAX))
     let expired = 0
     for (const request of peer.requests.values()) {
-      if (request.late) {
-        if (world.now - request.sentAt > 2 * REQUEST_LIFE_MS_MAX) peer.requests.delete(request.id)
-        continue
-      }
-      const age = world.now - request.sentAt
-      if (age <= limit) break
-      if (world.now - peer.heardAt <= limit && age <= REQUEST_LIFE_MS_MAX) break
+      if (request.late) continue
+      if (!isOver(request)) break
       const { channel } = request
       cancel(world, request)
       if (isHead(request)) doubt(world, channel)
       rest(world, channel, limit)
+      expired++
+    }
+    for (const run of [...peer.runs]) {
+      if (!isOver(run)) break
+      if (run.open === 0) continue
+      cancelRun(world, run, () => true)
+      rest(world, run.channel, limit)
       expired++
     }
     if (expired === 0) return

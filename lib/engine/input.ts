@@ -9,6 +9,7 @@
 import type { ErrorCode } from '../errors.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import type { BlockRequest, Data, Message } from '../wire/message.ts'
+import type { RequestRun, ValueRun } from '../wire/run.ts'
 
 /** What a feed is synchronized for; see {@link Mode} values in the design's table of words. */
 export type Mode = 'pull' | 'follow' | 'serve' | 'both'
@@ -86,6 +87,20 @@ export type Input =
       readonly peer: number
       readonly feed: number
       readonly answers: readonly Data[]
+    }
+  /** Bare values that arrived together, in order. */
+  | {
+      readonly type: 'values'
+      readonly peer: number
+      readonly feed: number
+      readonly runs: readonly ValueRun[]
+    }
+  /** Requests for bare values. */
+  | {
+      readonly type: 'requests'
+      readonly peer: number
+      readonly feed: number
+      readonly run: RequestRun
     }
   | {
       readonly type: 'add-feed'
@@ -189,6 +204,8 @@ export type Input =
       readonly feed: number
       readonly count: number
       readonly bytes: number
+      /** What has still to be answered, since enough was sent for one turn. */
+      readonly rest: readonly RequestRun[]
       readonly failure: Failure | null
     }
   /** Result of `reorg`: the next hash request, or null once the new fork was taken over or is stale. */

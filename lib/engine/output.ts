@@ -5,10 +5,15 @@
  */
 import type { ErrorCode } from '../errors.ts'
 import type { Message } from '../wire/message.ts'
+import type { RequestRun } from '../wire/run.ts'
 import type { Channel, FeedState, PeerState, World } from './state.ts'
 
 /** Sends messages that belong together, if there are any and the peer is not being closed. */
-export function send(world: World, channel: Channel, messages: readonly Message[]): void {
+export function send(
+  world: World,
+  channel: Channel,
+  messages: readonly (Message | RequestRun)[]
+): void {
   if (messages.length === 0 || channel.peer.closing) return
   world.effects.push({ type: 'send', peer: channel.peer.id, feed: channel.feed.id, messages })
 }

@@ -23,6 +23,11 @@ export class Bucket {
     return this.#credit > 0 ? 0 : Math.ceil(((1 - this.#credit) / this.#rate) * 1000)
   }
 
+  /** Bytes that are taken in one go at most, so that what follows does not wait for long: those of a quarter of a second. */
+  get share(): number {
+    return this.#rate === 0 ? Infinity : this.#rate / 4
+  }
+
   /** Takes bytes; the credit may go below zero, which the next one waits for. */
   take(bytes: number, now: number): void {
     if (this.#rate === 0) return

@@ -54,6 +54,13 @@ export class RemoteHave {
     this.#grow()
   }
 
+  /** End of the blocks that are there from `start`, which is one, to `end` at most. */
+  runEnd(start: number, end: number): number {
+    if (end <= this.#prefix || this.#bitmap === null)
+      return Math.min(end, Math.max(start, this.#prefix))
+    return Math.min(end, this.#bitmap.firstUnset(Math.max(start, this.#prefix)))
+  }
+
   firstSet(start: number, end: number): number {
     if (start >= end) return -1
     if (start < this.#prefix) return start

@@ -3,15 +3,21 @@
  *
  * @module
  */
-import type { Request } from '../wire/message.ts'
+import type { Cancel, Request } from '../wire/message.ts'
+import type { RequestRun } from '../wire/run.ts'
 import { MISSING, IN_FLIGHT } from './chunk.ts'
 import { send } from './output.ts'
 import {
+  LATE,
+  OPEN,
+  SETTLED,
   touch,
   wakeChannel,
+  type AskedRun,
   type Channel,
   type FeedState,
   type InFlight,
+  type PeerState,
   type RequestKind,
   type World
 } from './state.ts'
@@ -45,10 +51,7 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
     late: false
   }
   peer.requests.set(id, inFlight)
-  peer.inFlight++
-  peer.inFlightBytes += asked.expectedBytes
-  peer.download.take(asked.expectedBytes, world.now)
-  world.download.take(asked.expectedBytes, world.now)
+  count(world, channel, 1, asked.expectedBytes)
   if (proof) channel.proofsInFlight++
   if (inFlight.suspect) peer.suspectAsked = true
   if (asked.kind === 'upgrade') channel.feed.upgrade = inFlight
@@ -69,10 +72,43 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
   }
 }
 
+/** As {@link ask}, for the bare values of consecutive blocks of a chunk. */
+export function askRun(
+  world: World,
+  channel: Channel,
+  asked: Pick<AskedRun, 'index' | 'count' | 'chunk' | 'fork' | 'expectedBytes'>,
+  priority: number
+): RequestRun {
+  const { peer } = channel
+  const { index, count: blocks, fork } = asked
+  const id = peer.nextRequest
+  peer.nextRequest += blocks
+  peer.runs.push({
+    ...asked,
+    id,
+    channel,
+    sentAt: world.now,
+    states: new Uint8Array(blocks).fill(OPEN),
+    open: blocks,
+    unsettled: blocks
+  })
+  count(world, channel, blocks, blocks * asked.expectedBytes)
+  return { type: 'requests', id, fork, index, count: blocks, priority }
+}
+
+function count(world: World, channel: Channel, requests: number, bytes: number): void {
+  const { peer } = channel
+  channel.asked += requests
+  peer.inFlight += requests
+  peer.inFlightBytes += bytes
+  peer.download.take(bytes, world.now)
+  world.download.take(bytes, world.now)
+}
+
 /** Bare values need no tree nodes, and a head from the start on only its roots. */
 function isProof({ kind, parts }: Asked): boolean {
   if (kind === 'upgrade' || kind === 'reorg') return parts.upgrade?.start !== 0
-  return kind !== 'value' && kind !== 'conflict'
+  return kind !== 'conflict'
 }
 
 /** True if the remote may be asked for something that needs its tree nodes. */
@@ -87,8 +123,47 @@ export function settle(world: World, channel: Channel, id: number): InFlight | n
   const request = peer.requests.get(id)
   if (request === undefined || request.channel !== channel) return null
   peer.requests.delete(id)
+  channel.asked--
   if (!request.late) uncount(world, request)
   return request
+}
+
+/** The run that a request belongs to, or null. */
+export function runOf(channel: Channel, id: number): AskedRun | null {
+  const { runs } = channel.peer
+  const run = runs[placeOf(runs, id)]
+  if (run === undefined || run.channel !== channel) return null
+  return id < run.id + run.count ? run : null
+}
+
+/** Place of the last run that begins at `id` or before, or -1. */
+function placeOf(runs: readonly AskedRun[], id: number): number {
+  let low = 0
+  let high = runs.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((runs[middle] as AskedRun).id <= id) low = middle + 1
+    else high = middle
+  }
+  return low - 1
+}
+
+/** Takes an answered request of a run out of the ledger and returns the state that it was in. */
+export function settleOne(world: World, run: AskedRun, at: number): number {
+  const state = run.states[at] as number
+  if (state === SETTLED) return state
+  run.states[at] = SETTLED
+  run.channel.asked--
+  run.unsettled--
+  if (state === OPEN) {
+    run.open--
+    uncountRun(world, run, 1)
+  }
+  if (run.unsettled === 0) {
+    const { runs } = run.channel.peer
+    runs.splice(placeOf(runs, run.id), 1)
+  }
+  return state
 }
 
 function uncount(world: World, request: InFlight): void {
@@ -106,14 +181,24 @@ function uncount(world: World, request: InFlight): void {
   world.dirtyPeers.add(peer)
 }
 
-/** Measures the time that an answer took. */
-export function measure(world: World, request: InFlight): void {
+function uncountRun(world: World, { channel: { peer }, expectedBytes }: AskedRun, n: number): void {
+  peer.inFlight -= n
+  peer.inFlightBytes -= n * expectedBytes
+  world.dirtyPeers.add(peer)
+}
+
+/** Measures the time that `answers` answers took. */
+export function measure(
+  world: World,
+  request: { readonly channel: Channel; readonly sentAt: number },
+  answers: number = 1
+): void {
   const { peer } = request.channel
   const took = world.now - request.sentAt
   peer.roundTrip = peer.roundTrip === 0 ? took : Math.min(peer.roundTrip, took)
   peer.answerTime = peer.answerTime === 0 ? took : peer.answerTime + (took - peer.answerTime) / 8
   peer.timeouts = 0
-  peer.answers.add(1)
+  peer.answers.add(answers)
 }
 
 /** Gives up what a request holds, so that it may be asked of another peer. */
@@ -126,15 +211,18 @@ export function release(world: World, request: InFlight): void {
     world.effects.push({ type: 'reorg-drop', feed: feed.id })
   }
   const chunk = feed.chunks.get(request.chunk)
-  if (chunk !== undefined && chunk.covers(request.index)) {
-    if (chunk.state(request.index) === IN_FLIGHT) {
-      chunk.mark(request.index, MISSING)
-      // By now perhaps nobody offers it any more.
-      world.unswept.add(feed)
-    }
-    if (chunk.phase === 'rooting') chunk.rooted = false
-  }
+  if (chunk?.phase === 'rooting' && chunk.covers(request.index)) chunk.rooted = false
+  releaseBlock(world, feed, request.chunk, request.index)
   touch(world, feed)
+}
+
+/** Gives up a block of a chunk that was asked for. The caller touches the feed. */
+export function releaseBlock(world: World, feed: FeedState, id: number, index: number): void {
+  const chunk = feed.chunks.get(id)
+  if (chunk === undefined || !chunk.covers(index) || chunk.state(index) !== IN_FLIGHT) return
+  chunk.mark(index, MISSING)
+  // By now perhaps nobody offers it any more.
+  world.unswept.add(feed)
 }
 
 /** True if a request belongs to the fork that is being taken over. */
@@ -152,26 +240,77 @@ export function cancel(world: World, request: InFlight): void {
   release(world, request)
 }
 
+/** As {@link cancel}, for the blocks of a run that meet a condition. */
+export function cancelRun(world: World, run: AskedRun, which: (index: number) => boolean): void {
+  const { feed } = run.channel
+  const cancels: Cancel[] = []
+  for (let i = 0; i < run.count && run.open > 0; i++) {
+    if (run.states[i] !== OPEN || !which(run.index + i)) continue
+    run.states[i] = LATE
+    run.open--
+    cancels.push({ type: 'cancel', request: run.id + i })
+    releaseBlock(world, feed, run.chunk, run.index + i)
+  }
+  if (cancels.length === 0) return
+  uncountRun(world, run, cancels.length)
+  send(world, run.channel, cancels)
+  touch(world, feed)
+}
+
+/** What {@link cancelAll} asks of a request or a run of them; `index` is the block, or -1. */
+export type Condition = (index: number, request: InFlight | AskedRun) => boolean
+
 /** Takes back the requests of a feed that meet a condition. */
-export function cancelAll(
-  world: World,
-  feed: FeedState,
-  which: (request: InFlight) => boolean
-): void {
+export function cancelAll(world: World, feed: FeedState, which: Condition): void {
   for (const channel of feed.channels.values()) {
+    if (channel.asked === 0) continue
     for (const request of [...channel.peer.requests.values()]) {
-      if (request.channel === channel && which(request)) cancel(world, request)
+      if (request.channel === channel && which(request.index, request)) cancel(world, request)
+    }
+    for (const run of [...channel.peer.runs]) {
+      if (run.channel === channel) cancelRun(world, run, (index) => which(index, run))
     }
   }
 }
 
 /** Forgets all requests of a channel that is gone. */
 export function forget(world: World, channel: Channel): void {
-  for (const [id, request] of channel.peer.requests) {
+  if (channel.asked === 0) return
+  const { peer, feed } = channel
+  for (const [id, request] of peer.requests) {
     if (request.channel !== channel) continue
-    channel.peer.requests.delete(id)
+    peer.requests.delete(id)
     if (request.late) continue
     uncount(world, request)
     release(world, request)
   }
+  for (const run of takeRuns(peer, (run) => run.channel === channel)) {
+    for (let i = 0; i < run.count; i++) {
+      if (run.states[i] === OPEN) releaseBlock(world, feed, run.chunk, run.index + i)
+    }
+    uncountRun(world, run, run.open)
+    touch(world, feed)
+  }
+  channel.asked = 0
+}
+
+/** Forgets what was given up before `sentBefore`. */
+export function forgetLate(peer: PeerState, sentBefore: number): void {
+  for (const [id, request] of peer.requests) {
+    if (request.sentAt > sentBefore) break
+    if (!request.late) continue
+    peer.requests.delete(id)
+    request.channel.asked--
+  }
+  const old = (run: AskedRun): boolean => run.sentAt <= sentBefore && run.open === 0
+  for (const run of takeRuns(peer, old)) run.channel.asked -= run.unsettled
+}
+
+function takeRuns({ runs }: PeerState, which: (run: AskedRun) => boolean): AskedRun[] {
+  const taken = runs.filter(which)
+  if (taken.length > 0) {
+    const kept = runs.filter((run) => !which(run))
+    runs.splice(0, runs.length, ...kept)
+  }
+  return taken
 }

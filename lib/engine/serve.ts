@@ -8,10 +8,12 @@ import {
   OUTBOX_BYTES_MAX,
   SERVE_QUEUE_MAX,
   SERVE_RUN_BLOCKS_MAX,
+  SERVE_RUN_BYTES_MAX,
   SERVES_UNDER_WAY_MAX
 } from '../limits.ts'
 import { depth, endBlock, firstBlock } from '../primitives/flat-tree.ts'
-import type { Cancel, Request } from '../wire/message.ts'
+import type { Cancel, NoData, Request } from '../wire/message.ts'
+import { joinRequests, type RequestRun, runOfRequest, sliceRequests } from '../wire/run.ts'
 import { gave } from './announce.ts'
 import type { Input } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
@@ -22,33 +24,88 @@ const NO_REASON = 0
 const NOT_AVAILABLE = 1
 const INVALID = 2
 
+type Queued = Request | RequestRun
+
 /** Queues a request for its answer, or says at once that there will be none. */
 export function onRequest(world: World, channel: Channel, request: Request): void {
-  const { peer, feed } = channel
-  const reason = refusal(channel, request)
-  if (reason === null) {
-    let queue = peer.queue.get(feed.id)
-    if (queue === undefined) peer.queue.set(feed.id, (queue = []))
-    if (request.priority > 0) queue.unshift(request)
-    else queue.push(request)
-    peer.queued++
-    world.dirtyPeers.add(peer)
+  const run = runOfRequest(request)
+  if (run !== null) {
+    onRequests(world, channel, run)
     return
   }
-  send(world, channel, [{ type: 'no-data', request: request.id, reason }])
-  if (reason === INVALID && ++peer.invalidRequests > INVALID_REQUESTS_MAX) {
-    closePeer(world, peer, feed, 'BAD_MESSAGE', 'too many invalid requests')
+  const reason = refusal(channel, request)
+  if (reason === null) enqueue(world, channel, request)
+  else refuse(world, channel, request.id, 1, reason)
+}
+
+/** As {@link onRequest}, for bare values. */
+export function onRequests(world: World, channel: Channel, run: RequestRun): void {
+  const { feed, peer } = channel
+  const { view, have } = feed
+  const { id, index, count } = run
+  if (isClosedTo(channel, run.fork)) {
+    refuse(world, channel, id, count, NO_REASON)
+    return
+  }
+  const end = Math.min(index + count, view.length)
+  const room = index + Math.max(0, SERVE_QUEUE_MAX - peer.queued)
+  const last = Math.min(end, room)
+  for (let at = index; at < last;) {
+    const held = have.get(at)
+    const next = held ? have.firstUnset(at) : have.firstSet(at, last)
+    const to = next === -1 ? last : Math.min(next, last)
+    if (held) enqueue(world, channel, sliceRequests(run, at - index, to - index))
+    else refuse(world, channel, id + at - index, to - at, NOT_AVAILABLE)
+    at = to
+  }
+  if (last < end) refuse(world, channel, id + last - index, end - last, NO_REASON)
+  if (end < index + count) {
+    const beyond = Math.max(0, end - index)
+    refuse(world, channel, id + beyond, count - beyond, INVALID)
   }
 }
 
-/** Why a request is not answered, or null. */
+function enqueue(world: World, { peer, feed }: Channel, item: Queued): void {
+  let queue = peer.queue.get(feed.id)
+  if (queue === undefined) peer.queue.set(feed.id, (queue = []))
+  const last = queue.at(-1)
+  const joins = item.priority === 0 && last?.type === 'requests' && item.type === 'requests'
+  const joined = joins ? joinRequests(last, item) : null
+  if (joined !== null) queue[queue.length - 1] = joined
+  else if (item.priority > 0) queue.unshift(item)
+  else queue.push(item)
+  peer.queued += blocksOf(item)
+  world.dirtyPeers.add(peer)
+}
+
+function blocksOf(item: Queued): number {
+  return item.type === 'requests' ? item.count : 1
+}
+
+/** Says that requests are not answered. */
+function refuse(world: World, channel: Channel, id: number, count: number, reason: number): void {
+  const messages: NoData[] = []
+  for (let i = 0; i < count; i++) messages.push({ type: 'no-data', request: id + i, reason })
+  send(world, channel, messages)
+  if (reason !== INVALID) return
+  const { peer, feed } = channel
+  peer.invalidRequests += count
+  if (peer.invalidRequests <= INVALID_REQUESTS_MAX) return
+  closePeer(world, peer, feed, 'BAD_MESSAGE', 'too many invalid requests')
+}
+
+/** True if nothing of a fork is given to this peer now. */
+function isClosedTo(channel: Channel, fork: number): boolean {
+  const { view } = channel.feed
+  // Asked with the open, before our length could be known.
+  return !channel.mayUpload || fork !== view.fork || view.length === 0
+}
+
+/** Why a request for more than a bare value is not answered, or null. */
 function refusal(channel: Channel, request: Request): number | null {
   const { feed, peer } = channel
   const { view } = feed
-  if (!channel.mayUpload || peer.queued >= SERVE_QUEUE_MAX) return NO_REASON
-  if (request.fork !== view.fork) return NO_REASON
-  // Asked with the open, before our length could be known.
-  if (view.length === 0) return NO_REASON
+  if (isClosedTo(channel, request.fork) || peer.queued >= SERVE_QUEUE_MAX) return NO_REASON
   const { block, hash, seek, upgrade } = request
   if (upgrade !== null && upgrade.start + upgrade.length > view.length) return INVALID
   if (upgrade !== null && upgrade.length === 0) return INVALID
@@ -68,27 +125,38 @@ function refusal(channel: Channel, request: Request): number | null {
 /** Refuses the requests for a fork that is over, which still wait for their answer. */
 export function refuseStale(world: World, channel: Channel): void {
   const { peer, feed } = channel
-  const queue = peer.queue.get(feed.id) ?? []
-  const kept = queue.filter((request) => request.fork === feed.view.fork)
-  if (kept.length === queue.length) return
-  peer.queued -= queue.length - kept.length
+  const kept: Queued[] = []
+  for (const item of peer.queue.get(feed.id) ?? []) {
+    if (item.fork === feed.view.fork) {
+      kept.push(item)
+      continue
+    }
+    peer.queued -= blocksOf(item)
+    refuse(world, channel, item.id, blocksOf(item), NO_REASON)
+  }
   if (kept.length > 0) peer.queue.set(feed.id, kept)
   else peer.queue.delete(feed.id)
-  const refused = queue.filter((request) => request.fork !== feed.view.fork)
-  send(
-    world,
-    channel,
-    refused.map(({ id }) => ({ type: 'no-data', request: id, reason: NO_REASON }) as const)
-  )
+}
+
+/** Forgets what a channel that is gone asked for. */
+export function forgetQueue({ peer, feed }: Channel): void {
+  for (const item of peer.queue.get(feed.id) ?? []) peer.queued -= blocksOf(item)
+  peer.queue.delete(feed.id)
 }
 
 /** Takes a request back that was not answered yet. */
-export function onCancel(channel: Channel, cancel: Cancel): void {
-  const { peer, feed } = channel
-  const queue = peer.queue.get(feed.id)
-  const at = queue?.findIndex((request) => request.id === cancel.request) ?? -1
-  if (queue === undefined || at === -1) return
-  queue.splice(at, 1)
+export function onCancel({ peer, feed }: Channel, { request: id }: Cancel): void {
+  const queue = peer.queue.get(feed.id) ?? []
+  const at = queue.findIndex((item) => item.id <= id && id < item.id + blocksOf(item))
+  const item = queue[at]
+  if (item === undefined) return
+  const rest: Queued[] = []
+  if (item.type === 'requests') {
+    const place = id - item.id
+    if (place > 0) rest.push(sliceRequests(item, 0, place))
+    if (place + 1 < item.count) rest.push(sliceRequests(item, place + 1, item.count))
+  }
+  queue.splice(at, 1, ...rest)
   peer.queued--
   if (queue.length === 0) peer.queue.delete(feed.id)
 }
@@ -104,62 +172,61 @@ export function serve(world: World, peer: PeerState): boolean {
   }
   const [id, queue] = nextQueue(world, peer)
   const feed = world.feeds.get(id)
-  const requests = queue.splice(
-    0,
-    feed === undefined ? queue.length : runLength(queue, feed.blockBytes)
-  )
-  peer.queued -= requests.length
   // Taking turns: the feed goes to the end of the map.
   peer.queue.delete(id)
+  if (feed === undefined) {
+    for (const item of queue) peer.queued -= blocksOf(item)
+    return true
+  }
+  const request = queue[0]?.type === 'request' ? queue[0] : null
+  const bytes = Math.min(SERVE_RUN_BYTES_MAX, peer.upload.share, world.upload.share)
+  const runs = request === null ? takeRuns(queue, bytes / Math.max(feed.blockBytes, 1)) : []
+  if (request !== null) queue.shift()
   if (queue.length > 0) peer.queue.set(id, queue)
-  if (feed === undefined) return true
-  const bytes = requests.length * feed.blockBytes
-  peer.upload.take(bytes, world.now)
-  world.upload.take(bytes, world.now)
+  let blocks = request === null ? 0 : 1
+  for (const { count } of runs) blocks += count
+  peer.queued -= blocks
+  peer.upload.take(blocks * feed.blockBytes, world.now)
+  world.upload.take(blocks * feed.blockBytes, world.now)
   peer.serving++
   // Whatever has meanwhile become stale is refused by the shell as it cannot be read.
-  world.effects.push({
-    type: 'serve',
-    peer: peer.id,
-    feed: id,
-    fork: feed.view.fork,
-    requests
-  })
+  const effect = { peer: peer.id, feed: id, fork: feed.view.fork }
+  if (request === null) world.effects.push({ type: 'serve', ...effect, runs })
+  else world.effects.push({ type: 'prove', ...effect, request })
   return true
 }
 
-function nextQueue(world: World, peer: PeerState): [number, Request[]] {
-  let best: [number, Request[]] | null = null
+function nextQueue(world: World, peer: PeerState): [number, Queued[]] {
+  let best: [number, Queued[]] | null = null
   let priority = -Infinity
   for (const [id, queue] of peer.queue) {
-    const own = (queue[0] as Request).priority > 0 ? Infinity : (world.feeds.get(id)?.priority ?? 0)
+    const own = (queue[0] as Queued).priority > 0 ? Infinity : (world.feeds.get(id)?.priority ?? 0)
     if (best !== null && own <= priority) continue
     best = [id, queue]
     priority = own
     if (own === Infinity) break
   }
-  return best as [number, Request[]]
+  return best as [number, Queued[]]
 }
 
-/** How many requests from the front are answered together: a run of bare values, or one proof. */
-function runLength(queue: readonly Request[], blockBytes: number): number {
-  // All of a run is in memory at once.
-  const most = Math.min(SERVE_RUN_BLOCKS_MAX, OUTBOX_BYTES_MAX / Math.max(blockBytes, 1))
-  let count = 0
-  while (count < queue.length && count < most && isBare(queue[count] as Request)) count++
-  return Math.max(count, 1)
-}
-
-/** True if only the bare value of a block is asked for: no proof, no tree node. */
-export function isBare(request: Request): boolean {
-  return (
-    request.block !== null &&
-    request.block.nodes === 0 &&
-    request.hash === null &&
-    request.seek === null &&
-    request.upgrade === null &&
-    !request.manifest
-  )
+/** Takes runs of at most `blocks` blocks, and at least one, from the front of a queue. */
+function takeRuns(queue: Queued[], blocks: number): RequestRun[] {
+  let room = Math.max(1, Math.min(SERVE_RUN_BLOCKS_MAX, Math.floor(blocks)))
+  const runs: RequestRun[] = []
+  let taken = 0
+  for (const item of queue) {
+    if (item.type !== 'requests' || room === 0) break
+    if (item.count > room) {
+      runs.push(sliceRequests(item, 0, room))
+      queue[taken] = sliceRequests(item, room, item.count)
+      break
+    }
+    runs.push(item)
+    room -= item.count
+    taken++
+  }
+  queue.splice(0, taken)
+  return runs
 }
 
 /** Takes in that requests were answered. */
@@ -173,6 +240,7 @@ export function onServed(world: World, input: Extract<Input, { type: 'served' }>
     channel.uploadedBlocks += input.count
     channel.uploadedBytes += input.bytes
     if (input.count > 0) gave(world, channel)
+    for (const run of input.rest) onRequests(world, channel, run)
     if (input.failure !== null) {
       world.effects.push({
         type: 'tell',

@@ -13,6 +13,7 @@
  */
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import type { Request, Sync } from '../wire/message.ts'
+import type { RequestRun } from '../wire/run.ts'
 import { WINDOW_BYTES_START, WINDOW_REQUESTS_START, EXPECTED_BLOCK_BYTES } from '../limits.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Chunk } from './chunk.ts'
@@ -23,10 +24,8 @@ import { Bucket, Meter } from './rate.ts'
 import { RemoteHave } from './remote-have.ts'
 import type { Suspicion } from './suspicion.ts'
 
-/** What a request in flight is for. */
+/** What a request in flight is for. Bare values are asked for in runs. */
 export type RequestKind =
-  /** A bare value of a chunk whose root is trusted. */
-  | 'value'
   /** A block with its proof. */
   | 'proof'
   /** Block 0 with the first head, sent along with the open. */
@@ -58,6 +57,34 @@ export interface InFlight {
   readonly sentAt: number
   /** Given up: an answer that still comes is welcome, but nobody waits for it. */
   late: boolean
+}
+
+/** State of one request of a run: it waits for its answer. */
+export const OPEN = 0
+/** Given up, as {@link InFlight.late}. */
+export const LATE = 1
+/** Answered, or refused. */
+export const SETTLED = 2
+
+/** Bare values of one chunk that were asked for together and did not all come. */
+export interface AskedRun {
+  /** Id of the first request; the next ones follow, as the blocks do. */
+  readonly id: number
+  readonly index: number
+  readonly count: number
+  readonly channel: Channel
+  /** Id of the chunk. */
+  readonly chunk: number
+  readonly fork: number
+  /** Of each block. */
+  readonly expectedBytes: number
+  readonly sentAt: number
+  /** One state per request. */
+  readonly states: Uint8Array
+  /** Requests in state OPEN. */
+  open: number
+  /** Requests that are not SETTLED. */
+  unsettled: number
 }
 
 /** A local feed. */
@@ -168,6 +195,8 @@ export class Channel {
   provesAt = 0
   /** Proof requests in flight. */
   proofsInFlight = 0
+  /** Requests of this channel that the ledger still knows, late ones included. */
+  asked = 0
   /** Nothing is asked of this channel before this time. */
   restsUntil = 0
   /** Requests in a row for the head that it claims, without a proof of it. */
@@ -239,6 +268,8 @@ export class PeerState {
   readonly channels: Map<number, Channel> = new Map()
   /** By id, oldest first. */
   readonly requests: Map<number, InFlight> = new Map()
+  /** Requests for bare values, in the order of their ids. */
+  readonly runs: AskedRun[] = []
   nextRequest = 1
   direction: Direction = 'both'
   readonly upload: Bucket
@@ -266,7 +297,8 @@ export class PeerState {
   /** Channels that may have something to ask for, by priority. */
   readonly hungry: Map<number, Set<Channel>> = new Map()
   /** Requests that wait for their answer, by feed. */
-  readonly queue: Map<number, Request[]> = new Map()
+  readonly queue: Map<number, (Request | RequestRun)[]> = new Map()
+  /** Blocks and proofs in it. */
   queued = 0
   serving = 0
   closing = false

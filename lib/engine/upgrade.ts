@@ -78,7 +78,7 @@ export function askReorg(world: World, channel: Channel): boolean {
   if (feed.reorg !== null && feed.reorg.fork >= remote.fork) return false
   // With blocks of our own, the search for common ancestors follows.
   if (view.length > 0 && !mayAskProof(channel)) return false
-  cancelAll(world, feed, (request) => follows(feed, request))
+  cancelAll(world, feed, (_, request) => 'kind' in request && follows(feed, request))
   if (feed.reorg !== null) world.effects.push({ type: 'reorg-drop', feed: feed.id })
   feed.reorg = { peer: channel.peer.id, fork: remote.fork, request: -1 }
   const request = ask(world, channel, {
@@ -141,7 +141,7 @@ export function accuse(world: World, channel: Channel, code: ErrorCode, message:
   }
   channel.accused = { code, message, at: world.now }
   world.watched.add(channel)
-  cancelAll(world, feed, (request) => request.channel === channel)
+  cancelAll(world, feed, (_, request) => request.channel === channel)
   send(world, channel, [
     {
       type: 'request',

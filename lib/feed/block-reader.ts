@@ -5,7 +5,9 @@
  */
 import { SynclineError } from '../errors.ts'
 import { NODE_BYTES } from '../kernels/fold.ts'
+import { SERVE_RUN_BYTES_MAX } from '../limits.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
+import { packedBlock, type PackedBlocks } from '../wire/run.ts'
 import { readUint64 } from './bytes.ts'
 import type { Store } from './store.ts'
 import type { TreeNodes } from './tree/tree-nodes.ts'
@@ -37,55 +39,61 @@ export class BlockReader {
   /** One block, or null if it is not held. */
   async read(index: number): Promise<Uint8Array | null> {
     if (!this.#source.have.get(index)) return null
-    const [block] = await this.#readPiece(index, index + 1)
-    return block ?? null
+    const piece = await this.#readPiece(index, index + 1, READ_BYTES_MAX)
+    return piece === null ? null : piece.bytes
   }
 
   /** Blocks `[start, end)`. @throws SynclineError BLOCK_NOT_AVAILABLE if one is not held. */
   async readRun(start: number, end: number): Promise<Uint8Array[]> {
     const blocks: Uint8Array[] = []
     while (start + blocks.length < end) {
-      const piece = await this.#readPiece(start + blocks.length, end)
-      if (piece.length === 0) throw notAvailable(start + blocks.length)
-      for (const block of piece) blocks.push(block)
+      const piece = await this.#readPiece(start + blocks.length, end, READ_BYTES_MAX)
+      if (piece === null) throw notAvailable(start + blocks.length)
+      for (let i = 0; i < piece.lengths.length; i++) blocks.push(packedBlock(piece, i))
     }
     return blocks
   }
 
-  /** Held blocks from `start` on, as many as one read takes, at most up to `end`; none if `start` is not held. */
-  async #readPiece(start: number, end: number): Promise<Uint8Array[]> {
+  /** As {@link Feed.readPacked}. */
+  async readPacked(start: number, end: number): Promise<PackedBlocks> {
+    const piece = await this.#readPiece(start, end, SERVE_RUN_BYTES_MAX)
+    if (piece === null) throw notAvailable(start)
+    return piece
+  }
+
+  /** Held blocks from `start` on, as many as one read takes, at most up to `end`; null if `start` is not held. */
+  async #readPiece(start: number, end: number, bytesMax: number): Promise<PackedBlocks | null> {
     const { have, store } = this.#source
     const tree = this.#source.tree()
     const last = Math.min(end, start + READ_BLOCKS_MAX, have.firstUnset(start))
-    if (last <= start) return []
+    if (last <= start) return null
     const sizes = await this.#sizes(tree, start, last)
     const { fork, block, byteOffset: known } = this.#cursor
     const goesOn = fork === tree.fork && block === start
     const offset = goesOn ? known : await byteOffset(tree, start)
+    const offsets = new Uint32Array(sizes.length)
     let byteLength = 0
     let count = 0
-    for (const size of sizes) {
-      if (count > 0 && byteLength + size > READ_BYTES_MAX) break
+    while (count < sizes.length) {
+      const size = sizes[count] as number
+      if (count > 0 && byteLength + size > bytesMax) break
+      offsets[count++] = byteLength
       byteLength += size
-      count++
     }
     const bytes = await store.getBytes(offset, byteLength)
     // What was cleared or rewritten meanwhile may have been read half.
-    if (this.#source.tree().fork !== tree.fork) return this.#readPiece(start, end)
-    if (!have.hasAll(start, start + count)) return []
+    if (this.#source.tree().fork !== tree.fork) return this.#readPiece(start, end, bytesMax)
+    if (!have.hasAll(start, start + count)) return null
     this.#cursor = { fork: tree.fork, block: start + count, byteOffset: offset + byteLength }
-    let at = 0
-    return sizes.slice(0, count).map((size) => {
-      const block = count === 1 ? bytes : bytes.subarray(at, at + size)
-      at += size
-      return block
-    })
+    return { bytes, offsets: offsets.subarray(0, count), lengths: sizes.subarray(0, count) }
   }
 
-  async #sizes(tree: TreeView, start: number, end: number): Promise<number[]> {
-    if (end - start === 1) return [(await requireNode(tree, 2 * start)).size]
+  async #sizes(tree: TreeView, start: number, end: number): Promise<Uint32Array> {
+    if (end - start === 1) return Uint32Array.of((await requireNode(tree, 2 * start)).size)
     const run = await this.#source.nodes.run(start, end)
-    return Array.from({ length: end - start }, (_, i) => readUint64(run, 2 * NODE_BYTES * i))
+    const sizes = new Uint32Array(end - start)
+    for (let i = 0; i < sizes.length; i++) sizes[i] = readUint64(run, 2 * NODE_BYTES * i)
+    return sizes
   }
 }
 

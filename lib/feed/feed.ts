@@ -11,6 +11,7 @@
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { BlockRequest, Proof, SeekRequest, UpgradeRequest } from '../wire/message.ts'
+import type { PackedBlocks } from '../wire/run.ts'
 
 /** What a proof shall contain; field for field the parts of a request. */
 export interface ProofRequest {
@@ -156,6 +157,12 @@ export interface Feed {
    * @throws SynclineError BLOCK_NOT_AVAILABLE if one is not held.
    */
   readRun(start: number, end: number): Promise<Uint8Array[]>
+
+  /**
+   * The stored bytes of blocks from `start` on, as many up to `end` as one read takes and at least one, in one buffer.
+   * @throws SynclineError BLOCK_NOT_AVAILABLE if block `start` is not held.
+   */
+  readPacked(start: number, end: number): Promise<PackedBlocks>
 
   /**
    * The block that holds a byte position of the stored bytes, and the offset in it; null if the tree

@@ -9,6 +9,7 @@ import type { Bitmap, ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { endBlock, firstBlock, fullRoots, parent, sibling } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { Proof, TreeNode } from '../wire/message.ts'
+import type { PackedBlocks } from '../wire/run.ts'
 import { appendBlocks } from './append-batch.ts'
 import { BlockReader, notAvailable } from './block-reader.ts'
 import { brokenParent, checkBlocks, type CheckedFeed } from './block-check.ts'
@@ -215,6 +216,11 @@ export class StoredFeed implements Feed {
   async readRun(start: number, end: number): Promise<Uint8Array[]> {
     this.#requireOpen()
     return this.#reader.readRun(start, end)
+  }
+
+  async readPacked(start: number, end: number): Promise<PackedBlocks> {
+    this.#requireOpen()
+    return this.#reader.readPacked(start, end)
   }
 
   async seek(bytes: number): Promise<readonly [index: number, offset: number] | null> {

@@ -4,155 +4,130 @@
  * @module
  */
 import { isSynclineError } from '../errors.ts'
-import { ANSWER_FRAME_BYTES_MAX } from '../limits.ts'
 import type { Failure } from '../engine/input.ts'
-import { isBare } from '../engine/serve.ts'
 import type { Feed } from '../feed/feed.ts'
-import type { Message, Request } from '../wire/message.ts'
+import { ANSWER_FRAME_BYTES_MAX, OUTBOX_BYTES_MAX } from '../limits.ts'
+import type { NoData, Request } from '../wire/message.ts'
+import { type PackedBlocks, type RequestRun, sliceRequests } from '../wire/run.ts'
+import type { Outgoing } from './frame.ts'
 
-/** What was answered. */
+/** What became of requests. */
 export interface Answered {
-  readonly indexes: number[]
-  readonly byteLengths: number[]
+  /** Blocks that were given, from `start` on: one length in bytes for each. */
+  readonly given: readonly { readonly start: number; readonly byteLengths: Uint32Array }[]
+  /** What was not looked at, since enough was sent for one turn. */
+  readonly rest: readonly RequestRun[]
   readonly failure: Failure | null
 }
 
 const NO_REASON = 0
 const NOT_AVAILABLE = 1
 
-/**
- * Answers requests of one feed, calling `send` with messages that belong into one frame.
- *
- * @param stale - tells whether the feed, fork or channel moved on meanwhile: then what is left is refused.
- */
-export async function answer(
-  feed: Feed,
-  requests: readonly Request[],
-  send: (messages: readonly Message[]) => void,
-  stale: () => boolean
-): Promise<Answered> {
-  const answered: Answered = { indexes: [], byteLengths: [], failure: null }
-  const first = requests[0]
-  if (first === undefined) return answered
-  if (requests.length === 1 && !isBare(first)) return prove(feed, first, send, stale, answered)
-  return readRuns(feed, requests, send, stale, answered)
-}
+/** Takes messages that belong into one frame. */
+type Send = (messages: readonly Outgoing[]) => void
 
-async function prove(
+/**
+ * Answers a request for a proof.
+ *
+ * @param stale - tells whether the feed, fork or channel moved on meanwhile: then it is refused.
+ */
+export async function prove(
   feed: Feed,
   request: Request,
-  send: (messages: readonly Message[]) => void,
-  stale: () => boolean,
-  answered: Answered
+  send: Send,
+  stale: () => boolean
 ): Promise<Answered> {
   try {
     const { block, hash, seek, upgrade, manifest } = request
     const proof = await feed.proof({ block, hash, seek, upgrade, manifest })
     if (stale()) {
-      send([refusal(request)])
-      return answered
+      send(refusals(request.id, 1, NO_REASON))
+      return { given: [], rest: [], failure: null }
     }
     send([{ type: 'data', request: request.id, ...proof }])
-    if (proof.block !== null) {
-      answered.indexes.push(proof.block.index)
-      answered.byteLengths.push(proof.block.value.byteLength)
+    const given = proof.block && {
+      start: proof.block.index,
+      byteLengths: Uint32Array.of(proof.block.value.byteLength)
     }
-    return answered
+    return { given: given === null ? [] : [given], rest: [], failure: null }
   } catch (error) {
     const failure = localFailure(error)
     const reason = failure === null && !stale() ? NOT_AVAILABLE : NO_REASON
-    send([{ type: 'no-data', request: request.id, reason }])
-    return { ...answered, failure }
+    send(refusals(request.id, 1, reason))
+    return { given: [], rest: [], failure }
   }
 }
 
-async function readRuns(
+/** Answers requests for bare values, in their order, as {@link prove} does. */
+export async function answerRuns(
   feed: Feed,
-  requests: readonly Request[],
-  send: (messages: readonly Message[]) => void,
-  stale: () => boolean,
-  answered: Answered
+  runs: readonly RequestRun[],
+  send: Send,
+  stale: () => boolean
 ): Promise<Answered> {
-  let frame: Message[] = []
-  let frameBytes = 0
+  const given: { start: number; byteLengths: Uint32Array }[] = []
   let failure: Failure | null = null
-  for (let at = 0; at < requests.length;) {
-    const run = runFrom(requests, at)
-    const start = (requests[at] as Request).block?.index ?? 0
-    at += run.length
-    const read = await readRun(feed, start, run.length)
-    if (stale()) {
-      send([...frame, ...run.map(refusal), ...requests.slice(at).map(refusal)])
-      return answered
-    }
-    if (read.failure !== null) failure = read.failure
-    for (let i = 0; i < run.length; i++) {
-      const request = run[i] as Request
-      const value = read.values[i] ?? null
-      if (value === null) {
-        const reason = read.failure === null ? NOT_AVAILABLE : NO_REASON
-        frame.push({ type: 'no-data', request: request.id, reason })
+  let frame: Outgoing[] = []
+  let frameBytes = 0
+  let sentBytes = 0
+  const flush = (): void => {
+    if (frame.length > 0) send(frame)
+    sentBytes += frameBytes
+    frame = []
+    frameBytes = 0
+  }
+  for (const [place, run] of runs.entries()) {
+    for (let at = 0; at < run.count;) {
+      // What is read waits in memory until the stream takes it.
+      if (sentBytes > OUTBOX_BYTES_MAX) {
+        flush()
+        return {
+          given,
+          rest: [sliceRequests(run, at, run.count), ...runs.slice(place + 1)],
+          failure
+        }
+      }
+      const read = await readSome(feed, run.index + at, run.index + run.count)
+      if (stale()) {
+        frame.push(...refusals(run.id + at, run.count - at, NO_REASON))
+        for (const { id, count } of runs.slice(place + 1))
+          frame.push(...refusals(id, count, NO_REASON))
+        flush()
+        return { given, rest: [], failure }
+      }
+      if ('code' in read) {
+        // Cleared meanwhile, if it is no fault of ours; others of the run are still owed.
+        const cleared = read.code === 'BLOCK_NOT_AVAILABLE'
+        if (!cleared) failure = read
+        const lost = cleared ? 1 : run.count - at
+        frame.push(...refusals(run.id + at, lost, cleared ? NOT_AVAILABLE : NO_REASON))
+        at += lost
         continue
       }
-      if (frameBytes > 0 && frameBytes + value.byteLength > ANSWER_FRAME_BYTES_MAX) {
-        send(frame)
-        frame = []
-        frameBytes = 0
-      }
-      frame.push({
-        type: 'data',
-        request: request.id,
-        fork: request.fork,
-        block: { index: start + i, value, nodes: [] },
-        hash: null,
-        seek: null,
-        upgrade: null,
-        manifest: null
-      })
-      frameBytes += value.byteLength
-      answered.indexes.push(start + i)
-      answered.byteLengths.push(value.byteLength)
+      const { lengths } = read
+      const start = run.index + at
+      const count = lengths.length
+      frame.push({ type: 'values', id: run.id + at, fork: run.fork, index: start, count, ...read })
+      given.push({ start, byteLengths: lengths })
+      for (const length of lengths) frameBytes += length
+      at += count
+      if (frameBytes >= ANSWER_FRAME_BYTES_MAX) flush()
     }
   }
-  if (frame.length > 0) send(frame)
-  return { ...answered, failure }
+  flush()
+  return { given, rest: [], failure }
 }
 
-/** Says that there will be no answer, and holds it against nobody. */
-function refusal(request: Request): Message {
-  return { type: 'no-data', request: request.id, reason: NO_REASON }
-}
-
-/** The requests from `at` on that ask for consecutive blocks. */
-function runFrom(requests: readonly Request[], at: number): readonly Request[] {
-  const start = requests[at]?.block?.index ?? 0
-  let end = at + 1
-  while (end < requests.length && requests[end]?.block?.index === start + (end - at)) end++
-  return requests.slice(at, end)
-}
-
-async function readRun(
-  feed: Feed,
-  start: number,
-  count: number
-): Promise<{ values: (Uint8Array | null)[]; failure: Failure | null }> {
+async function readSome(feed: Feed, start: number, end: number): Promise<PackedBlocks | Failure> {
   try {
-    return { values: await feed.readRun(start, start + count), failure: null }
+    return await feed.readPacked(start, end)
   } catch (error) {
-    if (!isSynclineError(error, 'BLOCK_NOT_AVAILABLE')) {
-      return { values: [], failure: toFailure(error, 'local') }
-    }
+    return toFailure(error, 'local')
   }
-  // Some of the run were cleared meanwhile: the others are still owed.
-  const values: (Uint8Array | null)[] = []
-  for (let i = 0; i < count; i++) {
-    try {
-      values.push(await feed.read(start + i))
-    } catch (error) {
-      return { values, failure: toFailure(error, 'local') }
-    }
-  }
-  return { values, failure: null }
+}
+
+function refusals(id: number, count: number, reason: number): NoData[] {
+  return Array.from({ length: count }, (_, i) => ({ type: 'no-data', request: id + i, reason }))
 }
 
 /** What is to be told of a proof that could not be built; null where the request itself is to blame. */

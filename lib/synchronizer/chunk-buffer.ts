@@ -1,6 +1,6 @@
 import { HELD } from '../feed/feed.ts'
 import { leafHash } from '../kernels/fold.ts'
-import type { Data } from '../wire/message.ts'
+import type { ValueRun } from '../wire/run.ts'
 
 /**
  * The values of one open chunk, in one buffer in the order of their arrival.
@@ -25,18 +25,19 @@ export class ChunkBuffer {
     this.#from = new Int32Array(count).fill(-1)
   }
 
-  /** Copies values in; what exceeds the chunk's size is left out, and the fold will fail. */
-  hold(answers: readonly Data[], peer: number): void {
-    for (const { block } of answers) {
-      if (block === null) continue
-      const { value } = block
-      if (this.#used + value.byteLength > this.#bytes.byteLength) continue
-      const at = block.index - this.start
-      this.#bytes.set(value, this.#used)
-      this.#offsets[at] = this.#used
-      this.#lengths[at] = value.byteLength
-      this.#from[at] = peer
-      this.#used += value.byteLength
+  /** Copies the values `[from, to)` of a run in; what exceeds the chunk's size is left out, and the fold will fail. */
+  hold(run: ValueRun, from: number, to: number, peer: number): void {
+    const { bytes, offsets, lengths } = run
+    const first = run.index - this.start
+    for (let i = from; i < to; i++) {
+      const length = lengths[i] as number
+      if (this.#used + length > this.#bytes.byteLength) continue
+      const offset = offsets[i] as number
+      this.#bytes.set(bytes.subarray(offset, offset + length), this.#used)
+      this.#offsets[first + i] = this.#used
+      this.#lengths[first + i] = length
+      this.#from[first + i] = peer
+      this.#used += length
     }
   }
 

@@ -19,7 +19,8 @@ import { toHex } from '../feed/bytes.ts'
 import type { FramedStream, TransportConnection } from '../transport/transport.ts'
 import type { Handshake, Message } from '../wire/message.ts'
 import { capabilityOf } from './capability.ts'
-import { byteLengthOf, typeNumber, writeFrames } from './frame.ts'
+import { readRuns, runOfData, runOfRequest } from '../wire/run.ts'
+import { byteLengthOf, type Outgoing, singlesOf, typeNumber, writeFrames } from './frame.ts'
 import { Inbox } from './inbox.ts'
 import type { Link, Received } from './link.ts'
 import { Liveness, type Vitals } from './liveness.ts'
@@ -133,6 +134,7 @@ export class Connection implements Link {
     const channel = this.#mux.channel(feed.discoveryKey, {
       onopen: (remote) => this.#onchannelopen(open, remote),
       onmessage: (message) => this.#onmessage(open, message),
+      onbatch: (frame, start, end) => this.#onbatch(open, frame, start, end),
       onclose: () => this.#onchannelclose(open),
       onbad: (error) => this.#fail(badMessage(error)),
       over: () => this.#terminated
@@ -173,15 +175,16 @@ export class Connection implements Link {
     if (!this.#transport.owned) this.#mux.unpair(discoveryKey)
   }
 
-  send(channel: number, messages: readonly Message[]): number {
+  send(channel: number, messages: readonly Outgoing[]): number {
     const open = this.#feeds.get(channel)
     const target = open?.channel
     if (open === undefined || target === null || target === undefined || target.closed) return 0
     if (messages.length === 0 || this.#terminated) return 0
     if (this.#opening !== null && this.#opening !== open) this.#sendOpening()
     if (this.#mux.corked) {
-      for (const message of messages) target.messages[typeNumber(message)]?.send(message)
-      const bytes = byteLengthOf(messages)
+      const singles = messages.flatMap(singlesOf)
+      for (const message of singles) target.messages[typeNumber(message)]?.send(message)
+      const bytes = byteLengthOf(singles)
       this.#bytesSent += bytes
       if (this.#opening === open) {
         this.#sendOpening()
@@ -197,7 +200,8 @@ export class Connection implements Link {
         this.#mux.write(frame)
         this.#bytesSent += frame.byteLength
         this.#count(frame.byteLength)
-        if (messages[0]?.type !== 'data') this.#countChatter(frame.byteLength)
+        const type = messages[0]?.type
+        if (type !== 'data' && type !== 'values') this.#countChatter(frame.byteLength)
       }
     )
   }
@@ -299,6 +303,10 @@ export class Connection implements Link {
   #push(item: Received): void {
     const first = this.#inbox.count === 0
     this.#inbox.push(item)
+    if (this.#inbox.messages > INBOX_BURST_MAX) {
+      this.#fail(new SynclineError('TOO_MANY', `${INBOX_BURST_MAX} messages at once`))
+      return
+    }
     if (this.#inbox.full) this.#flow()
     if (first) this.onreadable()
   }
@@ -334,11 +342,24 @@ export class Connection implements Link {
 
   #onmessage(open: OpenFeed, message: Message): void {
     if (this.#terminated) return
-    if (this.#inbox.count >= INBOX_BURST_MAX) {
-      this.#fail(new SynclineError('TOO_MANY', `${INBOX_BURST_MAX} messages at once`))
-      return
-    }
-    this.#push({ type: 'message', channel: open.number, message })
+    const channel = open.number
+    const values = message.type === 'data' ? runOfData(message) : null
+    const requests = message.type === 'request' ? runOfRequest(message) : null
+    if (values !== null) this.#push({ type: 'values', channel, run: values })
+    else if (requests !== null) this.#push({ type: 'requests', channel, run: requests })
+    else this.#push({ type: 'message', channel, message })
+  }
+
+  #onbatch(open: OpenFeed, frame: Uint8Array, start: number, end: number): number {
+    const channel = open.number
+    return readRuns(frame, start, end, {
+      values: (run) => {
+        if (!this.#terminated) this.#push({ type: 'values', channel, run })
+      },
+      requests: (run) => {
+        if (!this.#terminated) this.#push({ type: 'requests', channel, run })
+      }
+    })
   }
 
   #onchannelclose(open: OpenFeed): void {

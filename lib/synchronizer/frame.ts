@@ -7,9 +7,33 @@
  * @module
  */
 import { SynclineError } from '../errors.ts'
-import { ANSWER_FRAME_BYTES_MAX, FRAME_BYTES_MAX } from '../limits.ts'
+import { ANSWER_FRAME_BYTES_MAX, FRAME_BYTES_MAX, SINGLE_FRAME_BYTES } from '../limits.ts'
 import { messageCodecs, type CodecState } from '../wire/codec.ts'
 import { MESSAGE_TYPES, type Message } from '../wire/message.ts'
+import {
+  dataOfRun,
+  type RequestRun,
+  requestBytes,
+  requestOfRun,
+  uintBytes,
+  valueBytes,
+  type ValueRun,
+  writeRequest,
+  writeRequests,
+  writeUint,
+  writeValue,
+  writeValues
+} from '../wire/run.ts'
+
+/** What can be sent: single messages, and runs of them. */
+export type Outgoing = Message | RequestRun | ValueRun
+
+/** The messages `[from, to)` of a run, or a single one. */
+interface Piece {
+  readonly item: Outgoing
+  readonly from: number
+  readonly to: number
+}
 
 const TYPE_NUMBERS: ReadonlyMap<Message['type'], number> = new Map(
   MESSAGE_TYPES.map((type, number) => [type, number])
@@ -21,7 +45,7 @@ export function typeNumber(message: Message): number {
 }
 
 /**
- * Packs messages into frames of at most ANSWER_FRAME_BYTES_MAX; a message that is larger goes alone.
+ * Packs messages into frames of at most ANSWER_FRAME_BYTES_MAX; one of SINGLE_FRAME_BYTES or more goes alone.
  *
  * @param alloc - room for one frame, which is written by `write` before the next one is asked for.
  * @returns the bytes of all frames.
@@ -29,76 +53,105 @@ export function typeNumber(message: Message): number {
  */
 export function writeFrames(
   channel: number,
-  messages: readonly Message[],
+  messages: readonly Outgoing[],
   alloc: (byteLength: number) => Uint8Array,
   write: (frame: Uint8Array) => void
 ): number {
-  const sizes = messages.map(sizeOf)
+  const headBytes = 2 + uintBytes(channel)
+  let pieces: Piece[] = []
+  let count = 0
+  let byteLength = headBytes
+  /** Bytes of the message that was added last. */
+  let last = 0
   let written = 0
-  for (let start = 0; start < messages.length;) {
-    let byteLength = 2 + uintSize(channel)
-    let end = start
-    while (end < messages.length) {
-      const size = sizes[end] as number
-      const next = byteLength + uintSize(size) + size
-      if (end > start && next > ANSWER_FRAME_BYTES_MAX) break
-      byteLength = next
-      end++
+  const flush = (): void => {
+    if (count === 0) return
+    const size = count === 1 ? uintBytes(channel) + last : byteLength
+    if (size > FRAME_BYTES_MAX) {
+      throw new SynclineError('BAD_ARGUMENT', `a message of ${size} bytes fits no frame`)
     }
-    const alone = end === start + 1
-    if (alone) byteLength = uintSize(channel) + (sizes[start] as number)
-    if (byteLength > FRAME_BYTES_MAX) {
-      throw new SynclineError('BAD_ARGUMENT', `a message of ${byteLength} bytes fits no frame`)
-    }
-    const frame = alloc(byteLength)
-    const state: CodecState = { start: 0, end: byteLength, buffer: frame }
-    if (!alone) {
-      frame[0] = 0
-      frame[1] = 0
-      state.start = 2
-    }
-    putUint(state, frame, channel)
-    for (let i = start; i < end; i++) {
-      if (!alone) putUint(state, frame, sizes[i] as number)
-      putMessage(state, frame, messages[i] as Message)
-    }
+    const frame = alloc(size)
+    if (count === 1) writeSingle(frame, channel, pieces[0] as Piece)
+    else writeBatch(frame, channel, pieces)
     write(frame)
-    written += byteLength
-    start = end
+    written += size
+    pieces = []
+    count = 0
+    byteLength = headBytes
   }
+  for (const item of messages) {
+    const total = countOf(item)
+    let from = 0
+    for (let i = 0; i < total; i++) {
+      const size = sizeOf(item, i)
+      const next = byteLength + uintBytes(size) + size
+      const large = size >= SINGLE_FRAME_BYTES || last >= SINGLE_FRAME_BYTES
+      if (count > 0 && (large || next > ANSWER_FRAME_BYTES_MAX)) {
+        if (i > from) pieces.push({ item, from, to: i })
+        flush()
+        from = i
+      }
+      count++
+      byteLength += uintBytes(size) + size
+      last = size
+    }
+    if (total > from) pieces.push({ item, from, to: total })
+  }
+  flush()
   return written
+}
+
+/** The messages that a run stands for; any other message alone. */
+export function singlesOf(item: Outgoing): Message[] {
+  if (item.type !== 'values' && item.type !== 'requests') return [item]
+  const run = item
+  return Array.from({ length: run.count }, (_, i) =>
+    run.type === 'values' ? dataOfRun(run, i) : requestOfRun(run, i)
+  )
 }
 
 /** Bytes of messages without what a frame adds. */
 export function byteLengthOf(messages: readonly Message[]): number {
   let byteLength = 0
-  for (const message of messages) byteLength += sizeOf(message)
+  for (const message of messages) byteLength += sizeOf(message, 0)
   return byteLength
 }
 
+function countOf(item: Outgoing): number {
+  return item.type === 'requests' || item.type === 'values' ? item.count : 1
+}
+
 /** Bytes of the type number, which is always one byte, and the payload. */
-function sizeOf(message: Message): number {
+function sizeOf(item: Outgoing, i: number): number {
+  if (item.type === 'values') return valueBytes(item, i)
+  if (item.type === 'requests') return requestBytes(item, i)
   const state: CodecState = { start: 0, end: 1, buffer: null }
-  messageCodecs[typeNumber(message)]?.preencode(state, message)
+  messageCodecs[typeNumber(item)]?.preencode(state, item)
   return state.end
 }
 
-function putMessage(state: CodecState, frame: Uint8Array, message: Message): void {
-  const type = typeNumber(message)
-  frame[state.start++] = type
-  messageCodecs[type]?.encode(state, message)
+function writeSingle(frame: Uint8Array, channel: number, { item, from }: Piece): void {
+  const at = writeUint(frame, 0, channel)
+  if (item.type === 'values') writeValue(item, from, frame, at)
+  else if (item.type === 'requests') writeRequest(item, from, frame, at)
+  else writeMessage(item, frame, at)
 }
 
-function uintSize(value: number): number {
-  if (value <= 0xfc) return 1
-  if (value <= 0xffff) return 3
-  return 5
-}
-
-function putUint(state: CodecState, frame: Uint8Array, value: number): void {
-  const size = uintSize(value)
-  if (size > 1) frame[state.start++] = size === 3 ? 0xfd : 0xfe
-  for (let i = 0, rest = value; i < Math.max(1, size - 1); i++, rest >>>= 8) {
-    frame[state.start++] = rest & 0xff
+function writeBatch(frame: Uint8Array, channel: number, pieces: readonly Piece[]): void {
+  frame[0] = 0
+  frame[1] = 0
+  let at = writeUint(frame, 2, channel)
+  for (const { item, from, to } of pieces) {
+    if (item.type === 'values') at = writeValues(item, from, to, frame, at)
+    else if (item.type === 'requests') at = writeRequests(item, from, to, frame, at)
+    else at = writeMessage(item, frame, writeUint(frame, at, sizeOf(item, 0)))
   }
+}
+
+function writeMessage(message: Message, frame: Uint8Array, at: number): number {
+  const type = typeNumber(message)
+  frame[at] = type
+  const state: CodecState = { start: at + 1, end: frame.byteLength, buffer: frame }
+  messageCodecs[type]?.encode(state, message)
+  return state.start
 }

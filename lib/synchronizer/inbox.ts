@@ -6,6 +6,8 @@ import type { Received } from './link.ts'
 const ITEM_BYTES = 128
 /** Bytes of one tree node. */
 const NODE_BYTES = 64
+/** Bytes of one block of a run besides its value. */
+const RUN_BLOCK_BYTES = 8
 
 /** What arrived and was not taken yet, with the sizes that bound it. */
 export class Inbox {
@@ -13,9 +15,15 @@ export class Inbox {
   /** Items before it are taken. */
   #head = 0
   #bytes = 0
+  #messages = 0
 
   get count(): number {
     return this.#items.length - this.#head
+  }
+
+  /** Messages that came since it was last empty; a run counts as many as it has blocks. */
+  get messages(): number {
+    return this.#messages
   }
 
   /** True when reading must stop until something is taken. */
@@ -26,6 +34,7 @@ export class Inbox {
   push(item: Received): void {
     this.#items.push(item)
     this.#bytes += weight(item)
+    this.#messages += item.type === 'values' || item.type === 'requests' ? item.run.count : 1
   }
 
   /** Up to `limit` items in the order of their arrival. */
@@ -51,11 +60,17 @@ export class Inbox {
     this.#items = []
     this.#head = 0
     this.#bytes = 0
+    this.#messages = 0
   }
 }
 
 function weight(item: Received): number {
-  return item.type === 'message' ? ITEM_BYTES + messageBytes(item.message) : ITEM_BYTES
+  if (item.type === 'message') return ITEM_BYTES + messageBytes(item.message)
+  if (item.type !== 'values') return ITEM_BYTES
+  const { run } = item
+  let bytes = ITEM_BYTES + RUN_BLOCK_BYTES * run.count
+  for (let i = 0; i < run.count; i++) bytes += run.lengths[i] as number
+  return bytes
 }
 
 function messageBytes(message: Message): number {

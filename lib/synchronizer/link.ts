@@ -8,6 +8,8 @@
  */
 import type { SynclineError } from '../errors.ts'
 import type { Message } from '../wire/message.ts'
+import type { RequestRun, ValueRun } from '../wire/run.ts'
+import type { Outgoing } from './frame.ts'
 
 /** What came from a connection. `channel` is the number that {@link Link.open} gave. */
 export type Received =
@@ -15,8 +17,11 @@ export type Received =
   | { readonly type: 'wanted'; readonly discoveryKey: Uint8Array }
   /** Both sides opened and the remote's capability was verified. */
   | { readonly type: 'channel-open'; readonly channel: number }
-  /** A message; its byte fields are views that are valid until `receive` is called again. */
+  /** A message, none that a run could stand for; its byte fields are views that are valid until `receive` is called again. */
   | { readonly type: 'message'; readonly channel: number; readonly message: Message }
+  /** Bare values, as answers, or requests for them; the bytes are lent as those of a message. */
+  | { readonly type: 'values'; readonly channel: number; readonly run: ValueRun }
+  | { readonly type: 'requests'; readonly channel: number; readonly run: RequestRun }
   /** The remote closed, or rejected, the channel. */
   | { readonly type: 'channel-close'; readonly channel: number }
   /** The connection is gone; nothing follows. Null for an orderly end. */
@@ -61,7 +66,7 @@ export interface Link {
    * encoded before the call returns, so the caller may reuse them.
    * @returns bytes that were queued for it.
    */
-  send(channel: number, messages: readonly Message[]): number
+  send(channel: number, messages: readonly Outgoing[]): number
   /** Bytes queued and not yet taken by the stream; the loop stops answering above OUTBOX_BYTES_MAX. */
   readonly outboxBytes: number
   /** Called when `outboxBytes` falls to zero after it was not. Set by the loop. */

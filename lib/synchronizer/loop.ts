@@ -22,8 +22,10 @@ import type { Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { leafHash } from '../kernels/fold.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
 import type { BlockRequest, Data, Extension, Proof, TreeNode } from '../wire/message.ts'
-import { answer, toFailure } from './answer.ts'
+import type { ValueRun } from '../wire/run.ts'
+import { answerRuns, prove, toFailure } from './answer.ts'
 import { ChunkBuffer } from './chunk-buffer.ts'
+import type { Outgoing } from './frame.ts'
 import type { Link, Received } from './link.ts'
 import type { Clock } from './timers.ts'
 
@@ -42,13 +44,8 @@ export interface FeedSettings {
 export interface LoopListener {
   /** Something that the engine has to tell about a feed. */
   tell(telling: Telling): void
-  /** Blocks were given to a peer. */
-  uploaded(
-    feed: number,
-    peer: number,
-    indexes: readonly number[],
-    byteLengths: readonly number[]
-  ): void
+  /** Blocks from `start` on were given to a peer: one length in bytes for each. */
+  uploaded(feed: number, peer: number, start: number, byteLengths: Uint32Array): void
   /** An extension message came. */
   extension(feed: number, peer: number, message: Extension): void
   /** A connection ended; the error names the peer's fault, if it was one. */
@@ -336,6 +333,15 @@ export class Loop {
         case 'message':
           i = this.#message(peer, items, i)
           break
+        case 'values':
+          i = this.#values(peer, items, i)
+          break
+        case 'requests': {
+          const feed = peer.feeds.get(item.channel)
+          const { run } = item
+          if (feed !== undefined) this.#now({ type: 'requests', peer: peer.id, feed, run })
+          break
+        }
         case 'disconnected':
           this.#disconnected(peer, item.error)
           return
@@ -367,6 +373,22 @@ export class Loop {
     }
     if (feed !== undefined) this.#now({ type: 'data', peer: peer.id, feed, answers })
     return last
+  }
+
+  /** Takes as many runs of values of one feed in as stand together; returns the last place. */
+  #values(peer: PeerEntry, items: readonly Received[], at: number): number {
+    const first = items[at]
+    if (first?.type !== 'values') return at
+    const runs: ValueRun[] = []
+    let end = at
+    for (; end < items.length; end++) {
+      const item = items[end] as Received
+      if (item.type !== 'values' || item.channel !== first.channel) break
+      runs.push(item.run)
+    }
+    const feed = peer.feeds.get(first.channel)
+    if (feed !== undefined) this.#now({ type: 'values', peer: peer.id, feed, runs })
+    return end - 1
   }
 
   #wanted(peer: PeerEntry, discoveryKey: Uint8Array): void {
@@ -508,6 +530,7 @@ export class Loop {
         }
         return
       case 'serve':
+      case 'prove':
         return this.#serve(entry, effect)
       case 'reorg':
         return this.#reorg(entry, effect)
@@ -621,7 +644,7 @@ export class Loop {
       buffer = new ChunkBuffer(effect.start, effect.count, effect.size)
       entry.buffers.set(effect.chunk, buffer)
     }
-    buffer.hold(effect.answers, effect.peer)
+    buffer.hold(effect.run, effect.from, effect.to, effect.peer)
   }
 
   #fold(entry: FeedEntry, effect: Extract<Effect, { type: 'fold' }>): void {
@@ -651,7 +674,7 @@ export class Loop {
     entry.buffers.delete(chunk)
   }
 
-  #serve(entry: FeedEntry, effect: Extract<Effect, { type: 'serve' }>): void {
+  #serve(entry: FeedEntry, effect: Extract<Effect, { type: 'serve' | 'prove' }>): void {
     const { feed, peer, fork } = effect
     const target = this.#peers.get(peer)
     const channel = target?.channels.get(feed)
@@ -661,21 +684,23 @@ export class Loop {
       channel === undefined ||
       target.channels.get(feed) !== channel ||
       entry.feed.fork !== fork
-    const done = answer(
-      entry.feed,
-      effect.requests,
-      (messages) => {
-        if (target !== undefined && channel !== undefined)
-          bytes += target.link.send(channel, messages)
-      },
-      stale
-    )
+    const send = (messages: readonly Outgoing[]): void => {
+      if (target !== undefined && channel !== undefined)
+        bytes += target.link.send(channel, messages)
+    }
+    const done =
+      effect.type === 'serve'
+        ? answerRuns(entry.feed, effect.runs, send, stale)
+        : prove(entry.feed, effect.request, send, stale)
     this.#working(
-      done.then(({ indexes, byteLengths, failure }) => {
-        const count = indexes.length
+      done.then(({ given, rest, failure }) => {
+        let count = 0
+        for (const { byteLengths } of given) count += byteLengths.length
         if (target !== undefined && this.#peers.has(peer)) this.post(flowOf(target))
-        this.post({ type: 'served', peer, feed, count, bytes, failure })
-        if (count > 0) this.#listener.uploaded(feed, peer, indexes, byteLengths)
+        this.post({ type: 'served', peer, feed, count, bytes, rest, failure })
+        for (const { start, byteLengths } of given) {
+          this.#listener.uploaded(feed, peer, start, byteLengths)
+        }
       })
     )
   }

@@ -5,8 +5,9 @@
  */
 import Protomux, { type Channel, type MessageOptions } from 'protomux'
 import { SynclineError } from '../errors.ts'
-import { CHANNELS_MAX } from '../limits.ts'
+import { CHANNELS_MAX, FRAME_BYTES_MAX } from '../limits.ts'
 import type { FramedStream } from '../transport/transport.ts'
+import { decodeUint } from '../wire/field.ts'
 import { handshake as handshakeCodec, messageCodecs, type Codec } from '../wire/codec.ts'
 import type { Handshake, Message } from '../wire/message.ts'
 
@@ -24,6 +25,11 @@ export interface ChannelHandlers {
   /** The remote opened too. */
   readonly onopen: (handshake: Handshake) => void
   readonly onmessage: (message: Message) => void
+  /**
+   * Entries of a batch for this channel lie in `[start, end)`. Those that it takes need not be decoded one by one.
+   * Returns where the first one that is left begins. Called only where the mux is ours.
+   */
+  readonly onbatch: (frame: Uint8Array, start: number, end: number) => number
   readonly onclose: (isRemote: boolean) => void
   /** The remote sent something that is no message. */
   readonly onbad: (error: unknown) => void
@@ -37,6 +43,8 @@ export interface ChannelHandlers {
  */
 class GuardedMux extends Protomux {
   report: (error: unknown) => void = () => {}
+  /** Handlers of our own channels. */
+  readonly handlers: WeakMap<Channel, ChannelHandlers> = new WeakMap()
 
   override _onopensession(state: {
     start: number
@@ -48,6 +56,28 @@ class GuardedMux extends Protomux {
       throw new SynclineError('TOO_MANY', `more than ${CHANNELS_MAX} channels`)
     }
     return super._onopensession(state)
+  }
+
+  /** As Protomux reads batches, but for what a channel takes as a whole, and without holding replies back. */
+  override _onbatch(state: { start: number; end: number; buffer: Uint8Array }): void {
+    const { end, buffer } = state
+    let remote = decodeUint(state, CHANNELS_MAX, 'number of a channel')
+    while (state.start < end) {
+      const slot = this._remote[remote - 1] ?? null
+      const open = slot?.pending === null ? this.handlers.get(slot.session) : undefined
+      if (open !== undefined) state.start = open.onbatch(buffer, state.start, end)
+      if (state.start >= end) return
+      const length = decodeUint(state, FRAME_BYTES_MAX, 'length of a message')
+      if (length === 0) {
+        remote = decodeUint(state, CHANNELS_MAX, 'number of a channel')
+        continue
+      }
+      const next = Math.min(state.start + length, end)
+      state.end = next
+      this._decode(remote, state)
+      state.start = next
+      state.end = end
+    }
   }
 
   override _safeDestroy(error: unknown): void {
@@ -150,7 +180,7 @@ export class Mux {
     const mux = this.#mux
     const key = pairKey(discoveryKey)
     if (mux._notify.has(key) && !this.#holds(key)) return null
-    return mux.createChannel({
+    const channel = mux.createChannel({
       protocol: PROTOCOL,
       aliases: ALIASES,
       id: discoveryKey,
@@ -161,6 +191,8 @@ export class Mux {
       },
       onclose: handlers.onclose
     })
+    if (channel !== null && mux instanceof GuardedMux) mux.handlers.set(channel, handlers)
+    return channel
   }
 
   #pair(discoveryKey: Uint8Array | null, onpair: OnPair): void {

@@ -164,8 +164,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       limits: this.#limits,
       listener: {
         tell: (telling) => this.#tell(telling),
-        uploaded: (feed, peer, indexes, byteLengths) =>
-          this.#transferred('upload', feed, peer, indexes, byteLengths),
+        uploaded: (feed, peer, start, byteLengths) =>
+          this.#transferred('upload', feed, peer, start, byteLengths),
         extension: (feed, peer, message) => this.#extension(feed, peer, message),
         disconnected: (peer, error) => this.#disconnected(peer, error),
         occupied: (feed, peer) => this.#occupied(feed, peer),
@@ -604,7 +604,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
           'download',
           telling.feed,
           telling.peer,
-          telling.indexes,
+          telling.start,
           telling.byteLengths
         )
       case 'peer-add':
@@ -647,16 +647,16 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     event: 'download' | 'upload',
     feed: number,
     peerId: number,
-    indexes: readonly number[],
-    byteLengths: readonly number[]
+    start: number,
+    byteLengths: Uint32Array
   ): void {
     const entry = this.#byId.get(feed)
     if (entry === undefined) return
     entry.session.check()
     if (entry.session.listenerCount(event) === 0) return
     const peer = this.#peers.get(peerId) ?? null
-    for (let i = 0; i < indexes.length; i++) {
-      entry.session.emit(event, indexes[i] as number, byteLengths[i] as number, peer)
+    for (const [i, byteLength] of byteLengths.entries()) {
+      entry.session.emit(event, start + i, byteLength, peer)
     }
   }
 

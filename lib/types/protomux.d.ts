@@ -37,7 +37,11 @@ declare module 'protomux' {
     corked: number
     drained: boolean
     readonly _notify: Map<string, (id: Uint8Array | null) => unknown>
-    readonly _remote: readonly unknown[]
+    /** By the remote's number less one; `pending` holds messages until we opened too, and is null afterwards. */
+    readonly _remote: readonly ({
+      readonly pending: unknown[] | null
+      readonly session: Channel
+    } | null)[]
     readonly _paused: boolean
     _destroying: boolean
     cork(): void
@@ -56,6 +60,8 @@ declare module 'protomux' {
       }
     ): Channel | null
     _onopensession(state: State): unknown
+    _onbatch(state: State): void
+    _decode(remoteId: number, state: State): unknown
     _safeDestroy(error: unknown): void
     _warn(error: unknown): void
   }

@@ -28,6 +28,29 @@ export interface PackedBlocks {
   readonly lengths: Uint32Array
 }
 
+/** Block `i` of packed ones: a view. */
+export function packedBlock({ bytes, offsets, lengths }: PackedBlocks, i: number): Uint8Array {
+  const offset = offsets[i] as number
+  return bytes.subarray(offset, offset + (lengths[i] as number))
+}
+
+/** Blocks one after the other in a buffer of their own; a single one stays where it is. */
+export function packBlocks(blocks: readonly Uint8Array[]): PackedBlocks {
+  const offsets = new Uint32Array(blocks.length)
+  const lengths = new Uint32Array(blocks.length)
+  let byteLength = 0
+  for (const [i, block] of blocks.entries()) {
+    offsets[i] = byteLength
+    lengths[i] = block.byteLength
+    byteLength += block.byteLength
+  }
+  const [only] = blocks
+  if (blocks.length === 1 && only !== undefined) return { bytes: only, offsets, lengths }
+  const bytes = new Uint8Array(byteLength)
+  for (const [i, block] of blocks.entries()) bytes.set(block, offsets[i])
+  return { bytes, offsets, lengths }
+}
+
 /** The bare blocks `index`, `index + 1`, ... as answers to the requests `id`, `id + 1`, ... */
 export interface ValueRun extends PackedBlocks {
   readonly type: 'values'
@@ -75,15 +98,28 @@ export function runOfData(data: Data): ValueRun | null {
   }
 }
 
+/** Request `i` of a run as a message of its own. */
+export function requestOfRun({ id, fork, index, priority }: RequestRun, i: number): Request {
+  return {
+    type: 'request',
+    id: id + i,
+    fork,
+    block: { index: index + i, nodes: 0 },
+    hash: null,
+    seek: null,
+    upgrade: null,
+    manifest: false,
+    priority
+  }
+}
+
 /** Value `i` of a run as an answer of its own: a view. */
 export function dataOfRun(run: ValueRun, i: number): Data {
-  const offset = run.offsets[i] as number
-  const value = run.bytes.subarray(offset, offset + (run.lengths[i] as number))
   return {
     type: 'data',
     request: run.id + i,
     fork: run.fork,
-    block: { index: run.index + i, value, nodes: [] },
+    block: { index: run.index + i, value: packedBlock(run, i), nodes: [] },
     hash: null,
     seek: null,
     upgrade: null,
@@ -147,24 +183,34 @@ export function writeRequests(
   target: Uint8Array,
   start: number
 ): number {
-  const { fork, priority } = run
   let at = start
   for (let i = from; i < to; i++) {
-    // Its length is one byte always: the message has 32 at most.
-    const lengthAt = at++
-    target[at++] = REQUEST
-    target[at++] = priority === 0 ? HAS_BLOCK : HAS_BLOCK | HAS_PRIORITY
-    at = writeUint(target, at, run.id + i)
-    at = writeUint(target, at, fork)
-    at = writeUint(target, at, run.index + i)
-    target[at++] = 0
-    if (priority !== 0) at = writeUint(target, at, priority)
-    target[lengthAt] = at - lengthAt - 1
+    // Its length takes one byte always: the message has 40 at most.
+    const end = writeRequest(run, i, target, at + 1)
+    target[at] = end - at - 1
+    at = end
   }
   return at
 }
 
-/** As {@link writeRequests}; the values are copied. */
+/** Writes one message of a run without the length before it; returns where it ends. */
+export function writeRequest(
+  run: RequestRun,
+  i: number,
+  target: Uint8Array,
+  start: number
+): number {
+  const { fork, priority } = run
+  target[start] = REQUEST
+  target[start + 1] = priority === 0 ? HAS_BLOCK : HAS_BLOCK | HAS_PRIORITY
+  let at = writeUint(target, start + 2, run.id + i)
+  at = writeUint(target, at, fork)
+  at = writeUint(target, at, run.index + i)
+  target[at++] = 0
+  return priority === 0 ? at : writeUint(target, at, priority)
+}
+
+/** As {@link writeRequests}; values are copied. */
 export function writeValues(
   run: ValueRun,
   from: number,

@@ -95,10 +95,11 @@ export class Checker {
     const name = `${node.name} f${entry.at}`
     switch (telling.event) {
       case 'download':
-        entry.downloads += telling.indexes.length
-        for (const [i, index] of telling.indexes.entries()) {
+        entry.downloads += telling.byteLengths.length
+        for (const [i, byteLength] of telling.byteLengths.entries()) {
+          const index = telling.start + i
           const right = this.#reference(entry).block(entry.feed.fork, index)
-          if (right !== null && right.byteLength !== telling.byteLengths[i]) {
+          if (right !== null && right.byteLength !== byteLength) {
             throw new Error(`${name}: block ${index} is told with a wrong size`)
           }
         }

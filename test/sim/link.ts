@@ -5,9 +5,11 @@
  * @module
  */
 import { isSynclineError, SynclineError } from '../../lib/errors.ts'
+import { type Outgoing, singlesOf } from '../../lib/synchronizer/frame.ts'
 import type { Link, Received } from '../../lib/synchronizer/link.ts'
 import { decodeMessage, encodeMessage } from '../../lib/wire/codec.ts'
 import { MESSAGE_TYPES, type Message } from '../../lib/wire/message.ts'
+import { readRuns, runOfData, runOfRequest, writeUint } from '../../lib/wire/run.ts'
 import type { Direction } from './network.ts'
 
 /** What travels in one piece. */
@@ -32,7 +34,7 @@ interface Channel {
 }
 
 type Waiting =
-  | Exclude<Received, { type: 'message' }>
+  | Exclude<Received, { type: 'message' | 'values' | 'requests' }>
   | { readonly type: 'encoded'; readonly channel: number; readonly message: Encoded }
 
 /** See the module comment. */
@@ -78,15 +80,23 @@ export class SimLink implements Link {
     for (const bytes of this.#lent) bytes.fill(0xa5)
     this.#lent = []
     const items: Received[] = []
-    for (const item of this.#inbox.splice(0, limit)) {
+    // A run is one item: fewer than `limit` say that there is no more.
+    while (items.length < limit) {
+      const item = this.#inbox.shift()
+      if (item === undefined) break
       if (item.type !== 'encoded') {
         items.push(item)
         continue
       }
+      const batch = [item.message]
+      while (items.length + batch.length < limit) {
+        const next = this.#inbox[0]
+        if (next?.type !== 'encoded' || next.channel !== item.channel) break
+        batch.push(next.message)
+        this.#inbox.shift()
+      }
       try {
-        const message = decodeMessage(item.message.type, item.message.bytes)
-        this.#lent.push(item.message.bytes)
-        items.push({ type: 'message', channel: item.channel, message })
+        this.#decode(item.channel, batch, items)
       } catch (error) {
         if (!isSynclineError(error, 'BAD_MESSAGE')) throw error
         this.terminate(error)
@@ -94,6 +104,35 @@ export class SimLink implements Link {
       }
     }
     return items
+  }
+
+  /** Reads messages as they come in one frame: what can be is taken in runs. */
+  #decode(channel: number, batch: readonly Encoded[], items: Received[]): void {
+    let byteLength = 0
+    for (const { bytes } of batch) byteLength += 6 + bytes.byteLength
+    const frame = new Uint8Array(byteLength)
+    const ends: number[] = []
+    let end = 0
+    for (const { type, bytes } of batch) {
+      end = writeUint(frame, end, bytes.byteLength + 1)
+      frame[end] = type
+      frame.set(bytes, end + 1)
+      end += 1 + bytes.byteLength
+      ends.push(end)
+    }
+    this.#lent.push(frame)
+    for (let at = 0; at < end;) {
+      at = readRuns(frame, at, end, {
+        values: (run) => items.push({ type: 'values', channel, run }),
+        requests: (run) => items.push({ type: 'requests', channel, run })
+      })
+      if (at === end) break
+      const place = at === 0 ? 0 : ends.indexOf(at) + 1
+      const { type, bytes } = batch[place] as Encoded
+      at = ends[place] as number
+      const message = decodeMessage(type, frame.subarray(at - bytes.byteLength, at))
+      items.push(itemOf(channel, message))
+    }
   }
 
   open(feed: { readonly key: Uint8Array; readonly discoveryKey: Uint8Array }): number {
@@ -135,11 +174,11 @@ export class SimLink implements Link {
 
   unwatch(): void {}
 
-  send(number: number, messages: readonly Message[]): number {
+  send(number: number, messages: readonly Outgoing[]): number {
     if (this.#over || !this.#channels.has(number)) return 0
     const encoded: Encoded[] = []
     let byteLength = 0
-    for (const message of this.#mutate(messages)) {
+    for (const message of this.#mutate(messages.flatMap(singlesOf))) {
       const bytes = encodeMessage(message)
       encoded.push({ type: MESSAGE_TYPES.indexOf(message.type), bytes })
       byteLength += bytes.byteLength + 4
@@ -252,6 +291,15 @@ export class SimLink implements Link {
     this.#inbox.push(item)
     if (this.#inbox.length === 1) this.onreadable()
   }
+}
+
+/** A single message as a link hands it on. */
+function itemOf(channel: number, message: Message): Received {
+  const values = message.type === 'data' ? runOfData(message) : null
+  if (values !== null) return { type: 'values', channel, run: values }
+  const requests = message.type === 'request' ? runOfRequest(message) : null
+  if (requests !== null) return { type: 'requests', channel, run: requests }
+  return { type: 'message', channel, message }
 }
 
 /** The error of a connection that broke. */

@@ -51,6 +51,8 @@ test('protomux has all that its ambient type declares', async (t) => {
     unpair: true,
     createChannel: true,
     _onopensession: true,
+    _onbatch: true,
+    _decode: true,
     _safeDestroy: true,
     _warn: true
   }

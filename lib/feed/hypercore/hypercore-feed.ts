@@ -9,11 +9,12 @@
  */
 import { type ErrorDetails, isSynclineError, SynclineError } from '../../errors.ts'
 import { fold, leafHash, NODE_BYTES } from '../../kernels/fold.ts'
-import { BLOCK_BYTES_MAX } from '../../limits.ts'
+import { BLOCK_BYTES_MAX, SERVE_RUN_BYTES_MAX } from '../../limits.ts'
 import type { ReadonlyBitmap } from '../../primitives/bitmap.ts'
 import * as flat from '../../primitives/flat-tree.ts'
 import type { Manifest } from '../../wire/manifest.ts'
 import type { Proof, TreeNode } from '../../wire/message.ts'
+import { packBlocks, type PackedBlocks } from '../../wire/run.ts'
 import { brokenParent } from '../block-check.ts'
 import { equalBytes, readUint64 } from '../bytes.ts'
 import {
@@ -207,6 +208,14 @@ export class HypercoreFeed implements Feed {
     this.#mustBeOpen()
     if (!this.have.get(index)) return null
     return this.#call('storage', () => this.#reader.block(index), { index })
+  }
+
+  async readPacked(start: number, end: number): Promise<PackedBlocks> {
+    const { have, length, byteLength } = this
+    const blockBytes = Math.max(1, Math.ceil(byteLength / Math.max(length, 1)))
+    const most = Math.max(1, Math.floor(SERVE_RUN_BYTES_MAX / blockBytes))
+    const last = Math.min(end, start + most, have.firstUnset(start))
+    return packBlocks(await this.readRun(start, Math.max(last, start + 1)))
   }
 
   async readRun(start: number, end: number): Promise<Uint8Array[]> {

@@ -5,6 +5,7 @@
  */
 import { SynclineError } from '../errors.ts'
 import { fold, FOLD_BLOCKS_MAX, HELD_LENGTH, leafHashes, NODE_BYTES } from '../kernels/fold.ts'
+import { LOGGED_BLOCKS_MAX } from '../limits.ts'
 import { blockCount, depth, firstBlock } from '../primitives/flat-tree.ts'
 import type { Prologue } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
@@ -12,10 +13,7 @@ import { equalBytes } from './bytes.ts'
 import type { GrowingTree } from './tree/growing-tree.ts'
 import { spanRoots } from './tree/proof-plan.ts'
 import type { NodeRun } from './store.ts'
-import { nodeAtOffset, putNode } from './tree/tree-nodes.ts'
-
-/** Blocks up to which all nodes go into the log: larger batches write them densely, in one piece. */
-const LOGGED_BLOCKS_MAX = 16
+import { nodeAtOffset, nodesOfRun, putNode } from './tree/tree-nodes.ts'
 
 const NO_BYTES = new Uint8Array(0)
 
@@ -59,13 +57,7 @@ export function appendBlocks(
   }
   checkPrologue(tree, prologue)
   if (blocks.length > LOGGED_BLOCKS_MAX) return { nodes: tree.nodes, nodeRuns: runs }
-  const below = runs.flatMap(({ first, bytes }) => {
-    const count = bytes.byteLength / NODE_BYTES
-    const nodes = Array.from({ length: count }, (_, i) =>
-      nodeAtOffset(bytes, NODE_BYTES * i, first + i)
-    )
-    return nodes.filter((node) => node !== null)
-  })
+  const below = runs.flatMap(nodesOfRun)
   const indexes = new Set(below.map((node) => node.index))
   return {
     nodes: [...below, ...tree.nodes.filter((node) => !indexes.has(node.index))],

@@ -5,17 +5,20 @@
  */
 import { SynclineError } from '../errors.ts'
 import { fold, NODE_BYTES } from '../kernels/fold.ts'
+import { LOGGED_BLOCKS_MAX } from '../limits.ts'
 import { blockCount, endBlock, firstBlock } from '../primitives/flat-tree.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
+import type { TreeNode } from '../wire/message.ts'
 import { equalBytes, readUint64 } from './bytes.ts'
 import { type ChunkBlocks, HELD } from './feed.ts'
 import type { ByteRun, Commit, NodeRun } from './store.ts'
-import { putNode } from './tree/tree-nodes.ts'
+import { nodesOfRun, putNode } from './tree/tree-nodes.ts'
 import { byteOffset, type TreeView } from './tree/tree-view.ts'
 
 /** A chunk that matches its root, ready to be stored. */
 export interface VerifiedChunk {
   readonly data: readonly ByteRun[]
+  readonly nodes: readonly TreeNode[]
   readonly nodeRuns: readonly NodeRun[]
   readonly bits: NonNullable<Commit['bits']>
 }
@@ -46,9 +49,12 @@ export async function verifyChunk(
     readUint64(nodes, top) === root.size &&
     equalBytes(nodes.subarray(top + 8, top + NODE_BYTES), root.hash)
   if (!matches) return 'wrong'
+  const run = { first: 2 * first, bytes: nodes }
+  const isSmall = count <= LOGGED_BLOCKS_MAX
   return {
     data: byteRuns(chunk, nodes, await byteOffset(tree, first)),
-    nodeRuns: [{ first: 2 * first, bytes: nodes }],
+    nodes: isSmall ? freshNodes(run, chunk) : [],
+    nodeRuns: isSmall ? [] : [run],
     bits: bitRuns(chunk.lengths, first, have)
   }
 }
@@ -68,6 +74,13 @@ async function heldNodes(
     putNode(nodes, 2 * NODE_BYTES * i, leaf)
   }
   return nodes
+}
+
+/** The nodes of a chunk that are not stored yet: all but its root and the leaves of blocks that are held. */
+function freshNodes(run: NodeRun, { root, lengths }: ChunkBlocks): TreeNode[] {
+  return nodesOfRun(run).filter(
+    ({ index }) => index !== root && (index % 2 === 1 || lengths[(index - run.first) / 2] !== HELD)
+  )
 }
 
 /** Runs between held blocks; neighbours in the feed that are neighbours in memory become one part. */

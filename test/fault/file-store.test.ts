@@ -159,6 +159,54 @@ test('after a kill nothing is hashed again, after a loss of power what was not s
   await feed.close()
 })
 
+test('a copy is trusted after a kill, and hashed again after a loss of power, before it was ever synced', async (t) => {
+  const files = new FaultFiles()
+  const copy = await make(files, identityFromKey(identity.key))
+  for (const act of (await copying()).slice(0, 4)) await act.run(copy)
+  const killed = FileStore.open(FOLDER, { pool: new FilePool({ layer: files.afterKill() }) })
+  t.alike((await killed.open()).doubtful, [])
+  await killed.close()
+  const whole = files.afterPowerLoss(() => 0.9)
+  const lost = FileStore.open(FOLDER, { pool: new FilePool({ layer: whole }) })
+  t.alike((await lost.open()).doubtful, [
+    [0, 64],
+    [66, 67],
+    [68, 70]
+  ])
+  await lost.close()
+  const again = await reopen(whole)
+  t.is(again.have.count(0, 70), 67, 'and is believed if it holds')
+  await again.close()
+  await copy.close()
+})
+
+test('a copy that was lost with the power is made again over what is left', async (t) => {
+  const acts = await copying()
+  let lost = 0
+  for (let seed = 0; seed < 40; seed++) {
+    const files = new FaultFiles()
+    const copy = await make(files, identityFromKey(identity.key))
+    for (const act of acts.slice(0, 4)) await act.run(copy)
+    const left = files.afterPowerLoss(seeded(seed))
+    const pool = new FilePool({ layer: left })
+    const found = FileStore.open(FOLDER, { pool })
+    const isThere = await found.exists()
+    await found.close()
+    if (isThere) continue
+    lost++
+    const again = await make(left, identityFromKey(identity.key))
+    t.alike([again.length, again.have.firstSet(0), again.manifest], [0, -1, null])
+    for (const act of acts.slice(0, 4)) await act.run(again)
+    const { bad, head } = await again.audit()
+    t.ok(head && bad.length === 0)
+    await again.close()
+    const last = await reopen(left)
+    t.is(last.have.count(0, 70), copy.have.count(0, 70))
+    await last.close()
+  }
+  t.ok(lost > 5, `${lost} of 40 were lost`)
+})
+
 test('doubt outlives a fold that does not sync the bytes', async (t) => {
   const files = new FaultFiles()
   const feed = await make(files, identity)
@@ -341,6 +389,7 @@ async function copying(): Promise<Act[]> {
   return [
     head(short, 0),
     block(short, 66),
+    chunk(137, 68, 2),
     chunk(63, 0, 64),
     head(long, 70),
     block(long, 130),

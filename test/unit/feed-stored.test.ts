@@ -140,26 +140,49 @@ test('a commit that fails leaves the feed as it was', async (t) => {
 
 test('a chunk is one data run, one node run and one range of bits between held blocks', async (t) => {
   const { feed } = await openWatched(t)
-  await feed.append(blocksFrom(0, 16))
+  await feed.append(blocksFrom(0, 32))
   const { feed: copy, store } = await openWatched(t, feed.key)
   await copy.applyProof(await headProof(feed))
   store.commits.length = 0
-  const blocks = blocksFrom(0, 16)
+  const blocks = blocksFrom(0, 32)
   const bytes = new Uint8Array(Buffer.concat(blocks))
   const lengths = Uint32Array.from(blocks, (block) => block.byteLength)
   const offsets = Uint32Array.from(lengths, (_, i) =>
     lengths.subarray(0, i).reduce((a, b) => a + b, 0)
   )
   lengths[0] = HELD
-  t.is(await copy.putChunk({ fork: 0, root: 15, bytes, offsets, lengths }), 'stored')
+  t.is(await copy.putChunk({ fork: 0, root: 31, bytes, offsets, lengths }), 'stored')
   const [commit] = store.commits
   t.is(store.commits.length, 1)
   t.is(commit?.data?.length, 1)
   t.is(commit?.data?.[0]?.parts.length, 1, 'neighbours in memory are written as one')
   t.is(commit?.data?.[0]?.parts[0]?.buffer, bytes.buffer, 'and are not copied')
-  t.is(commit?.nodeRuns?.length, 1)
-  t.alike(commit?.bits, [{ start: 0, end: 16, drop: false }])
-  t.is(commit?.contiguousLength, 16)
+  t.alike([commit?.nodeRuns?.length, commit?.nodes], [1, []])
+  t.alike(commit?.bits, [{ start: 0, end: 32, drop: false }])
+  t.is(commit?.contiguousLength, 32)
+})
+
+test('of a small chunk the nodes that are new stand in the log', async (t) => {
+  const { feed } = await openWatched(t)
+  const blocks = blocksFrom(0, 4)
+  await feed.append(blocks)
+  const { feed: copy, store } = await openWatched(t, feed.key)
+  await copy.applyProof(await headProof(feed))
+  store.commits.length = 0
+  const bytes = new Uint8Array(Buffer.concat(blocks))
+  const lengths = Uint32Array.from(blocks, (block) => block.byteLength)
+  const offsets = Uint32Array.from(lengths, (_, i) =>
+    lengths.subarray(0, i).reduce((a, b) => a + b, 0)
+  )
+  lengths[0] = HELD
+  t.is(await copy.putChunk({ fork: 0, root: 3, bytes, offsets, lengths }), 'stored')
+  const [commit] = store.commits
+  t.alike(
+    commit?.nodes?.map(({ index }) => index),
+    [1, 2, 4, 5, 6]
+  )
+  t.alike(commit?.nodeRuns, [])
+  t.alike(await copy.audit(), { blocks: 4, bad: [], head: true })
 })
 
 test('a run is read at once, and the proofs of a run share what they read', async (t) => {

@@ -5,6 +5,7 @@ import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promis
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type ErrorCode, isSynclineError, type SynclineError } from '../../lib/errors.ts'
+import { diskFiles } from '../../lib/feed/file/file.ts'
 import { FilePool } from '../../lib/feed/file/file-pool.ts'
 import { FileStore } from '../../lib/feed/file/file-store.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
@@ -90,6 +91,26 @@ test('a second writer in the same process is refused too', async (t) => {
   const third = await open(t, folder)
   await third.append(blocks(1))
   t.is(third.length, 3)
+})
+
+test('who writes a copy that was never synced is named', async (t) => {
+  const folder = path.join(await t.tmp(), 'feed')
+  await make(t, folder, identityFromKey(newIdentity().key))
+  t.alike(await readdir(folder), ['oplog'])
+  let owner: number | null = null
+  const pool = new FilePool({
+    layer: {
+      ...diskFiles,
+      lock: async (_folder, who) => {
+        owner = await who()
+        return async () => {}
+      }
+    }
+  })
+  const other = FileStore.open(folder, { lock: true, pool })
+  await other.open()
+  await other.close()
+  t.is(owner, process.pid)
 })
 
 test('reading makes no file and works where nothing can be written', async (t) => {

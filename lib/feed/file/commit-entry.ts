@@ -13,6 +13,30 @@ export const MANIFEST_NAME = 'syncline/manifest'
 /** User data that is there if the feed is frozen. */
 export const FROZEN_NAME = 'syncline/frozen'
 
+/** User data of the first header of a copy: the boot of the machine and the process in which it was made. */
+export const BEGUN_NAME = 'syncline/begun'
+
+/** Where and by whom a copy was begun. */
+export interface Beginning {
+  /** Empty if the system does not tell. */
+  readonly boot: string
+  readonly pid: number
+}
+
+/** The value of {@link BEGUN_NAME}. */
+export function encodeBeginning({ boot, pid }: Beginning): Uint8Array {
+  return new TextEncoder().encode(`${pid} ${boot}`)
+}
+
+/** Where a copy was begun, or null if nothing says so. */
+export function storedBeginning(userData: ReadonlyMap<string, Uint8Array>): Beginning | null {
+  const bytes = userData.get(BEGUN_NAME)
+  if (bytes === undefined) return null
+  const text = new TextDecoder().decode(bytes)
+  const space = text.indexOf(' ')
+  return { boot: text.slice(space + 1), pid: Number(text.slice(0, space)) || 0 }
+}
+
 /** The manifest that no header holds yet, or null. */
 export function storedManifest(userData: ReadonlyMap<string, Uint8Array>): Manifest | null {
   const bytes = userData.get(MANIFEST_NAME)

@@ -17,6 +17,8 @@ import {
 
 /** Looks at files that another process writes before it is given up. */
 const TRIES = 20
+/** Most logs, and most bitfields, are shorter than this. */
+const LIKELY_BYTES: number = 2 * ENTRIES_OFFSET
 
 /** The log of a feed with its header, and the bitfield that belongs to it. */
 export interface FilesImage {
@@ -40,18 +42,20 @@ export class FeedFiles {
   readonly header: PooledFile
   /** Ours alone: see sync-marker.ts. */
   readonly marker: PooledFile
-  readonly #database: PooledFile
+  readonly #pool: FilePool
+  /** The log that was looked at and not read yet. */
+  #seen: Uint8Array | null = null
 
   constructor(pool: FilePool, folder: string) {
-    const file = (name: string): PooledFile => new PooledFile(pool, path.join(folder, name))
+    const file = (name: string): PooledFile => new PooledFile(pool, folder + path.sep + name)
     this.folder = folder
+    this.#pool = pool
     this.oplog = file('oplog')
     this.tree = file('tree')
     this.bitfield = file('bitfield')
     this.data = file('data')
     this.header = file('header')
     this.marker = file('syncline')
-    this.#database = file(path.join('db', 'CURRENT'))
   }
 
   /**
@@ -61,10 +65,13 @@ export class FeedFiles {
    */
   async read(): Promise<FilesImage> {
     for (let tries = 1; ; tries++) {
-      const before = await this.#readLog()
+      const before = this.#seen ?? (await this.#readLog())
+      this.#seen = null
       try {
         const image = await this.#readBehind(before)
-        if (tries === TRIES || equal(before, await this.#readLog())) return image
+        // What the log alone says cannot be torn.
+        const isWhole = image.external === null && image.bitfield.byteLength === 0
+        if (isWhole || tries === TRIES || equal(before, await this.#readLog())) return image
       } catch (error) {
         // A header that is being replaced can look damaged.
         if (tries === TRIES || equal(before, await this.#readLog())) throw error
@@ -79,10 +86,11 @@ export class FeedFiles {
     return header !== null && 'start' in header ? this.#readHeader(header) : header
   }
 
-  /** True if a feed is stored, damaged or not. */
+  /** True if a feed is stored, damaged or not. {@link FeedFiles.read} goes on from what this has read. */
   async exists(): Promise<boolean> {
-    const bytes = await this.oplog.read(0, ENTRIES_OFFSET)
+    const bytes = await this.oplog.readAll(LIKELY_BYTES)
     if (bytes === null || bytes.byteLength < ENTRIES_OFFSET) return false
+    this.#seen = bytes
     return decodeLog(bytes) !== null || !(await this.#isUnfinished())
   }
 
@@ -99,8 +107,7 @@ export class FeedFiles {
   }
 
   async #readLog(): Promise<Uint8Array> {
-    const size = (await this.oplog.size()) ?? 0
-    return (await this.oplog.read(0, size)) ?? new Uint8Array(0)
+    return (await this.oplog.readAll(LIKELY_BYTES)) ?? new Uint8Array(0)
   }
 
   async #readBehind(file: Uint8Array): Promise<FilesImage> {
@@ -108,8 +115,7 @@ export class FeedFiles {
     if (log === null) throw await this.#absent()
     const external = 'start' in log.header ? log.header : null
     const header = 'start' in log.header ? await this.#readHeader(log.header) : log.header
-    const size = await this.bitfield.size()
-    const bitfield = (size === null ? null : await this.bitfield.read(0, size)) ?? new Uint8Array(0)
+    const bitfield = (await this.bitfield.readAll(LIKELY_BYTES)) ?? new Uint8Array(0)
     return { log, header, external, logSize: file.byteLength, bitfield }
   }
 
@@ -130,12 +136,15 @@ export class FeedFiles {
 
   /**
    * True if the log without header is what a creation leaves that did not come to its end: shorter than
-   * both slots or, after a loss of power, empty, and nothing was stored behind it.
+   * both slots or, after a loss of power, nothing was stored behind it. The header of a copy is synced with
+   * the first fold only: without any, all is lost that was stored.
    */
   async #isUnfinished(): Promise<boolean> {
     const size = (await this.oplog.size()) ?? 0
-    if (size !== ENTRIES_OFFSET) return size < ENTRIES_OFFSET
-    return ((await this.tree.size()) ?? 0) === 0
+    if (size < ENTRIES_OFFSET) return true
+    if (size === ENTRIES_OFFSET && ((await this.tree.size()) ?? 0) === 0) return true
+    const slots = (await this.oplog.read(0, ENTRIES_OFFSET)) ?? new Uint8Array(0)
+    return slots.every((byte) => byte === 0) && (await this.marker.size()) === null
   }
 
   /** Why there is no log. */
@@ -145,7 +154,10 @@ export class FeedFiles {
       return new SynclineError('FEED_DAMAGED', `both headers of ${path} are damaged`, { path })
     }
     const details = { path: this.folder }
-    if ((await this.#database.size()) !== null) {
+    const database = new PooledFile(this.#pool, path.join(this.folder, 'db', 'CURRENT'))
+    const size = await database.size()
+    await database.close()
+    if (size !== null) {
       const hint = 'open it with hypercore 11 and hand over the instance, or replicate'
       const reason = `${this.folder} is a store of hypercore 11: ${hint}`
       return new SynclineError('STORE_IS_V11', reason, details)

@@ -149,8 +149,8 @@ export class FeedFolder {
     key: Uint8Array,
     options: Pick<FileStoreOptions, 'lock'> = {}
   ): Promise<FileStore> {
-    const folder = this.folderOf(key)
-    if (await this.#isStored(folder)) return FileStore.open(folder, this.#storeOptions(options))
+    const store = await this.#stored(this.folderOf(key), options)
+    if (store !== null) return store
     const hex = Buffer.from(key).toString('hex')
     throw new SynclineError('FEED_NOT_FOUND', `no feed ${hex} is stored in ${this.root}`, {
       path: this.root
@@ -159,8 +159,7 @@ export class FeedFolder {
 
   /** The stored feed with this discovery key, or null. */
   async openByDiscoveryKey(discoveryKey: Uint8Array): Promise<FileStore | null> {
-    const folder = this.#folderOfId(discoveryKey)
-    return (await this.#isStored(folder)) ? FileStore.open(folder, this.#storeOptions({})) : null
+    return this.#stored(this.#folderOfId(discoveryKey), {})
   }
 
   /**
@@ -311,15 +310,15 @@ export class FeedFolder {
       if (owner === null) await this.#putName(name, identity.key)
     }
     const folder = this.folderOf(identity.key)
-    if (!(await this.#isStored(folder))) {
-      try {
-        return await FileStore.create(folder, identity, this.#storeOptions({}))
-      } catch (error) {
-        // Another process was faster.
-        if (!(error instanceof SynclineError && error.code === 'FEED_EXISTS')) throw error
-      }
+    const stored = await this.#stored(folder, {})
+    if (stored !== null) return stored
+    try {
+      return await FileStore.create(folder, identity, this.#storeOptions({}))
+    } catch (error) {
+      // Another process was faster.
+      if (!(error instanceof SynclineError && error.code === 'FEED_EXISTS')) throw error
+      return FileStore.open(folder, this.#storeOptions({}))
     }
-    return FileStore.open(folder, this.#storeOptions({}))
   }
 
   async #putName(name: string, key: Uint8Array): Promise<void> {
@@ -389,12 +388,24 @@ export class FeedFolder {
   }
 
   async #isStored(folder: string): Promise<boolean> {
-    const files = new FeedFiles(this.#pool, folder)
+    const store = await this.#stored(folder, {})
+    await store?.close()
+    return store !== null
+  }
+
+  /** The store in `folder`, or null if there is none. */
+  async #stored(
+    folder: string,
+    options: Pick<FileStoreOptions, 'lock'>
+  ): Promise<FileStore | null> {
+    const store = FileStore.open(folder, this.#storeOptions(options))
+    let isThere = false
     try {
-      return await files.exists()
+      isThere = await store.exists()
     } finally {
-      await files.close()
+      if (!isThere) await store.close()
     }
+    return isThere ? store : null
   }
 
   #storeOptions(options: Pick<FileStoreOptions, 'lock'>): FileStoreOptions {

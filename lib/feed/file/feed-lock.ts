@@ -83,8 +83,10 @@ async function storeOf(folder: string): Promise<string | null> {
   if (cores !== 'cores' || !/^[0-9a-f]{64}$/.test(name)) return null
   if (a !== name.slice(0, 2) || b !== name.slice(2, 4)) return null
   const store = path.resolve(folder, '../../../..')
+  const file = path.join(store, 'primary-key')
+  if (shared.has(file)) return store
   try {
-    await stat(path.join(store, 'primary-key'))
+    await stat(file)
     return store
   } catch {
     return null

@@ -195,6 +195,13 @@ export class PooledFile {
     return count === byteLength ? target : target.subarray(0, count)
   }
 
+  /** The whole file, in one read if it has fewer than `likely` bytes; null if there is none. */
+  async readAll(likely: number): Promise<Uint8Array | null> {
+    const bytes = await this.read(0, likely)
+    if (bytes === null || bytes.byteLength < likely) return bytes
+    return this.read(0, (await this.size()) ?? 0)
+  }
+
   /** Bytes of the file, or null if there is none. */
   size(): Promise<number | null> {
     return this.#reading((open) => open.size())

@@ -16,7 +16,12 @@
  * - If no marker fits the log, hypercore 10 folded it. After a clean close that is its own business, and
  *   nothing is doubtful; otherwise everything is.
  * - Without the file the folder is hypercore 10's, or new: the entries in the log are doubtful.
+ * A copy that is made here has no such file, and its header is not synced, until the first fold: its header
+ * tells the boot of the machine in which it was begun. A loss of power may take it as a whole until then.
  * Truncations are always synced: later blocks overwrite the bytes of those cut off.
+ *
+ * A manifest that a proof brings stands in an entry of the log, where hypercore 10 does not look for it, until
+ * the next fold, so until the feed is closed at the latest.
  *
  * Reading takes no lock and makes no file. The first write takes the lock and looks whether somebody else
  * has written since the store was opened.
@@ -32,7 +37,15 @@ import { fullRoots } from '../../primitives/flat-tree.ts'
 import type { Manifest } from '../../wire/manifest.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import { equalBytes } from '../bytes.ts'
-import { entriesOf, FROZEN_NAME, MANIFEST_NAME, storedManifest } from './commit-entry.ts'
+import {
+  BEGUN_NAME,
+  encodeBeginning,
+  entriesOf,
+  FROZEN_NAME,
+  MANIFEST_NAME,
+  storedBeginning,
+  storedManifest
+} from './commit-entry.ts'
 import { FeedFiles, type FilesImage } from './feed-files.ts'
 import type { Release } from './feed-lock.ts'
 import { storageError } from './file-error.ts'
@@ -50,7 +63,7 @@ import {
 } from './oplog.ts'
 import { settle } from './settle.ts'
 import type { Commit, Head, Identity, KeyPair, Store, StoreState } from '../store.ts'
-import { type BlockRange, joinRanges, SyncMarkerFile } from './sync-marker.ts'
+import { type BlockRange, joinRanges, processOf, SyncMarkerFile } from './sync-marker.ts'
 import { nodeAtOffset } from '../tree/tree-nodes.ts'
 import { PAGE_BYTES, Unfolded } from './unfolded.ts'
 
@@ -90,6 +103,8 @@ export class FileStore implements Store {
   readonly #options: FileStoreOptions
   #opened: Opened | null = null
   #release: Release | null = null
+  /** What this store has just made, locked, in a folder that was not there before. */
+  #made: FilesImage | null = null
   /** True once this store has the lock, knows that the files are as it read them, and has cleaned up. */
   #writing = false
   #markedClean = false
@@ -137,7 +152,7 @@ export class FileStore implements Store {
     })
     const store = new FileStore(folder, rest, newFolders(path.resolve(folder), made))
     try {
-      await store.#create(identity, userData)
+      await store.#create(identity, userData, made !== null)
     } catch (error) {
       await store.close().catch(() => {})
       throw error
@@ -145,9 +160,14 @@ export class FileStore implements Store {
     return store
   }
 
-  /** The store in `folder`; nothing is touched before its own `open`. */
+  /** The store in `folder`; nothing is touched before it is asked for something. */
   static open(folder: string, options: FileStoreOptions = {}): FileStore {
     return new FileStore(folder, options, [path.resolve(folder)])
+  }
+
+  /** True if a feed is stored in the folder, damaged or not. */
+  exists(): Promise<boolean> {
+    return this.#files.exists()
   }
 
   /**
@@ -156,14 +176,15 @@ export class FileStore implements Store {
    * @throws SynclineError FEED_NOT_FOUND, FEED_DAMAGED, STORE_IS_V11, FEED_LOCKED, STORAGE_FAILED.
    */
   async open(): Promise<StoreState> {
-    const { oplog } = this.#files
+    const { oplog, bitfield, marker } = this.#files
     if (this.#options.lock === true && (await oplog.size()) !== null) await this.#lock()
-    const image = await this.#files.read()
+    const image = this.#made ?? (await this.#files.read())
     const { header, log } = image
     const unfolded = new Unfolded(header)
     for (const { entry } of log.entries) unfolded.apply(entry, NO_BYTES)
     const manifest = header.manifest ?? storedManifest(unfolded.userData)
     unfolded.userData.delete(MANIFEST_NAME)
+    unfolded.userData.delete(BEGUN_NAME)
     const { key, keyPair } = header
     const opened: Opened = {
       identity: { key, manifest, keyPair: keyPair?.secretKey.byteLength ? keyPair : null },
@@ -179,8 +200,9 @@ export class FileStore implements Store {
     unfolded.head = { ...unfolded.head, rootHash: await this.#rootHash(header.head, unfolded.head) }
     const bitmap = this.#bitmap(opened, image.bitfield)
     const doubtful = await this.#findDoubt(opened, image, bitmap)
-    // A manifest found in an entry is for headers only.
-    this.#foldDue ||= manifest !== header.manifest || unfolded.hides
+    this.#foldDue ||= unfolded.hides
+    // Not needed again before the next fold.
+    await settle([bitfield.close(), marker.close()])
     const frozen = unfolded.userData.has(FROZEN_NAME)
     const { contiguousLength } = opened
     return {
@@ -261,8 +283,8 @@ export class FileStore implements Store {
     } else {
       this.#addDoubt(opened, commit.bits ?? [])
     }
-    // Hypercore 10 reads entries after a truncation wrongly, and a manifest only from a header.
-    if (truncates || commit.manifest !== undefined || unfolded.hides) this.#foldDue = true
+    // Hypercore 10 reads entries after a truncation wrongly.
+    if (truncates || unfolded.hides) this.#foldDue = true
     if (this.#foldDue || opened.log.byteLength > LOG_BYTES_MAX) {
       this.#foldDue = true
       // The commit counts already; the next one tries again.
@@ -343,35 +365,52 @@ export class FileStore implements Store {
     }
   }
 
-  async #create(identity: Identity, userData: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  async #create(
+    { key, manifest, keyPair }: Identity,
+    userData: ReadonlyMap<string, Uint8Array>,
+    isNewFolder: boolean
+  ): Promise<void> {
     const { oplog } = this.#files
-    await this.#refuseExisting()
+    if (!isNewFolder) await this.#refuseExisting()
     // The lock may be on the file itself.
     await oplog.write([], 0)
     await this.#lock()
-    await this.#refuseExisting()
-    const payload = encodeHeader({
-      key: identity.key,
-      manifest: identity.manifest,
-      keyPair: identity.keyPair,
-      userData,
+    const isEmpty = (await oplog.size()) === 0
+    if (!isEmpty) {
+      await this.#refuseExisting()
+      // Of a creation that did not come to its end, or was lost with the power.
+      await oplog.truncate(0)
+    }
+    const isCopy = keyPair === null
+    const boot = await this.#pool.layer.bootId()
+    const begun = encodeBeginning({ boot, pid: process.pid })
+    const header: LogHeader = {
+      key,
+      manifest,
+      keyPair,
+      userData: new Map([...userData, ...(isCopy ? ([[BEGUN_NAME, begun]] as const) : [])]),
       head: NO_HEAD,
       reorgs: [],
       contiguousLength: 0
-    })
+    }
+    const payload = encodeHeader(header)
     const external = fitsSlot(payload) ? null : { start: 0, length: payload.byteLength }
     if (external !== null) {
       await this.#files.header.write([payload], 0)
       await this.#sync([this.#files.header])
     }
-    const { bytes, position } = encodeNextHeader(
+    const { bytes, position, bits, id } = encodeNextHeader(
       null,
       external === null ? payload : encodeHeader(external)
     )
     await oplog.write([bytes], position)
     // Only the full length makes it a feed.
     await oplog.truncate(ENTRIES_OFFSET)
-    if (identity.keyPair === null) return
+    if (isNewFolder && isEmpty) {
+      const log = { bits, id, header: external ?? header, entries: [], byteLength: 0 }
+      this.#made = { log, header, external, logSize: ENTRIES_OFFSET, bitfield: NO_BYTES }
+    }
+    if (isCopy) return
     // A key that others may have learnt must not be lost.
     await this.#sync([oplog])
     await this.#syncFolders()
@@ -425,7 +464,10 @@ export class FileStore implements Store {
 
   /** Finds out what may not be on the disk, and what of that must not be believed. */
   async #findDoubt(opened: Opened, image: FilesImage, bitmap: Bitmap): Promise<BlockRange[]> {
-    const { fitting, latest } = await this.#marker.read(opened.log.id)
+    const { fitting, latest } =
+      image === this.#made
+        ? { fitting: null, latest: null }
+        : await this.#marker.read(opened.log.id)
     const { length } = opened.unfolded.head
     this.#headerUnsynced = latest === null
     opened.syncedBytes = Math.min(fitting?.syncedBytes ?? 0, opened.log.byteLength)
@@ -437,8 +479,8 @@ export class FileStore implements Store {
     }
     opened.doubt = joinRanges(doubt, Number.POSITIVE_INFINITY)
     const boot = await this.#pool.layer.bootId()
-    const sameBoot = latest !== null && boot !== '' && latest.boot === boot
-    if (sameBoot) return []
+    const written = latest ?? storedBeginning(image.header.userData)
+    if (boot !== '' && written?.boot === boot) return []
     const doubtful = opened.doubt.flatMap(([start, end]) => [
       ...bitmap.runs(start, Math.min(end, length))
     ])
@@ -448,7 +490,16 @@ export class FileStore implements Store {
 
   async #lock(): Promise<void> {
     if (this.#release !== null) return
-    this.#release = await this.#pool.layer.lock(this.folder, () => this.#marker.owner())
+    this.#release = await this.#pool.layer.lock(this.folder, () => this.#owner())
+  }
+
+  /** The process that writes the feed, as far as the files tell: hypercore 10 leaves no trace. */
+  async #owner(): Promise<number | null> {
+    const pid = await this.#marker.owner()
+    if (pid !== null) return pid
+    const header = await this.#files.readHeader()
+    const begun = header && storedBeginning(header.userData)
+    return begun && processOf(begun)
   }
 
   /** Whatever has to be done before a write. */
@@ -457,7 +508,12 @@ export class FileStore implements Store {
     if (this.#options.readOnly === true) {
       throw new SynclineError('INVALID_OPERATION', `${this.folder} was opened to be read only`)
     }
-    if (!this.#writing) {
+    if (!this.#writing && this.#made !== null) {
+      const begun = this.#made.header.userData.has(BEGUN_NAME)
+      this.#made = null
+      this.#writing = true
+      if (!begun) await this.#writeMarker(opened, false)
+    } else if (!this.#writing) {
       await this.#lock()
       await this.#refuseForeignChange(opened)
       await removeStrayNodes(this.#files, opened.unfolded.head.length)
@@ -477,7 +533,7 @@ export class FileStore implements Store {
     this.#release = null
     await release?.()
     const reason = 'has written the feed since it was opened here: open it again'
-    const pid = await this.#marker.owner()
+    const pid = await this.#owner()
     throw new SynclineError('FEED_LOCKED', `another process ${reason}`, {
       path: this.folder,
       ...(pid === null ? {} : { pid })

@@ -9,9 +9,9 @@ import fs from 'node:fs'
 import { mkdir, open as openHandle, readFile, rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import RandomAccessFile from 'random-access-file'
-import { systemCode } from './file-error.ts'
 import { lockFeed, type Release } from './feed-lock.ts'
 import { loadFileLocks } from './native-file.ts'
+import { Pace } from './pace.ts'
 
 /** An open file. Calls may overlap unless they touch the same bytes. Errors are the system's own. */
 export interface OpenFile {
@@ -64,21 +64,21 @@ export function openFilesLimit(): number {
   }
 }
 
-/** Files of the disk, through random-access-file. */
+/** Files of the disk, through random-access-file; see pace.ts for where each operation runs. */
 export const diskFiles: FileLayer = {
   async open(path, access) {
-    try {
-      return await openDisk(path, access)
-    } catch (error) {
-      if (access === 'read' || systemCode(error) !== 'ENOENT') throw error
-    }
-    // Random-access-file would make the file with a mode that others may read.
-    const flags = fs.constants.O_RDWR | fs.constants.O_CREAT
-    await (await openHandle(path, flags, SECRET_FILE_MODE)).close()
-    return openDisk(path, access)
+    const file = new DescriptorFile(path, access)
+    await done((callback) => file.open(callback))
+    return new DiskFile(file)
   },
   async makeFolder(path) {
-    return (await mkdir(path, { recursive: true, mode: FOLDER_MODE })) ?? null
+    const options = { recursive: true, mode: FOLDER_MODE } as const
+    const made = await pace.run(
+      0,
+      () => fs.mkdirSync(path, options),
+      () => mkdir(path, options)
+    )
+    return made ?? null
   },
   async syncFolder(path) {
     // Windows cannot open folders; its file systems log their own changes.
@@ -105,15 +105,57 @@ export const diskFiles: FileLayer = {
 
 let boot: Promise<string> | undefined
 
-async function openDisk(path: string, access: 'read' | 'write'): Promise<OpenFile> {
-  const file = new RandomAccessFile(path, { writable: access === 'write' })
-  await done((callback) => file.open(callback))
-  return new DiskFile(file)
-}
+/** One for all: feeds are on one disk as a rule, and a wrong guess costs little. */
+const pace = new Pace()
 
+const openAt = promisify(fs.open)
+const closeAt = promisify(fs.close)
 const readAt = promisify(fs.read)
 const writeAt = promisify(fs.writev)
+const truncateAt = promisify(fs.ftruncate)
+const statusOf = promisify(fs.fstat)
 const dataSync = promisify(fs.fdatasync)
+
+/** Opens and closes by the pace, and makes files that only their owner may read. */
+class DescriptorFile extends RandomAccessFile {
+  readonly #flags: number
+
+  constructor(path: string, access: 'read' | 'write') {
+    super(path, { writable: access === 'write' })
+    const { O_CREAT, O_RDWR, O_RDONLY } = fs.constants
+    this.#flags = access === 'write' ? O_RDWR | O_CREAT : O_RDONLY
+  }
+
+  override _open(request: { callback(error: Error | null): void }): void {
+    const { filename } = this
+    const opening = pace.run(
+      0,
+      () => fs.openSync(filename, this.#flags, SECRET_FILE_MODE),
+      () => openAt(filename, this.#flags, SECRET_FILE_MODE)
+    )
+    opening.then(
+      (fd) => {
+        this.fd = fd
+        request.callback(null)
+      },
+      (error: Error) => request.callback(error)
+    )
+  }
+
+  override _close(request: { callback(error: Error | null): void }): void {
+    const { fd } = this
+    this.fd = 0
+    const closing = pace.run(
+      0,
+      () => fs.closeSync(fd),
+      () => closeAt(fd)
+    )
+    closing.then(
+      () => request.callback(null),
+      (error: Error) => request.callback(error)
+    )
+  }
+}
 
 class DiskFile implements OpenFile {
   readonly #file: RandomAccessFile
@@ -123,37 +165,55 @@ class DiskFile implements OpenFile {
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
+    const { fd } = this.#file
+    const { byteLength } = target
     let total = 0
-    while (total < target.byteLength) {
-      const rest = target.byteLength - total
-      const { bytesRead } = await readAt(this.#file.fd, target, total, rest, position + total)
-      if (bytesRead === 0) break
-      total += bytesRead
+    while (total < byteLength) {
+      const rest = byteLength - total
+      const at = position + total
+      const count = await pace.run(
+        rest,
+        () => fs.readSync(fd, target, total, rest, at),
+        async () => (await readAt(fd, target, total, rest, at)).bytesRead
+      )
+      if (count === 0) break
+      total += count
     }
     return total
   }
 
   async write(parts: readonly Uint8Array[], position: number): Promise<void> {
+    const { fd } = this.#file
     let rest = parts.filter((part) => part.byteLength > 0)
     let at = position
     while (rest.length > 0) {
-      const { bytesWritten } = await writeAt(this.#file.fd, rest, at)
-      at += bytesWritten
-      rest = skip(rest, bytesWritten)
+      const count = await pace.run(
+        rest.reduce((sum, part) => sum + part.byteLength, 0),
+        () => fs.writevSync(fd, rest, at),
+        async () => (await writeAt(fd, rest, at)).bytesWritten
+      )
+      at += count
+      rest = skip(rest, count)
     }
   }
 
   truncate(size: number): Promise<void> {
-    return done((callback) => this.#file.truncate(size, callback))
+    const { fd } = this.#file
+    return pace.run(
+      0,
+      () => fs.ftruncateSync(fd, size),
+      () => truncateAt(fd, size)
+    )
   }
 
-  size(): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#file.stat((error, stat) => {
-        if (stat === undefined) reject(error ?? new Error('no status'))
-        else resolve(stat.size)
-      })
-    })
+  async size(): Promise<number> {
+    const { fd } = this.#file
+    const status = await pace.run(
+      0,
+      () => fs.fstatSync(fd),
+      () => statusOf(fd)
+    )
+    return status.size
   }
 
   async sync(): Promise<void> {

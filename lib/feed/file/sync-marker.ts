@@ -68,11 +68,11 @@ export class SyncMarkerFile {
     this.#slot = slot
   }
 
-  /** The process that writes the feed, as far as the records tell: hypercore 10 leaves none. */
+  /** The process that writes the feed, as far as the records tell. */
   async owner(): Promise<number | null> {
     const bytes = (await this.#file.read(0, 2 * RECORD_BYTES)) ?? new Uint8Array(0)
-    const pid = records(bytes)[0]?.marker.pid ?? 0
-    return pid === 0 || !isAlive(pid) ? null : pid
+    const marker = records(bytes)[0]?.marker
+    return marker === undefined ? null : processOf(marker)
   }
 
   sync(): Promise<void> {
@@ -80,13 +80,15 @@ export class SyncMarkerFile {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** The process of a record, if there still is one with this number. */
+export function processOf({ pid }: { readonly pid: number }): number | null {
+  if (pid === 0) return null
   try {
     process.kill(pid, 0)
-    return true
+    return pid
   } catch (error) {
     // Of another user, then.
-    return systemCode(error) === 'EPERM'
+    return systemCode(error) === 'EPERM' ? pid : null
   }
 }
 

@@ -23,6 +23,16 @@ export function nodeAtOffset(bytes: Uint8Array, offset: number, index: number): 
   return { index, size: readUint64(bytes, offset), hash }
 }
 
+/** The nodes of a run, one by one. */
+export function nodesOfRun({ first, bytes }: NodeRun): TreeNode[] {
+  const nodes: TreeNode[] = []
+  for (let at = 0; at < bytes.byteLength; at += NODE_BYTES) {
+    const node = nodeAtOffset(bytes, at, first + at / NODE_BYTES)
+    if (node !== null) nodes.push(node)
+  }
+  return nodes
+}
+
 /** Writes a node into dense nodes. */
 export function putNode(bytes: Uint8Array, offset: number, node: Omit<TreeNode, 'index'>): void {
   writeUint64(bytes, offset, node.size)

@@ -77,6 +77,8 @@ export class Connection implements Link {
   #chatterBytes = 0
   #bytesSent = 0
   #frames = 0
+  /** True while what is sent is held back until the end of the turn. */
+  #gathering = false
   #loopPaused = false
   #held = false
   #pausedLately = false
@@ -197,6 +199,7 @@ export class Connection implements Link {
       messages,
       (byteLength) => this.#stream.alloc(byteLength),
       (frame) => {
+        this.#gather()
         this.#mux.write(frame)
         this.#bytesSent += frame.byteLength
         this.#count(frame.byteLength)
@@ -285,6 +288,18 @@ export class Connection implements Link {
     if (this.#opening === null) return
     this.#opening = null
     this.#mux.uncork()
+  }
+
+  /** Frames of one turn leave by one call of the system, where the raw stream can hold writes back. */
+  #gather(): void {
+    const raw = this.#stream.rawStream as { cork?(): void; uncork?(): void } | null
+    if (this.#gathering || !this.#transport.owned || raw?.cork === undefined) return
+    this.#gathering = true
+    raw.cork()
+    this.#clock.soon(() => {
+      this.#gathering = false
+      raw.uncork?.()
+    })
   }
 
   /** Bytes went to the stream; they wait there if it says so. */

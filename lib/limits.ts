@@ -19,14 +19,17 @@ export const EXTENSION_BYTES_MAX: number = 1024 * 1024
 /** Length of a feed: keeps flat tree indexes exact in a double. */
 export const FEED_LENGTH_MAX: number = 2 ** 50
 
-/** Blocks of one chunk: one hash proof per 1,024 blocks is under 0.1 % of the traffic. */
-export const CHUNK_BLOCKS_MAX = 1024
+/** Blocks of one chunk: each costs about a millisecond of work whatever it holds, a quarter of the receiver's time at 1,024. */
+export const CHUNK_BLOCKS_MAX = 4096
 /** Bytes of one chunk by its authenticated size: what a liar can make us hold before it is found out. */
 export const CHUNK_BYTES_MAX: number = 4 * 1024 * 1024
 /** Bytes of a single block above which it uses a proof of its own instead of a chunk. */
 export const SINGLE_BLOCK_BYTES: number = 1024 * 1024
 /** Bytes of all open chunks together, over all feeds: bounds memory whatever the number of feeds. */
 export const OPEN_CHUNK_BYTES_MAX: number = 64 * 1024 * 1024
+
+/** Bytes of buffers that are kept for the next chunks. */
+export const SPARE_BUFFER_BYTES_MAX: number = 16 * 1024 * 1024
 
 /** Requests in flight on a new connection, shared by all feeds. */
 export const WINDOW_REQUESTS_START = 1024

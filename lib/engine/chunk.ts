@@ -122,6 +122,24 @@ export class Chunk {
     this.receivedBytes += byteLength
   }
 
+  /** True if all blocks of `[start, end)` are in flight. */
+  awaits(start: number, end: number): boolean {
+    if (start < this.start || end > this.end) return false
+    for (let at = start; at < end; at++) if (this.state(at) !== IN_FLIGHT) return false
+    return true
+  }
+
+  /** As {@link Chunk.receive}, for blocks that are all in flight: block `start + i` has `lengths[i]` bytes. */
+  receiveRun(start: number, peer: number, lengths: Uint32Array): void {
+    const first = start - this.start
+    const end = first + lengths.length
+    this.blocks.fill(RECEIVED, first, end)
+    this.from.fill(peer, first, end)
+    this.byteLengths.set(lengths, first)
+    this.inFlight -= lengths.length
+    for (const byteLength of lengths) this.receivedBytes += byteLength
+  }
+
   /** True if no block is missing or in flight. */
   get complete(): boolean {
     return this.missing === 0 && this.inFlight === 0

@@ -41,7 +41,8 @@ import {
   releaseBlock,
   runOf,
   settle,
-  settleOne
+  settleOne,
+  settleOpen
 } from './request.ts'
 import {
   LATE,
@@ -59,6 +60,8 @@ import {
 import { clearOf } from './suspicion.ts'
 import { accuse, askReorg, askUpgrade, onConflictProof } from './upgrade.ts'
 
+/** Share of the window that is in flight when it is filled again. */
+const REFILL_SHARE = 0.5
 /** Steps of a search for the next block before it is continued later. */
 const SEARCH_STEPS = 1000
 /** Blocks which nobody can bring forward that are looked at before a search is continued later. */
@@ -66,9 +69,9 @@ const BARREN_MAX = 32
 
 /** Asks a peer for more, one batch of one feed; false if there is nothing to ask or no room. */
 export function pick(world: World, peer: PeerState): boolean {
-  if (peer.closing || !hasRoom(world, peer)) return false
+  if (peer.closing || peer.hungry.size === 0 || !hasRoom(world, peer)) return false
   const channel = peer.nextHungry()
-  if (channel === null) return false
+  if (channel === null || !mayRefill(peer, channel)) return false
   const asked = askNext(world, channel)
   // Taking turns: whoever was served goes to the end, whoever has nothing to ask leaves.
   peer.dropHungry(channel)
@@ -76,8 +79,23 @@ export function pick(world: World, peer: PeerState): boolean {
   return true
 }
 
+/**
+ * True if it is time to ask for more: nobody asks for a few blocks at each answer, since every batch costs both sides a
+ * call of the system. What somebody waits for, and heads, are asked for at once.
+ */
+function mayRefill(peer: PeerState, { feed, opened }: Channel): boolean {
+  if (feed.urgent.size > 0 || !opened || feed.chunks.size === 0) return true
+  const { inFlight, windowRequests, inFlightBytes, windowBytes } = peer
+  peer.refills ||=
+    inFlight <= REFILL_SHARE * windowRequests && inFlightBytes <= REFILL_SHARE * windowBytes
+  return peer.refills
+}
+
 function hasRoom(world: World, peer: PeerState): boolean {
-  if (peer.inFlight >= peer.windowRequests || peer.inFlightBytes >= peer.windowBytes) return false
+  if (peer.inFlight >= peer.windowRequests || peer.inFlightBytes >= peer.windowBytes) {
+    peer.refills = false
+    return false
+  }
   const delay = Math.max(peer.download.delay(world.now), world.download.delay(world.now))
   if (delay > 0) wake(world, world.now + delay)
   return delay === 0
@@ -368,39 +386,74 @@ function takeValues(
     return
   }
   measure(world, asked, to - from)
-  const chunk = feed.chunks.get(asked.chunk)
-  const current = run.fork === asked.fork && run.fork === feed.view.fork
-  const filling = current && chunk?.phase === 'filling' ? chunk : null
-  let held = from
-  let released = false
   for (let i = from; i < to; i++) {
-    const index = run.index + i
     const byteLength = run.lengths[i] as number
     if (byteLength > BLOCK_BYTES_MAX) {
-      hold(world, channel, filling, run, held, i)
       closePeer(world, peer, feed, 'BAD_MESSAGE', 'block is too large')
       return
     }
     peer.received.add(byteLength)
-    const state = settleOne(world, asked, first + i)
-    if (state !== SETTLED && filling?.takes(index) === true) {
-      filling.receive(index, peer.id, byteLength)
-      if (state === LATE) cancelBlock(world, feed, index)
-      continue
-    }
-    hold(world, channel, filling, run, held, i)
-    held = i + 1
-    if (state !== OPEN) continue
-    releaseBlock(world, feed, asked.chunk, index)
-    released = true
   }
-  hold(world, channel, filling, run, held, to)
-  if (released) touch(world, feed)
+  const chunk = feed.chunks.get(asked.chunk)
+  const current = run.fork === asked.fork && run.fork === feed.view.fork
+  const filling = current && chunk?.phase === 'filling' ? chunk : null
+  if (!takeAll(world, channel, asked, filling, run, from, to)) {
+    takeEach(world, channel, asked, filling, run, from, to)
+  }
   if (run.fork !== asked.fork) rest(world, channel, NO_DATA_REST_MS)
   if (filling === null) return
   // More bytes than the root vouches for: somebody lied, and no fold is needed to know it.
   if (filling.receivedBytes > filling.size) blameChunk(world, feed, filling)
   else advance(world, feed, filling)
+}
+
+/** Takes in values that all are waited for and fill blocks of one chunk, as they do while nothing is lost; else false. */
+function takeAll(
+  world: World,
+  channel: Channel,
+  asked: AskedRun,
+  chunk: Chunk | null,
+  run: ValueRun,
+  from: number,
+  to: number
+): boolean {
+  const first = run.id - asked.id
+  if (chunk === null || !chunk.awaits(run.index + from, run.index + to)) return false
+  if (!settleOpen(world, asked, first + from, first + to)) return false
+  chunk.receiveRun(run.index + from, channel.peer.id, run.lengths.subarray(from, to))
+  hold(world, channel, chunk, run, from, to)
+  return true
+}
+
+function takeEach(
+  world: World,
+  channel: Channel,
+  asked: AskedRun,
+  chunk: Chunk | null,
+  run: ValueRun,
+  from: number,
+  to: number
+): void {
+  const { feed, peer } = channel
+  const first = run.id - asked.id
+  let held = from
+  let released = false
+  for (let i = from; i < to; i++) {
+    const index = run.index + i
+    const state = settleOne(world, asked, first + i)
+    if (state !== SETTLED && chunk?.takes(index) === true) {
+      chunk.receive(index, peer.id, run.lengths[i] as number)
+      if (state === LATE) cancelBlock(world, feed, index)
+      continue
+    }
+    hold(world, channel, chunk, run, held, i)
+    held = i + 1
+    if (state !== OPEN) continue
+    releaseBlock(world, feed, asked.chunk, index)
+    released = true
+  }
+  hold(world, channel, chunk, run, held, to)
+  if (released) touch(world, feed)
 }
 
 function hold(

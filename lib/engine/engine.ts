@@ -196,6 +196,11 @@ export class Engine {
     }
   }
 
+  /** As {@link FeedProgress.synced}. */
+  isSynced(id: number): boolean {
+    return this.#world.feeds.get(id)?.synced ?? false
+  }
+
   /** Rates and windows of a connection, or null if it is unknown. */
   peerProgress(id: number): PeerProgress | null {
     const peer = this.#world.peers.get(id)

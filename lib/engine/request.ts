@@ -159,11 +159,26 @@ export function settleOne(world: World, run: AskedRun, at: number): number {
     run.open--
     uncountRun(world, run, 1)
   }
-  if (run.unsettled === 0) {
-    const { runs } = run.channel.peer
-    runs.splice(placeOf(runs, run.id), 1)
-  }
+  if (run.unsettled === 0) dropRun(run)
   return state
+}
+
+/** As {@link settleOne} for `[from, to)`, if all of them wait for their answer; else does nothing and returns false. */
+export function settleOpen(world: World, run: AskedRun, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) if (run.states[at] !== OPEN) return false
+  const count = to - from
+  run.states.fill(SETTLED, from, to)
+  run.channel.asked -= count
+  run.unsettled -= count
+  run.open -= count
+  uncountRun(world, run, count)
+  if (run.unsettled === 0) dropRun(run)
+  return true
+}
+
+function dropRun(run: AskedRun): void {
+  const { runs } = run.channel.peer
+  runs.splice(placeOf(runs, run.id), 1)
 }
 
 function uncount(world: World, request: InFlight): void {

@@ -280,6 +280,8 @@ export class PeerState {
   /** Requests and expected bytes in flight. */
   inFlight = 0
   inFlightBytes = 0
+  /** True while the window is being filled, from the time that enough of it is free until it is full. */
+  refills = true
   windowRequests: number = WINDOW_REQUESTS_START
   windowBytes: number = WINDOW_BYTES_START
   /** Shortest time from request to answer, milliseconds. */

@@ -90,27 +90,24 @@ function byteRuns(
   start: number
 ): ByteRun[] {
   const runs: ByteRun[] = []
-  let parts: Uint8Array[] | null = null
-  let partStart = 0
-  let partEnd = -1
   let offset = start
-  for (let i = 0; i < lengths.length; i++) {
-    const size = readUint64(nodes, 2 * NODE_BYTES * i)
+  for (let i = 0; i < lengths.length;) {
     if (lengths[i] === HELD) {
-      parts = null
-    } else {
-      const at = offsets[i] as number
-      if (parts === null) {
-        parts = []
-        runs.push({ offset, parts })
-        partEnd = -1
-      }
-      if (at === partEnd) parts.pop()
-      else partStart = at
-      partEnd = at + size
-      parts.push(bytes.subarray(partStart, partEnd))
+      offset += readUint64(nodes, 2 * NODE_BYTES * i)
+      i++
+      continue
     }
-    offset += size
+    const parts: Uint8Array[] = []
+    runs.push({ offset, parts })
+    while (i < lengths.length && lengths[i] !== HELD) {
+      const at = offsets[i] as number
+      let end = at
+      for (; i < lengths.length && lengths[i] !== HELD && offsets[i] === end; i++) {
+        end += lengths[i] as number
+      }
+      parts.push(bytes.subarray(at, end))
+      offset += end - at
+    }
   }
   return runs
 }
@@ -118,12 +115,12 @@ function byteRuns(
 /** The whole chunk in one run, unless a block that was held is not held any longer. */
 function bitRuns(lengths: Uint32Array, first: number, have: ReadonlyBitmap): VerifiedChunk['bits'] {
   const bits: { start: number; end: number; drop: boolean }[] = []
-  lengths.forEach((length, i) => {
+  for (let i = 0; i < lengths.length; i++) {
     const block = first + i
-    if (length === HELD && !have.get(block)) return
+    if (lengths[i] === HELD && !have.get(block)) continue
     const last = bits.at(-1)
     if (last?.end === block) last.end = block + 1
     else bits.push({ start: block, end: block + 1, drop: false })
-  })
+  }
   return bits
 }

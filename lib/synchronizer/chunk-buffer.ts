@@ -10,16 +10,20 @@ import type { ValueRun } from '../wire/run.ts'
  */
 export class ChunkBuffer {
   readonly start: number
+  /** True while what it holds is being stored. */
+  folding = false
+  /** True once nobody asks for it any more. */
+  dropped = false
   readonly #bytes: Uint8Array
   readonly #offsets: Uint32Array
   readonly #lengths: Uint32Array
   readonly #from: Int32Array
   #used = 0
 
-  /** @param size - bytes of all blocks of the chunk. */
-  constructor(start: number, count: number, size: number) {
+  /** @param bytes - room for all blocks of the chunk, whatever stands there. */
+  constructor(start: number, count: number, bytes: Uint8Array) {
     this.start = start
-    this.#bytes = new Uint8Array(size)
+    this.#bytes = bytes
     this.#offsets = new Uint32Array(count)
     this.#lengths = new Uint32Array(count).fill(HELD)
     this.#from = new Int32Array(count).fill(-1)
@@ -39,6 +43,11 @@ export class ChunkBuffer {
       this.#from[first + i] = peer
       this.#used += length
     }
+  }
+
+  /** The room that it was given. */
+  get bytes(): Uint8Array {
+    return this.#bytes
   }
 
   /** The arrays as {@link ChunkBlocks} wants them; they stay ours. */

@@ -18,12 +18,13 @@ import type {
 } from '../engine/input.ts'
 import type { Snapshot } from '../engine/snapshot.ts'
 import { toHex } from '../feed/bytes.ts'
-import type { Feed, FeedChange, Reorg } from '../feed/feed.ts'
+import type { ChunkResult, Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { leafHash } from '../kernels/fold.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
 import type { BlockRequest, Data, Extension, Proof, TreeNode } from '../wire/message.ts'
 import type { ValueRun } from '../wire/run.ts'
 import { answerRuns, prove, toFailure } from './answer.ts'
+import { BufferPool } from './buffer-pool.ts'
 import { ChunkBuffer } from './chunk-buffer.ts'
 import type { Outgoing } from './frame.ts'
 import type { Link, Received } from './link.ts'
@@ -93,6 +94,7 @@ export class Loop {
   readonly #peers = new Map<number, PeerEntry>()
   #inbox: Input[] = []
   readonly #readable = new Set<PeerEntry>()
+  readonly #pool = new BufferPool()
   #nextFeed = 1
   #nextPeer = 1
   #scheduled = false
@@ -223,6 +225,11 @@ export class Loop {
 
   progress(feed: number): FeedProgress | null {
     return this.#engine.progress(feed)
+  }
+
+  /** True if everything wanted of a feed is here. */
+  isSynced(feed: number): boolean {
+    return this.#engine.isSynced(feed)
   }
 
   peerProgress(peer: number): PeerProgress | null {
@@ -524,7 +531,7 @@ export class Loop {
       case 'suspect':
         return this.#suspect(entry, effect.chunk)
       case 'drop-chunk':
-        entry.buffers.delete(effect.chunk)
+        this.#dropBuffer(entry, effect.chunk)
         for (const [index, suspect] of entry.suspects) {
           if (suspect.chunk === effect.chunk) entry.suspects.delete(index)
         }
@@ -641,7 +648,7 @@ export class Loop {
   #hold(entry: FeedEntry, effect: Extract<Effect, { type: 'hold' }>): void {
     let buffer = entry.buffers.get(effect.chunk)
     if (buffer === undefined) {
-      buffer = new ChunkBuffer(effect.start, effect.count, effect.size)
+      buffer = new ChunkBuffer(effect.start, effect.count, this.#pool.take(effect.size))
       entry.buffers.set(effect.chunk, buffer)
     }
     buffer.hold(effect.run, effect.from, effect.to, effect.peer)
@@ -649,20 +656,29 @@ export class Loop {
 
   #fold(entry: FeedEntry, effect: Extract<Effect, { type: 'fold' }>): void {
     const { feed, chunk, fork, root } = effect
-    const buffer = entry.buffers.get(chunk) ?? new ChunkBuffer(effect.start, effect.count, 0)
+    const buffer =
+      entry.buffers.get(chunk) ?? new ChunkBuffer(effect.start, effect.count, this.#pool.take(0))
+    buffer.folding = true
+    const done = (result: ChunkResult, failure: Failure | null): void => {
+      buffer.folding = false
+      if (buffer.dropped) this.#pool.give(buffer.bytes)
+      this.post({ type: 'folded', feed, chunk, result, failure })
+    }
     this.#working(
       entry.feed.putChunk({ fork, root, ...buffer.blocks }).then(
-        (result) => this.post({ type: 'folded', feed, chunk, result, failure: null }),
-        (error: unknown) =>
-          this.post({
-            type: 'folded',
-            feed,
-            chunk,
-            result: 'stale',
-            failure: toFailure(error, 'local')
-          })
+        (result) => done(result, null),
+        (error: unknown) => done('stale', toFailure(error, 'local'))
       )
     )
+  }
+
+  /** Lets the bytes of a chunk go; what is being stored is still needed until it is. */
+  #dropBuffer(entry: FeedEntry, chunk: number): void {
+    const buffer = entry.buffers.get(chunk)
+    if (buffer === undefined) return
+    entry.buffers.delete(chunk)
+    buffer.dropped = true
+    if (!buffer.folding) this.#pool.give(buffer.bytes)
   }
 
   #suspect(entry: FeedEntry, chunk: number): void {
@@ -671,7 +687,7 @@ export class Loop {
     for (const { index, peer, hash } of buffer.leaves()) {
       entry.suspects.set(index, { chunk, peer, hash })
     }
-    entry.buffers.delete(chunk)
+    this.#dropBuffer(entry, chunk)
   }
 
   #serve(entry: FeedEntry, effect: Extract<Effect, { type: 'serve' | 'prove' }>): void {

@@ -505,6 +505,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
             : { type: 'configure-peer', peer: peer.id, feed: id, direction }
         ),
       progress: () => this.#progress(id),
+      isSynced: () => this.#loop.isSynced(id),
       peers: () => this.#peersOf(id),
       extension: (name, handlers) => this.#register(entry, id, name, handlers),
       release: () => this.#release(entry, id)

@@ -1,2 +1,3 @@
 export { absorb, begin, finish, hashMessages } from './hash'
 export { fold } from './fold'
+export { andNot, countBits, fillRuns, findBit, listRuns } from './bitmap'

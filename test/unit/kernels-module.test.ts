@@ -62,6 +62,46 @@ test('the scalar kernels write the same bytes as the module', (t) => {
   t.ok(equal(results[0]!, results[1]!))
 })
 
+test('the scalar bitmap kernels answer as the module does', (t) => {
+  const results = bothKernels(4).map(({ kernels, memory }) => {
+    const words = new Uint32Array(memory.buffer)
+    const answers: number[] = []
+    const keep = (answer: number) => answers.push(answer >>> 0)
+    words.set(new Uint32Array(randomBytes(4000, 5).buffer), BYTES / 4)
+    // Longer and longer stretches of empty and full words between the others.
+    for (let i = 0; i < 1000; i++) {
+      const stretch = (i % 97) >>> 2
+      if (stretch > 3) words[BYTES / 4 + i] = stretch % 2 === 0 ? 0 : 0xffffffff
+    }
+    for (let start = 0; start < 70; start += 3) {
+      for (let end = start; end < 32_000; end += 1 + (end >>> 4)) {
+        keep(kernels.countBits(BYTES, start, end))
+        for (const flip of [0, -1]) {
+          keep(kernels.findBit(BYTES, start, end, flip))
+          const count = kernels.listRuns(BYTES, start, end, flip, 2 ** 30, OUT)
+          keep(count)
+          for (const number of words.subarray(OUT / 4, OUT / 4 + 2 * count)) keep(number)
+        }
+      }
+    }
+    for (let count = 0; count < 100; count++) {
+      kernels.andNot(BYTES, BYTES + 400, BYTES + 800, count, OUT)
+      for (const word of words.subarray(OUT / 4, OUT / 4 + count)) keep(word)
+      const runs = kernels.listRuns(BYTES, count, 700, 0, 640, OUT)
+      words.fill(0, WORK / 4, WORK / 4 + 20)
+      keep(kernels.fillRuns(WORK, 700, 10 * count, OUT, runs, 1200))
+      for (const word of words.subarray(WORK / 4, WORK / 4 + 40)) keep(word)
+    }
+    return answers
+  })
+  t.ok(results[0]!.length > 100_000)
+  t.alike(results[0]!.length, results[1]!.length)
+  t.is(
+    results[0]!.findIndex((answer, i) => answer !== results[1]![i]),
+    -1
+  )
+})
+
 test('kernels go on after their memory has grown', (t) => {
   const results = bothKernels(1).map(({ kernels, memory }) => {
     memory.grow(3)

@@ -14,7 +14,7 @@ export interface KernelMemory {
  * The exported functions of `wasm/`, whose comments say more. All arguments are addresses in bytes, lengths or counts; a
  * result of 32 bits may come as its negative complement.
  */
-export interface Kernels extends BitmapKernels {
+export interface Kernels extends BitmapKernels, FrameKernels {
   /** Starts a single message, whose first block is the padded key if `keyLength` > 0. */
   begin(work: number, keyLength: number): void
   /** Takes whole blocks of 128 bytes, after which at least one more byte must follow. */
@@ -69,6 +69,43 @@ export interface BitmapKernels {
     count: number,
     limit: number
   ): number
+}
+
+/** Of {@link Kernels}, those that work on frames. */
+export interface FrameKernels {
+  /** Writes bare requests as entries of a batch; returns where they end. */
+  writeRequests(
+    out: number,
+    count: number,
+    id: number,
+    fork: number,
+    index: number,
+    priority: number
+  ): number
+  /** Writes bare values as entries of a batch; returns where they end. */
+  writeValues(
+    out: number,
+    bytes: number,
+    offsets: number,
+    lengths: number,
+    count: number,
+    id: number,
+    fork: number,
+    index: number
+  ): number
+  /** Writes what stands before the bytes of a bare value; returns where it ends. */
+  writeHead(out: number, id: number, fork: number, index: number, length: number): number
+  /** Takes entries of a batch as runs, and goes on where the call before ended. */
+  readRuns(
+    bytes: number,
+    end: number,
+    base: number,
+    runs: number,
+    offsets: number,
+    lengths: number,
+    entriesMax: number,
+    state: number
+  ): void
 }
 
 /** Bytes of one page of memory. */

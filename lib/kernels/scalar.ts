@@ -1,5 +1,6 @@
 import type { KernelMemory, Kernels } from './kernels.ts'
 import { scalarBitmap } from './scalar-bitmap.ts'
+import { scalarFrame } from './scalar-frame.ts'
 
 const BLOCK_BYTES = 128
 const HELD = 0xffffffff
@@ -158,7 +159,15 @@ export function scalarKernels(memory: KernelMemory): Kernels {
     finish(work, block, 73, node + 8)
   }
 
-  return { begin, absorb, finish, hashMessages, fold, ...scalarBitmap(memory) }
+  return {
+    begin,
+    absorb,
+    finish,
+    hashMessages,
+    fold,
+    ...scalarBitmap(memory),
+    ...scalarFrame(memory)
+  }
 }
 
 function mixRounds(): void {

@@ -102,6 +102,50 @@ test('the scalar bitmap kernels answer as the module does', (t) => {
   )
 })
 
+test('the scalar frame kernels write and read what the module does', (t) => {
+  const [state, runs, offsets, lengths] = [WORK, OUT, OUT + 48_000, OUT + 56_000]
+  const results = bothKernels(8).map(({ kernels, memory }) => {
+    const bytes = new Uint8Array(memory.buffer)
+    const words = new Uint32Array(memory.buffer)
+    const outputs: Uint8Array[] = []
+    const keep = (from: number, to: number) => outputs.push(bytes.slice(from, to))
+    bytes.set(randomBytes(50_000, 6), BYTES)
+    for (let i = 0; i < 150; i++) {
+      words[OFFSETS / 4 + i] = 77 * i
+      words[LENGTHS / 4 + i] = 3 * i
+    }
+    const frame = BYTES + 65_536
+    let at = frame
+    for (const id of [0, 200, 65_500, 2 ** 32 - 100, 2 ** 51]) {
+      for (const priority of [0, 1, 300]) {
+        at = kernels.writeRequests(at, 100, id, 3 * priority, 2 * id, priority)
+      }
+      at = kernels.writeValues(at, BYTES, OFFSETS, LENGTHS, 150, id, id, 7)
+      keep(at, kernels.writeHead(at, id, 1, id, 70_000))
+    }
+    keep(frame, at)
+    // More and more of it, then changed here and there.
+    for (let round = 0; round < 400; round++) {
+      const cuts = round < 100 ? [1, 37, 700, 20_000] : [at - frame]
+      const start = frame + (round % 4 === 0 ? 0 : 5)
+      if (round >= 100) bytes[frame + 13 * round] = round % 3 === 0 ? round : 0xfd
+      words.fill(0, state / 4, state / 4 + 4)
+      for (const cut of cuts) {
+        const end = Math.min(at, start + round + cut)
+        kernels.readRuns(start, end, 9, runs, offsets, lengths, 2000, state)
+        const [runCount, entries] = [words[state / 4]!, words[state / 4 + 1]!]
+        keep(state, state + 16)
+        keep(runs, runs + 24 * runCount)
+        keep(offsets, offsets + 4 * entries)
+        keep(lengths, lengths + 4 * entries)
+      }
+    }
+    return Buffer.concat(outputs)
+  })
+  t.ok(results[0]!.byteLength > 100_000)
+  t.ok(equal(results[0]!, results[1]!))
+})
+
 test('kernels go on after their memory has grown', (t) => {
   const results = bothKernels(1).map(({ kernels, memory }) => {
     memory.grow(3)

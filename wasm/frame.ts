@@ -184,7 +184,7 @@ function isCut(at: usize, end: usize): bool {
 
 function putHead(out: usize, id: u64, fork: u64, index: u64, length: u32): usize {
   const numbers = uintBytes(id) + uintBytes(fork) + uintBytes(index) + uintBytes(length)
-  out = putUint(out, (3 + numbers as u64) + length)
+  out = putUint(out, ((3 + numbers) as u64) + length)
   store<u8>(out, DATA)
   store<u8>(out, HAS_BLOCK, 1)
   out = putUint(out + 2, id)

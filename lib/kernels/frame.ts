@@ -3,15 +3,13 @@
  *
  * A run stands for bare requests or bare values of consecutive blocks under consecutive ids. On the wire each is an entry of
  * its own: `uint length, uint type, payload`, with the numbers of compact-encoding. Bytes are copied into the memory of the
- * kernels and out of it again, so this is faster for small values only: see {@link FRAME_VALUE_BYTES}.
+ * kernels and out of it again, so this is faster for many small values only: see {@link writePays} and {@link readPays}.
  *
  * @module
  */
 import { SynclineError } from '../errors.ts'
 import { arenaBytes, arenaWords, putWords, reset, run as kernels, take } from './arena.ts'
-
-/** Bytes of a value up to which the kernels write and read faster than plain JavaScript. */
-export const FRAME_VALUE_BYTES = 1024
+import { simd } from './kernels.ts'
 
 /** Bare requests, or the answers to them, in a row. Integers from 0 to 2^53 - 1. */
 export interface FrameRun {
@@ -42,6 +40,14 @@ export interface FrameSink {
   values(run: FrameValues & { readonly type: 'values' }): void
 }
 
+// Measured with runs of 1 to 512 messages of 16 to 2,048 bytes.
+/** Messages from which on writing pays, and bytes of their values up to which it does. */
+const WRITE_MESSAGES_MIN = 8
+const WRITE_BYTES_MAX = 1024
+/** The same of reading. Here the values need no copy in plain JavaScript. */
+const READ_MESSAGES_MIN = 16
+const READ_BYTES_MAX = 256
+
 const REQUEST = 1
 /** Bytes of an entry without its value, at most. */
 const ENTRY_BYTES_MAX = 48
@@ -61,6 +67,20 @@ const FIRST_BYTES = 4096
 const ENTRIES_MAX = 8192
 /** Words of a run that a kernel found. */
 const RUN_WORDS = 6
+
+/** Whether to write `count` messages that hold `byteLength` bytes of values is faster here than in plain JavaScript. */
+export function writePays(count: number, byteLength: number): boolean {
+  return simd && count >= WRITE_MESSAGES_MIN && byteLength <= WRITE_BYTES_MAX * count
+}
+
+/** As {@link writePays}, to read the bytes `[start, end)` of a frame, if all its entries are like the first. */
+export function readPays(frame: Uint8Array, start: number, end: number): boolean {
+  const first = frame[start] as number
+  const second = (frame[start + 1] as number) + 256 * (frame[start + 2] as number)
+  const length = first === 0xfd ? second : first
+  const isSmall = first <= 0xfd && length > 0 && length <= READ_BYTES_MAX
+  return simd && isSmall && end - start >= READ_MESSAGES_MIN * length
+}
 
 /**
  * Writes the requests `[from, to)` of a run into `target` from `start` on; returns where they end.

@@ -4,7 +4,9 @@ import hypercore from 'hypercore/messages.js'
 import {
   type FrameRequests,
   type FrameValues,
+  readPays,
   readRuns,
+  writePays,
   writeRequests,
   writeValues
 } from '../../lib/kernels/frame.ts'
@@ -48,7 +50,7 @@ function valuesOf(
 }
 
 function valueOf({ bytes, offsets, lengths }: FrameValues, i: number): Uint8Array {
-  return bytes.subarray(offsets[i]!, offsets[i]! + lengths[i]!)
+  return bytes.subarray(offsets[i], offsets[i]! + lengths[i]!)
 }
 
 /** The bytes that `write` gives, with the bytes around them left alone. */
@@ -111,6 +113,11 @@ function entriesOf(runs: readonly Found[]): ReferenceEntry[] {
   )
 }
 
+/** For JSON: the bytes of a frame are the same for all. */
+function shape(name: string, field: unknown): unknown {
+  return name === 'bytes' ? null : field
+}
+
 /** What the kernel reads that the slow twin or the flat one read otherwise, or null. */
 function difference(frame: Uint8Array, start = 0, end = frame.byteLength): string | null {
   const given = readAll(readRuns, frame, start, end)
@@ -118,9 +125,8 @@ function difference(frame: Uint8Array, start = 0, end = frame.byteLength): strin
   if (given.at !== slow.at) return `ends at ${given.at}, not ${slow.at}`
   if (JSON.stringify(entriesOf(given.runs)) !== JSON.stringify(slow.entries)) return 'entries'
   const twin = readAll(flat.readRuns, frame, start, end)
-  const shape = (runs: readonly Found[]) => runs.map((run) => ({ ...run, bytes: null }))
   if (twin.at !== given.at) return `ends at ${given.at}, flat at ${twin.at}`
-  if (JSON.stringify(shape(given.runs)) !== JSON.stringify(shape(twin.runs))) return 'runs'
+  if (JSON.stringify(given.runs, shape) !== JSON.stringify(twin.runs, shape)) return 'runs'
   return null
 }
 
@@ -368,6 +374,27 @@ test('whoever takes a run may call kernels', (t) => {
   }
   t.is(readRuns(frame, 0, frame.byteLength, { requests: take, values: take }), frame.byteLength)
   t.alike(entriesOf(runs), referenceRead(frame, 0, frame.byteLength).entries)
+})
+
+/** Whether reading values of one length pays. */
+function reads(count: number, bytes: number): boolean {
+  const frame = expectedValues(valuesOf(Array.from({ length: count }, () => bytes)))
+  return readPays(frame, 0, frame.byteLength)
+}
+
+test('the kernel is for many small messages', (t) => {
+  t.ok(writePays(64, 0), 'requests')
+  t.ok(writePays(64, 64 * 1024), 'values of 1 KiB')
+  t.absent(writePays(64, 64 * 1025), 'larger ones')
+  t.absent(writePays(7, 7), 'a few')
+  t.ok(reads(16, 16))
+  t.ok(reads(100, 245), 'a length of three bytes')
+  t.absent(reads(100, 300), 'larger ones')
+  t.absent(reads(15, 16), 'a few')
+  t.absent(reads(20, 70_000), 'a length of five bytes')
+  t.absent(readPays(Buffer.alloc(100), 0, 100), 'another channel')
+  t.absent(readPays(Buffer.alloc(0), 0, 0), 'nothing')
+  t.absent(readPays(Buffer.of(0xfd, 9), 0, 2), 'half a length')
 })
 
 test('the frame kernels refuse arguments that do not fit each other', async (t: Assertions) => {

@@ -14,7 +14,7 @@ import { generateRounds } from './generate-rounds.ts'
 
 const FLAGS =
   '--enable simd --runtime stub -O3 --converge --noAssert --importMemory --noExportMemory --use abort='
-const SOURCES = ['index.ts', 'hash.ts', 'fold.ts']
+const SOURCES = ['index.ts', 'hash.ts', 'fold.ts', 'bitmap.ts', 'frame.ts']
 
 const require = createRequire(import.meta.url)
 const { version } = require('assemblyscript/package.json') as { version: string }

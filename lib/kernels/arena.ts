@@ -26,6 +26,7 @@ const PAGES_START = 16
 const { kernels, memory } = createKernels(PAGES_START)
 let end = ARENA_START
 let bytes = new Uint8Array(memory.buffer)
+let words = new Uint32Array(memory.buffer)
 let view = new DataView(memory.buffer)
 
 export const run: Kernels = kernels
@@ -43,6 +44,7 @@ export function take(byteLength: number): number {
     const missing = Math.max(end - bytes.byteLength, bytes.byteLength)
     memory.grow(Math.ceil(missing / PAGE_BYTES))
     bytes = new Uint8Array(memory.buffer)
+    words = new Uint32Array(memory.buffer)
     view = new DataView(memory.buffer)
   }
   return at
@@ -51,6 +53,11 @@ export function take(byteLength: number): number {
 /** All memory as bytes; not to be kept across {@link take}. */
 export function arenaBytes(): Uint8Array {
   return bytes
+}
+
+/** All memory as u32le words, as {@link arenaBytes}. */
+export function arenaWords(): Uint32Array {
+  return words
 }
 
 /** A copy of `byteLength` bytes at `at`, owned by the caller. */
@@ -65,6 +72,6 @@ export function putUint64(at: number, value: number): void {
 }
 
 /** Writes u32le words at `at`, a multiple of 4. */
-export function putWords(at: number, words: Uint32Array): void {
-  new Uint32Array(memory.buffer, at, words.length).set(words)
+export function putWords(at: number, source: Uint32Array): void {
+  words.set(source, at / 4)
 }

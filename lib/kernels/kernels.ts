@@ -10,8 +10,11 @@ export interface KernelMemory {
   grow(pages: number): unknown
 }
 
-/** The exported functions of `wasm/`, whose comments say more. All arguments are addresses in bytes, lengths or counts. */
-export interface Kernels {
+/**
+ * The exported functions of `wasm/`, whose comments say more. All arguments are addresses in bytes, lengths or counts; a
+ * result of 32 bits may come as its negative complement.
+ */
+export interface Kernels extends BitmapKernels, FrameKernels {
   /** Starts a single message, whose first block is the padded key if `keyLength` > 0. */
   begin(work: number, keyLength: number): void
   /** Takes whole blocks of 128 bytes, after which at least one more byte must follow. */
@@ -37,6 +40,71 @@ export interface Kernels {
     lengths: number,
     count: number,
     nodes: number
+  ): void
+}
+
+/** Of {@link Kernels}, those that work on bits. `flip` is 0 for set bits, -1 for unset ones. */
+export interface BitmapKernels {
+  /** Writes what is wanted, not there, and not in flight. */
+  andNot(wanted: number, have: number, inFlight: number, count: number, out: number): void
+  /** Number of set bits. */
+  countBits(words: number, start: number, end: number): number
+  /** The first bit of its kind, or `end`. */
+  findBit(words: number, start: number, end: number, flip: number): number
+  /** Writes the runs of one kind as pairs (first bit + `base`, count); returns how many. */
+  listRuns(
+    words: number,
+    start: number,
+    end: number,
+    flip: number,
+    base: number,
+    out: number
+  ): number
+  /** Sets the bits of runs that lie in `[base, base + bits)`; returns how many runs end within `limit`. */
+  fillRuns(
+    words: number,
+    base: number,
+    bits: number,
+    pairs: number,
+    count: number,
+    limit: number
+  ): number
+}
+
+/** Of {@link Kernels}, those that work on frames. */
+export interface FrameKernels {
+  /** Writes bare requests as entries of a batch; returns where they end. */
+  writeRequests(
+    out: number,
+    count: number,
+    id: number,
+    fork: number,
+    index: number,
+    priority: number
+  ): number
+  /** Writes bare values as entries of a batch; returns where they end. */
+  writeValues(
+    out: number,
+    bytes: number,
+    offsets: number,
+    lengths: number,
+    count: number,
+    id: number,
+    fork: number,
+    index: number
+  ): number
+  /** Writes what stands before the bytes of a bare value; returns where it ends. */
+  writeHead(out: number, id: number, fork: number, index: number, length: number): number
+  /** Takes entries of a batch as runs, and goes on where the call before ended. */
+  readRuns(
+    bytes: number,
+    end: number,
+    base: number,
+    runs: number,
+    offsets: number,
+    lengths: number,
+    entriesMax: number,
+    state: number
   ): void
 }
 

@@ -1,4 +1,6 @@
 import type { KernelMemory, Kernels } from './kernels.ts'
+import { scalarBitmap } from './scalar-bitmap.ts'
+import { scalarFrame } from './scalar-frame.ts'
 
 const BLOCK_BYTES = 128
 const HELD = 0xffffffff
@@ -31,7 +33,7 @@ const SIGMA = [
 const v = new Uint32Array(32)
 const m = new Uint32Array(32)
 
-/** The kernels of `wasm/` in plain JavaScript, one message at a time, for platforms without WebAssembly SIMD. */
+/** The kernels of `wasm/` in plain JavaScript, hashing one message at a time, for platforms without WebAssembly SIMD. */
 export function scalarKernels(memory: KernelMemory): Kernels {
   let view = new DataView(memory.buffer)
   let bytes = new Uint8Array(memory.buffer)
@@ -157,7 +159,15 @@ export function scalarKernels(memory: KernelMemory): Kernels {
     finish(work, block, 73, node + 8)
   }
 
-  return { begin, absorb, finish, hashMessages, fold }
+  return {
+    begin,
+    absorb,
+    finish,
+    hashMessages,
+    fold,
+    ...scalarBitmap(memory),
+    ...scalarFrame(memory)
+  }
 }
 
 function mixRounds(): void {

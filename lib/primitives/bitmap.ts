@@ -26,13 +26,22 @@ export interface ReadonlyBitmap {
 /** Bits of one page: 4,096 bytes, hypercore's bitfield page. */
 export const PAGE_BITS = 32_768
 const PAGE_WORDS: number = PAGE_BITS / 32
+/** All bits of a word. */
+const ALL = -1
+
+/** A page that is neither empty nor full. */
+interface Page {
+  readonly words: Uint32Array
+  /** Number of set bits. */
+  count: number
+}
 
 /**
  * A bitmap that can be changed. Memory: 4 KiB for each page that is neither empty nor full.
  */
 export class Bitmap implements ReadonlyBitmap {
-  /** Page number -> words; true stands for a full page. */
-  readonly #pages: Map<number, Uint32Array | true> = new Map()
+  /** By page number; true stands for a full page. */
+  readonly #pages: Map<number, Page | true> = new Map()
   #pageCount = 0
   #partial = 0
 
@@ -46,7 +55,7 @@ export class Bitmap implements ReadonlyBitmap {
     if (page === undefined) return false
     if (page === true) return true
     const bit = index % PAGE_BITS
-    return ((page[bit >>> 5] as number) & (1 << (bit & 31))) !== 0
+    return ((page.words[bit >>> 5] as number) & (1 << (bit & 31))) !== 0
   }
 
   /** Sets or clears one bit; returns whether it changed. */
@@ -59,30 +68,26 @@ export class Bitmap implements ReadonlyBitmap {
   /** Sets or clears the bits of `[start, end)`. */
   setRange(start: number, end: number, value: boolean): void {
     if (start >= end) return
-    if (value) this.#pageCount = Math.max(this.#pageCount, Math.ceil(end / PAGE_BITS))
-    const lastPage = value
-      ? Math.ceil(end / PAGE_BITS)
-      : Math.min(this.#pageCount, Math.ceil(end / PAGE_BITS))
+    const pageCount = Math.ceil(end / PAGE_BITS)
+    if (value) this.#pageCount = Math.max(this.#pageCount, pageCount)
+    const lastPage = Math.min(this.#pageCount, pageCount)
     for (let number = Math.floor(start / PAGE_BITS); number < lastPage; number++) {
       const from = Math.max(start - number * PAGE_BITS, 0)
       const to = Math.min(end - number * PAGE_BITS, PAGE_BITS)
-      if (from === 0 && to === PAGE_BITS) {
-        this.#put(number, value)
-        continue
-      }
-      let page = this.#pages.get(number)
-      if (page === true) {
-        if (value) continue
-        page = this.#part(number, 0xffffffff)
-      } else if (page === undefined) {
-        if (!value) continue
-        page = this.#part(number, 0)
-      }
-      fill(page, from, to, value)
-      if (page.every((word) => word === (value ? 0xffffffff : 0))) {
-        this.#put(number, value)
-      }
+      if (from === 0 && to === PAGE_BITS) this.#put(number, value)
+      else this.#fill(number, from, to, value)
     }
+  }
+
+  /** Sets or clears some bits of a page. */
+  #fill(number: number, from: number, to: number, value: boolean): void {
+    const page = this.#pages.get(number)
+    if (value ? page === true : page === undefined) return
+    const part = page === undefined || page === true ? this.#part(number) : page
+    part.count -= countBits(part.words, from, to)
+    fillBits(part.words, from, to, value)
+    if (value) part.count += to - from
+    if (part.count === (value ? PAGE_BITS : 0)) this.#put(number, value)
   }
 
   /** Makes a page full or empty. */
@@ -93,10 +98,13 @@ export class Bitmap implements ReadonlyBitmap {
     else this.#pages.delete(number)
   }
 
-  /** Gives a page that was full or empty words of its own. */
-  #part(number: number, word: number): Uint32Array {
-    const page = new Uint32Array(PAGE_WORDS)
-    if (word !== 0) page.fill(word)
+  /** Gives a page that is full or empty words of its own. */
+  #part(number: number): Page {
+    const page = { words: new Uint32Array(PAGE_WORDS), count: 0 }
+    if (this.#pages.has(number)) {
+      page.words.fill(ALL)
+      page.count = PAGE_BITS
+    }
     this.#pages.set(number, page)
     this.#partial++
     return page
@@ -104,56 +112,53 @@ export class Bitmap implements ReadonlyBitmap {
 
   /** Replaces the bits from `start` (a multiple of 32) on by whole words. */
   setWords(start: number, words: Uint32Array): void {
-    for (let i = 0; i < words.length; i++) {
-      const word = words[i] as number
+    for (let i = 0; i < words.length;) {
       const at = start + 32 * i
-      if (word === 0 || word === 0xffffffff) {
-        this.setRange(at, at + 32, word !== 0)
-        continue
-      }
-      const number = Math.floor(at / PAGE_BITS)
-      let page = this.#pages.get(number)
-      if (page === undefined || page === true) {
-        page = this.#part(number, page === true ? 0xffffffff : 0)
-        this.#pageCount = Math.max(this.#pageCount, number + 1)
-      }
-      page[(at % PAGE_BITS) >>> 5] = word
+      const first = (at % PAGE_BITS) / 32
+      const length = Math.min(PAGE_WORDS - first, words.length - i)
+      this.#copy(Math.floor(at / PAGE_BITS), first, words.subarray(i, i + length))
+      i += length
     }
+  }
+
+  /** Replaces some words of a page, from word `first` on. */
+  #copy(number: number, first: number, words: Uint32Array): void {
+    const bits = 32 * words.length
+    const count = countBits(words, 0, bits)
+    if (count === 0 || count === bits) {
+      const start = number * PAGE_BITS + 32 * first
+      this.setRange(start, start + bits, count > 0)
+      return
+    }
+    this.#pageCount = Math.max(this.#pageCount, number + 1)
+    const page = this.#pages.get(number)
+    const part = page === undefined || page === true ? this.#part(number) : page
+    part.count += count - countBits(part.words, 32 * first, 32 * first + bits)
+    part.words.set(words, first)
   }
 
   firstSet(start: number, end: number = Number.MAX_SAFE_INTEGER): number {
     const last = Math.min(end, this.#pageCount * PAGE_BITS)
-    let index = start
-    while (index < last) {
-      const number = Math.floor(index / PAGE_BITS)
-      const page = this.#pages.get(number)
-      if (page === true) return index
-      if (page === undefined) {
-        index = (number + 1) * PAGE_BITS
-        continue
-      }
-      const found = scan(page, index % PAGE_BITS, 0)
-      if (found < PAGE_BITS) {
-        const at = number * PAGE_BITS + found
-        return at < last ? at : -1
-      }
-      index = (number + 1) * PAGE_BITS
-    }
-    return -1
+    const index = this.#first(start, last, true)
+    return index < last ? index : -1
   }
 
   firstUnset(start: number): number {
-    let index = start
-    while (true) {
+    return this.#first(start, Number.MAX_SAFE_INTEGER, false)
+  }
+
+  /** The first bit of a kind in `[start, end)`, or `end`. */
+  #first(start: number, end: number, value: boolean): number {
+    for (let index = start; index < end;) {
       const number = Math.floor(index / PAGE_BITS)
       const page = this.#pages.get(number)
-      if (page === undefined) return index
-      if (page !== true) {
-        const found = scan(page, index % PAGE_BITS, 0xffffffff)
-        if (found < PAGE_BITS) return number * PAGE_BITS + found
-      }
-      index = (number + 1) * PAGE_BITS
+      const base = number * PAGE_BITS
+      const stop = Math.min(end - base, PAGE_BITS)
+      const bit = firstBit(page, index - base, stop, value)
+      if (bit < stop) return base + bit
+      index = base + stop
     }
+    return end
   }
 
   count(start: number, end: number): number {
@@ -164,22 +169,14 @@ export class Bitmap implements ReadonlyBitmap {
       if (page === undefined) continue
       const from = Math.max(start - number * PAGE_BITS, 0)
       const to = Math.min(last - number * PAGE_BITS, PAGE_BITS)
-      if (page === true) {
-        total += to - from
-        continue
-      }
-      for (let bit = from; bit < to;) {
-        const word = page[bit >>> 5] as number
-        const next = Math.min((bit | 31) + 1, to)
-        total += popcount((word >>> (bit & 31)) & lowBits(next - bit))
-        bit = next
-      }
+      if (page === true) total += to - from
+      else total += to - from === PAGE_BITS ? page.count : countBits(page.words, from, to)
     }
     return total
   }
 
   hasAll(start: number, end: number): boolean {
-    return start >= end || this.firstUnset(start) >= end
+    return start >= end || this.#first(start, end, false) === end
   }
 
   hasAny(start: number, end: number): boolean {
@@ -187,12 +184,29 @@ export class Bitmap implements ReadonlyBitmap {
   }
 
   *runs(start: number, end: number): Iterable<readonly [number, number]> {
-    let from = this.firstSet(start, end)
-    while (from !== -1) {
-      const to = Math.min(this.firstUnset(from), end)
-      yield [from, to]
-      from = this.firstSet(to, end)
+    const last = Math.min(end, this.#pageCount * PAGE_BITS)
+    let from = -1
+    for (let at = start; at < last;) {
+      // Looked up for each run: the bitmap may change between two of them.
+      const number = Math.floor(at / PAGE_BITS)
+      const page = this.#pages.get(number)
+      const base = number * PAGE_BITS
+      const stop = Math.min(last - base, PAGE_BITS)
+      let bit = at - base
+      if (from === -1) {
+        bit = firstBit(page, bit, stop, true)
+        if (bit < stop) from = base + bit
+      }
+      if (from !== -1) {
+        bit = firstBit(page, bit, stop, false)
+        if (bit < stop) {
+          yield [from, base + bit]
+          from = -1
+        }
+      }
+      at = base + bit
     }
+    if (from !== -1) yield [from, last]
   }
 
   words(start: number, count: number): Uint32Array {
@@ -202,8 +216,8 @@ export class Bitmap implements ReadonlyBitmap {
       const page = this.#pages.get(Math.floor(at / PAGE_BITS))
       const first = (at % PAGE_BITS) >>> 5
       const length = Math.min(PAGE_WORDS - first, count - i)
-      if (page === true) words.fill(0xffffffff, i, i + length)
-      else if (page !== undefined) words.set(page.subarray(first, first + length), i)
+      if (page === true) words.fill(ALL, i, i + length)
+      else if (page !== undefined) words.set(page.words.subarray(first, first + length), i)
       i += length
     }
     return words
@@ -212,42 +226,69 @@ export class Bitmap implements ReadonlyBitmap {
   /** An independent copy. */
   clone(): Bitmap {
     const copy = new Bitmap()
-    for (const [number, page] of this.#pages)
-      copy.#pages.set(number, page === true ? true : page.slice())
+    for (const [number, page] of this.#pages) {
+      copy.#pages.set(number, page === true ? true : { ...page, words: page.words.slice() })
+    }
     copy.#pageCount = this.#pageCount
     copy.#partial = this.#partial
     return copy
   }
 }
 
-/** The low `count` bits, 1 to 32, as a mask. */
-function lowBits(count: number): number {
-  return count === 32 ? 0xffffffff : (1 << count) - 1
-}
-
-function fill(page: Uint32Array, from: number, to: number, value: boolean): void {
-  for (let bit = from; bit < to;) {
-    const next = Math.min((bit | 31) + 1, to)
-    const mask = lowBits(next - bit) << (bit & 31)
-    const word = page[bit >>> 5] as number
-    page[bit >>> 5] = value ? word | mask : word & ~mask
-    bit = next
+/** Sets or clears the bits of `[from, to)`, which is not empty. */
+function fillBits(words: Uint32Array, from: number, to: number, value: boolean): void {
+  const first = from >>> 5
+  const last = (to - 1) >>> 5
+  const head = -1 << (from & 31)
+  const tail = -1 >>> (31 - ((to - 1) & 31))
+  if (first === last) {
+    fillWord(words, first, head & tail, value)
+    return
   }
+  fillWord(words, first, head, value)
+  words.fill(value ? ALL : 0, first + 1, last)
+  fillWord(words, last, tail, value)
 }
 
-/** First bit >= `bit` that differs from the bits of the word `same` (all clear or all set), or PAGE_BITS. */
-function scan(page: Uint32Array, bit: number, same: number): number {
-  let index = bit >>> 5
-  let rest = (((page[index] as number) ^ same) >>> 0) & (-1 << (bit & 31))
+function fillWord(words: Uint32Array, index: number, mask: number, value: boolean): void {
+  const word = words[index] as number
+  words[index] = value ? word | mask : word & ~mask
+}
+
+/** Number of set bits in `[from, to)`, which is not empty. */
+function countBits(words: Uint32Array, from: number, to: number): number {
+  const first = from >>> 5
+  const last = (to - 1) >>> 5
+  const head = -1 << (from & 31)
+  const tail = -1 >>> (31 - ((to - 1) & 31))
+  if (first === last) return popcount((words[first] as number) & head & tail)
+  let total = popcount((words[first] as number) & head) + popcount((words[last] as number) & tail)
+  for (let i = first + 1; i < last; i++) total += popcount(words[i] as number)
+  return total
+}
+
+/** First bit of a kind in `[start, end)` of a page, or `end`. */
+function firstBit(
+  page: Page | true | undefined,
+  start: number,
+  end: number,
+  value: boolean
+): number {
+  if (page === undefined || page === true) return (page === true) === value ? start : end
+  const { words } = page
+  const flip = value ? 0 : ALL
+  let rest = ((words[start >>> 5] as number) ^ flip) & (-1 << (start & 31))
+  let index = start >>> 5
+  const last = (end - 1) >>> 5
   while (rest === 0) {
-    if (++index === PAGE_WORDS) return PAGE_BITS
-    rest = (page[index] as number) ^ same
+    if (index === last) return end
+    rest = (words[++index] as number) ^ flip
   }
-  return index * 32 + (31 - Math.clz32(rest & -rest))
+  return Math.min(end, 32 * index + 31 - Math.clz32(rest & -rest))
 }
 
 function popcount(word: number): number {
   let n = word - ((word >>> 1) & 0x55555555)
   n = (n & 0x33333333) + ((n >>> 2) & 0x33333333)
-  return (((n + (n >>> 4)) & 0x0f0f0f0f) * 0x01010101) >>> 24
+  return Math.imul((n + (n >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24
 }

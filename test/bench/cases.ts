@@ -29,6 +29,7 @@ export function allCases(quick: boolean): Case[] {
   return [
     hashCase(few(500, 50)),
     foldCase(few(1000, 50)),
+    frameCase(few(300, 20)),
     syncCase('sync-128', blocks, 128, [rateGoal('hypercore', 40)]),
     syncCase('sync-1k', blocks, 1024, [rateGoal('hypercore', 15), shareGoal(0.65)]),
     syncCase('sync-64k', large, 65_536, [rateGoal('hypercore', 2.1), shareGoal(0.8)]),
@@ -109,6 +110,51 @@ function foldCase(ms: number): Case {
       contestant('libsodium', 'roles/sodium-kernel')
     ],
     goals: [{ ...against('libsodium', 'rate'), title: 'blocks/s', atLeast: 1.5 }]
+  }
+}
+
+function frameCase(ms: number): Case {
+  const count = 64
+  const lengths = [16, 128, 1024]
+  const contestant = (name: string, codec: 'kernel' | 'flat'): Contestant => ({
+    name,
+    run: async (stage) => {
+      const role = stage.role('roles/frame-kernel')
+      const sample: Record<string, number> = {}
+      const requests = await role.call<FrameRates>('requests', { codec, count, ms })
+      sample['writeRequests'] = requests.write
+      sample['readRequests'] = requests.read
+      stage.agree('requests', requests.digest)
+      for (const bytes of lengths) {
+        const values = await role.call<FrameRates>('values', { codec, count, ms, bytes })
+        sample[`write${bytes}`] = values.write
+        sample[`read${bytes}`] = values.read
+        stage.agree(`values ${bytes}`, values.digest)
+      }
+      await role.close()
+      return sample
+    }
+  })
+  const messages = [
+    ['Requests', 'requests'],
+    ...lengths.map((bytes) => [String(bytes), `values of ${size(bytes)}`])
+  ] as [string, string][]
+  const works = messages.flatMap(([name, title]) => [
+    { metric: `write${name}`, title: `${title} written` },
+    { metric: `read${name}`, title: `${title} read` }
+  ])
+  return {
+    name: 'frame',
+    title: `messages of a run of ${count}, in millions per second`,
+    columns: works.map(({ metric, title }) => ({ metric, title, scale: 1e-6, digits: 1 })),
+    contestants: [contestant('WASM', 'kernel'), contestant('JavaScript', 'flat')],
+    goals: works.map(({ metric, title }) => ({
+      title,
+      metric,
+      of: 'WASM',
+      against: 'JavaScript',
+      atLeast: 1
+    }))
   }
 }
 
@@ -337,6 +383,12 @@ function openCase(blocks: number): Case {
     contestants,
     goals: [{ ...rateGoal('hypercore', 5), title: 'time', metric: 'rate' }]
   }
+}
+
+interface FrameRates {
+  readonly write: number
+  readonly read: number
+  readonly digest: string
 }
 
 interface Rate {

@@ -19,6 +19,7 @@ import { toHex } from '../feed/bytes.ts'
 import type { FramedStream, TransportConnection } from '../transport/transport.ts'
 import type { Handshake, Message } from '../wire/message.ts'
 import { capabilityOf } from './capability.ts'
+import * as kernel from '../kernels/frame.ts'
 import { readRuns, runOfData, runOfRequest } from '../wire/run.ts'
 import { byteLengthOf, type Outgoing, singlesOf, typeNumber, writeFrames } from './frame.ts'
 import { Inbox } from './inbox.ts'
@@ -367,7 +368,8 @@ export class Connection implements Link {
 
   #onbatch(open: OpenFeed, frame: Uint8Array, start: number, end: number): number {
     const channel = open.number
-    return readRuns(frame, start, end, {
+    const read = kernel.readPays(frame, start, end) ? kernel.readRuns : readRuns
+    return read(frame, start, end, {
       values: (run) => {
         if (!this.#terminated) this.#push({ type: 'values', channel, run })
       },

@@ -8,6 +8,7 @@
  */
 import { SynclineError } from '../errors.ts'
 import { ANSWER_FRAME_BYTES_MAX, FRAME_BYTES_MAX, SINGLE_FRAME_BYTES } from '../limits.ts'
+import * as kernel from '../kernels/frame.ts'
 import { messageCodecs, type CodecState } from '../wire/codec.ts'
 import { MESSAGE_TYPES, type Message } from '../wire/message.ts'
 import {
@@ -142,9 +143,13 @@ function writeBatch(frame: Uint8Array, channel: number, pieces: readonly Piece[]
   frame[1] = 0
   let at = writeUint(frame, 2, channel)
   for (const { item, from, to } of pieces) {
-    if (item.type === 'values') at = writeValues(item, from, to, frame, at)
-    else if (item.type === 'requests') at = writeRequests(item, from, to, frame, at)
-    else at = writeMessage(item, frame, writeUint(frame, at, sizeOf(item, 0)))
+    if (item.type === 'values') {
+      const write = kernel.writePays(to - from, frame.byteLength) ? kernel.writeValues : writeValues
+      at = write(item, from, to, frame, at)
+    } else if (item.type === 'requests') {
+      const write = kernel.writePays(to - from, 0) ? kernel.writeRequests : writeRequests
+      at = write(item, from, to, frame, at)
+    } else at = writeMessage(item, frame, writeUint(frame, at, sizeOf(item, 0)))
   }
 }
 

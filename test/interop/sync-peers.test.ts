@@ -132,7 +132,7 @@ for (const version of VERSIONS) {
 
   test(`limited rates and priorities still bring all feeds from ${name}, TCP`, async (t) => {
     const limit = 160_000
-    const blocks = Array.from({ length: 20 }, (_, i) => Buffer.alloc(4096, i))
+    const blocks = Array.from({ length: 40 }, (_, i) => Buffer.alloc(4096, i))
     const cores = [
       await openCore(t, version),
       await openCore(t, version),
@@ -148,7 +148,7 @@ for (const version of VERSIONS) {
     await feeds[2]?.setPriority(99)
     await Promise.all(feeds.map((feed) => feed.synced()))
     const seconds = (performance.now() - began) / 1000
-    t.ok((3 * 20 * 4096) / seconds < 4 * limit, 'not much faster than allowed')
+    t.ok((3 * 40 * 4096) / seconds < 4 * limit, 'not much faster than allowed')
     for (const [i, core] of cores.entries()) await sameFeed(t, feeds[i] as FeedSession, core)
   })
 

@@ -20,8 +20,8 @@ function needsProof(identity: string, feeds: number): Shell {
 function connect(shell: Shell, peer: number, identity: string, feeds: number, add: boolean): void {
   shell.addPeer(peer, identity)
   for (const feed of range(1, feeds + 1)) {
-    if (add) shell.addFeed(feed, { length: 4096 })
-    shell.open(peer, feed, { haves: [[0, 4096]] })
+    if (add) shell.addFeed(feed, { length: 16_384 })
+    shell.open(peer, feed, { haves: [[0, 16_384]] })
   }
   shell.load()
 }
@@ -63,7 +63,7 @@ test('a suspect that proves something is asked freely again, and so is the next'
   shell.step({ type: 'peer-close', peer: 1, broken: true })
   connect(shell, 2, 'seed', 2, false)
   shell.run(2)
-  for (const feed of [1, 2]) t.is(shell.engine.progress(feed)?.heldBlocks, 4096)
+  for (const feed of [1, 2]) t.is(shell.engine.progress(feed)?.heldBlocks, 16_384)
 })
 
 test('a remote that breaks off twice over the same proof gives only bare values, for a while', (t) => {

@@ -44,15 +44,8 @@ export async function removeStrayNodes({ tree }: FeedFiles, length: number): Pro
 /** The bitmap that the bytes of `bitfield` hold. */
 export function decodeBitfield(bytes: Uint8Array): Bitmap {
   const bitmap = new Bitmap()
-  for (let position = 0; position + 4 <= bytes.byteLength; position += PAGE_BYTES) {
-    const page = bytes.slice(position, Math.min(position + PAGE_BYTES, bytes.byteLength))
-    const words = new Uint32Array(page.buffer, 0, Math.floor(page.byteLength / 4))
-    const first = position * 8
-    if (words.every((word) => word === 0)) continue
-    if (words.every((word) => word === 0xffffffff)) {
-      bitmap.setRange(first, first + 32 * words.length, true)
-    } else bitmap.setWords(first, words)
-  }
+  const whole = bytes.slice(0, bytes.byteLength - (bytes.byteLength % 4))
+  bitmap.setWords(0, new Uint32Array(whole.buffer))
   return bitmap
 }
 

@@ -8,6 +8,7 @@ import {
   BATCH_REPLY_BYTES_MAX,
   BATCH_REQUESTS_MAX,
   BLOCK_BYTES_MAX,
+  CHUNK_BLOCKS_MAX,
   NO_DATA_REST_MS,
   SINGLE_FRAME_BYTES
 } from '../limits.ts'
@@ -85,14 +86,14 @@ export function pick(world: World, peer: PeerState): boolean {
  */
 function mayRefill(peer: PeerState, { feed, opened }: Channel): boolean {
   if (feed.urgent.size > 0 || !opened || feed.chunks.size === 0) return true
-  const { inFlight, windowRequests, inFlightBytes, windowBytes } = peer
+  const { inFlight, inFlightBytes, window } = peer
   peer.refills ||=
-    inFlight <= REFILL_SHARE * windowRequests && inFlightBytes <= REFILL_SHARE * windowBytes
+    inFlight <= REFILL_SHARE * window.requests && inFlightBytes <= REFILL_SHARE * window.bytes
   return peer.refills
 }
 
 function hasRoom(world: World, peer: PeerState): boolean {
-  if (peer.inFlight >= peer.windowRequests || peer.inFlightBytes >= peer.windowBytes) {
+  if (peer.inFlight >= peer.window.requests || peer.inFlightBytes >= peer.window.bytes) {
     peer.refills = false
     return false
   }
@@ -120,7 +121,7 @@ function askNext(world: World, channel: Channel): boolean {
 function openMore(world: World, channel: Channel, batch: Batch): boolean {
   const { feed, peer } = channel
   for (let barren = 0; barren < BARREN_MAX;) {
-    if (batch.full || lookAhead(feed) >= 2 * peer.windowRequests) return true
+    if (batch.full || looksAhead(feed, peer.window.requests)) return true
     const index = nextBlock(channel)
     if (index === -1) return channel.cursor === 0
     if (!roomFor(world, feed) && !dropOrphans(world)) {
@@ -203,12 +204,12 @@ class Batch {
   /** Requests that may still be made in this turn. */
   #room(expectedBytes: number): number {
     const { peer } = this.#channel
-    const { windowBytes, inFlightBytes, windowRequests, inFlight } = peer
+    const { window, inFlightBytes, inFlight } = peer
     const share = Math.min(peer.download.share, this.#world.download.share) - this.#askedBytes
     const blocks = Math.ceil(
-      Math.min(windowBytes - inFlightBytes, share) / Math.max(expectedBytes, 1)
+      Math.min(window.bytes - inFlightBytes, share) / Math.max(expectedBytes, 1)
     )
-    return Math.min(BATCH_REQUESTS_MAX - this.#asked, windowRequests - inFlight, blocks)
+    return Math.min(BATCH_REQUESTS_MAX - this.#asked, window.requests - inFlight, blocks)
   }
 
   #push(message: Request | RequestRun, bytes: number): void {
@@ -296,11 +297,18 @@ function othersOffer(channel: Channel, index: number): boolean {
   return false
 }
 
-/** Blocks that are asked for as soon as there is room: no further chunk is needed before they are. */
-function lookAhead(feed: FeedState): number {
+/**
+ * True if nothing is gained by opening another chunk yet: what can be asked for fills the window twice, or the roots of
+ * two chunks are on their way already. A root takes a round trip, and its turn behind what is being stored.
+ */
+function looksAhead(feed: FeedState, requests: number): boolean {
   let blocks = 0
-  for (const chunk of feed.chunks.values()) blocks += chunk.missing
-  return blocks
+  let rootless = 0
+  for (const chunk of feed.chunks.values()) {
+    if (chunk.phase === 'filling') blocks += chunk.missing
+    else if (chunk.phase === 'planning' || chunk.phase === 'rooting') rootless++
+  }
+  return rootless > 1 || blocks >= 2 * requests + CHUNK_BLOCKS_MAX
 }
 
 /** The next block that is wanted, missing, in no chunk, and offered by the channel; or -1. */
@@ -385,15 +393,16 @@ function takeValues(
     closePeer(world, peer, feed, 'BAD_MESSAGE', 'answer is for another block')
     return
   }
-  measure(world, asked, to - from)
+  let bytes = 0
   for (let i = from; i < to; i++) {
     const byteLength = run.lengths[i] as number
     if (byteLength > BLOCK_BYTES_MAX) {
       closePeer(world, peer, feed, 'BAD_MESSAGE', 'block is too large')
       return
     }
-    peer.received.add(byteLength)
+    bytes += byteLength
   }
+  measure(world, asked, to - from, bytes)
   const chunk = feed.chunks.get(asked.chunk)
   const current = run.fork === asked.fork && run.fork === feed.view.fork
   const filling = current && chunk?.phase === 'filling' ? chunk : null
@@ -484,8 +493,7 @@ function onAnswer(world: World, channel: Channel, data: Data): void {
   }
   const request = settle(world, channel, data.request)
   if (request === null) return
-  measure(world, request)
-  peer.received.add(data.block === null ? 0 : data.block.value.byteLength)
+  measure(world, request, 1, data.block === null ? 0 : data.block.value.byteLength)
   if (data.fork !== request.fork) {
     giveUp(world, request)
     if (isHead(request)) doubt(world, channel)
@@ -547,12 +555,12 @@ export function onNoData(world: World, channel: Channel, message: NoData): void 
     const at = message.request - run.id
     const state = settleOne(world, run, at)
     if (state === SETTLED) return
-    measure(world, run)
+    measure(world, run, 1, 0)
     lack(world, channel, message, run.index + at)
     if (state === OPEN) releaseBlock(world, feed, run.chunk, run.index + at)
   } else {
     if (request === null) return
-    measure(world, request)
+    measure(world, request, 1, 0)
     // A remote that rewrote or cut its feed meanwhile says so in a sync of its own.
     const claimed = channel.remote !== null && channel.remote.fork === request.fork
     if (isHead(request) && claimed) doubt(world, channel)

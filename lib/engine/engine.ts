@@ -15,12 +15,7 @@ import {
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MIN,
   REQUEST_TIMEOUTS_MAX,
-  TICK_MS,
-  WINDOW_BYTES_MAX,
-  WINDOW_BYTES_START,
-  WINDOW_REQUESTS_MAX,
-  WINDOW_REQUESTS_MIN,
-  WINDOW_REQUESTS_START
+  TICK_MS
 } from '../limits.ts'
 import type { Sync } from '../wire/message.ts'
 import {
@@ -208,10 +203,10 @@ export class Engine {
     return {
       downloadBytesPerSecond: peer.received.bytesPerSecond,
       uploadBytesPerSecond: peer.sent.bytesPerSecond,
-      roundTripMs: peer.roundTrip,
+      roundTripMs: peer.window.roundTrip,
       requestsInFlight: peer.inFlight,
-      windowRequests: peer.windowRequests,
-      windowBytes: peer.windowBytes
+      windowRequests: peer.window.requests,
+      windowBytes: peer.window.bytes
     }
   }
 
@@ -748,8 +743,7 @@ export class Engine {
     for (const peer of world.peers.values()) {
       peer.received.tick(world.now)
       peer.sent.tick(world.now)
-      peer.answers.tick(world.now)
-      adaptWindow(peer)
+      peer.window.tick()
       this.#expire(peer)
       if (peer.queued > 0) world.dirtyPeers.add(peer)
       if (peer.hungry.size > 0) world.dirtyPeers.add(peer)
@@ -818,19 +812,6 @@ export class Engine {
 
 function broken(message: string): never {
   throw new SynclineError('BROKEN_INVARIANT', message)
-}
-
-/** In flight: what a round trip carries, twice, and never less than what a fast network needs. */
-function adaptWindow(peer: PeerState): void {
-  if (peer.roundTrip === 0) return
-  const seconds = peer.roundTrip / 1000
-  const requests = Math.max(WINDOW_REQUESTS_MIN, 2 * peer.answers.bytesPerSecond * seconds)
-  const floor = peer.roundTrip > 5 ? WINDOW_REQUESTS_START : WINDOW_REQUESTS_MIN
-  peer.windowRequests = Math.min(WINDOW_REQUESTS_MAX, Math.max(floor, Math.ceil(requests)))
-  const bytes = WINDOW_BYTES_START + 2 * peer.received.bytesPerSecond * seconds
-  peer.windowBytes = Math.min(WINDOW_BYTES_MAX, Math.ceil(bytes))
-  // The shortest time is forgotten slowly, so that a route that became longer is noticed.
-  peer.roundTrip *= 1.01
 }
 
 function highestLength(feed: FeedState): number {

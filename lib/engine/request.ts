@@ -98,6 +98,7 @@ export function askRun(
 
 function count(world: World, channel: Channel, requests: number, bytes: number): void {
   const { peer } = channel
+  if (peer.inFlight === 0) peer.window.begin(world.now)
   channel.asked += requests
   peer.inFlight += requests
   peer.inFlightBytes += bytes
@@ -202,18 +203,19 @@ function uncountRun(world: World, { channel: { peer }, expectedBytes }: AskedRun
   world.dirtyPeers.add(peer)
 }
 
-/** Measures the time that `answers` answers took. */
+/** Measures by answers of so many bytes what the remote is able to do. */
 export function measure(
   world: World,
   request: { readonly channel: Channel; readonly sentAt: number },
-  answers: number = 1
+  answers: number,
+  byteLength: number
 ): void {
   const { peer } = request.channel
   const took = world.now - request.sentAt
-  peer.roundTrip = peer.roundTrip === 0 ? took : Math.min(peer.roundTrip, took)
   peer.answerTime = peer.answerTime === 0 ? took : peer.answerTime + (took - peer.answerTime) / 8
   peer.timeouts = 0
-  peer.answers.add(answers)
+  peer.received.add(byteLength)
+  peer.window.answered(world.now, took, answers, byteLength)
 }
 
 /** Gives up what a request holds, so that it may be asked of another peer. */

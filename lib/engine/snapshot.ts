@@ -72,8 +72,8 @@ export function snapshotOf(world: World, id: number): Snapshot {
     peer: peer.id,
     requests: peer.inFlight,
     requestBytes: peer.inFlightBytes,
-    windowRequests: peer.windowRequests,
-    windowBytes: peer.windowBytes,
+    windowRequests: peer.window.requests,
+    windowBytes: peer.window.bytes,
     queued: peer.queued,
     serving: peer.serving,
     closing: peer.closing

@@ -14,7 +14,7 @@
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import type { Request, Sync } from '../wire/message.ts'
 import type { RequestRun } from '../wire/run.ts'
-import { WINDOW_BYTES_START, WINDOW_REQUESTS_START, EXPECTED_BLOCK_BYTES } from '../limits.ts'
+import { EXPECTED_BLOCK_BYTES } from '../limits.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Chunk } from './chunk.ts'
 import type { Effect } from './effect.ts'
@@ -23,6 +23,7 @@ import { RangeSet } from './range-set.ts'
 import { Bucket, Meter } from './rate.ts'
 import { RemoteHave } from './remote-have.ts'
 import type { Suspicion } from './suspicion.ts'
+import { Window } from './window.ts'
 
 /** What a request in flight is for. Bare values are asked for in runs. */
 export type RequestKind =
@@ -276,16 +277,12 @@ export class PeerState {
   readonly download: Bucket
   readonly received: Meter
   readonly sent: Meter
-  readonly answers: Meter
   /** Requests and expected bytes in flight. */
   inFlight = 0
   inFlightBytes = 0
   /** True while the window is being filled, from the time that enough of it is free until it is full. */
   refills = true
-  windowRequests: number = WINDOW_REQUESTS_START
-  windowBytes: number = WINDOW_BYTES_START
-  /** Shortest time from request to answer, milliseconds. */
-  roundTrip = 0
+  readonly window: Window = new Window()
   /** Smoothed time from request to answer, milliseconds. */
   answerTime = 0
   timeouts = 0
@@ -312,7 +309,6 @@ export class PeerState {
     this.download = new Bucket(limits.download, now)
     this.received = new Meter(now)
     this.sent = new Meter(now)
-    this.answers = new Meter(now)
     this.heardAt = now
   }
 

@@ -1,0 +1,67 @@
+/**
+ * How much may be in flight on a connection: what its remote answers in the time that it takes, so that it never waits for
+ * us, and no more, since whoever waits for a block waits behind it.
+ *
+ * @module
+ */
+import {
+  WINDOW_BYTES_MAX,
+  WINDOW_BYTES_START,
+  WINDOW_REQUESTS_MAX,
+  WINDOW_REQUESTS_MIN,
+  WINDOW_REQUESTS_START,
+  WINDOW_TURN_MS
+} from '../limits.ts'
+
+/** Milliseconds over which rates are measured: long enough for some turns of the event loop, short enough to follow. */
+const SAMPLE_MS = 10
+/** Round trip in milliseconds from which on a connection leaves the local network. */
+const LONG_MS = 5
+
+/** See the module comment. */
+export class Window {
+  requests: number = WINDOW_REQUESTS_START
+  /** Expected bytes of answers. */
+  bytes: number = WINDOW_BYTES_START
+  /** Shortest time from request to answer, milliseconds; 0 before the first answer. */
+  roundTrip = 0
+  #answersPerMs = 0
+  #bytesPerMs = 0
+  #answers = 0
+  #answerBytes = 0
+  #since = 0
+
+  /** The first request after a time without any is made. */
+  begin(now: number): void {
+    this.#since = now
+    this.#answers = 0
+    this.#answerBytes = 0
+  }
+
+  /** Answers came `took` milliseconds after they were asked for. */
+  answered(now: number, took: number, answers: number, byteLength: number): void {
+    this.roundTrip = this.roundTrip === 0 ? took : Math.min(this.roundTrip, took)
+    this.#answers += answers
+    this.#answerBytes += byteLength
+    const elapsed = now - this.#since
+    if (elapsed < SAMPLE_MS) return
+    this.#answersPerMs += (this.#answers / elapsed - this.#answersPerMs) / 2
+    this.#bytesPerMs += (this.#answerBytes / elapsed - this.#bytesPerMs) / 2
+    this.begin(now)
+    this.#adapt()
+  }
+
+  /** Lets the shortest time be forgotten slowly, so that a route that became longer is noticed. Call it on ticks. */
+  tick(): void {
+    this.roundTrip *= 1.01
+  }
+
+  /** Twice what a round trip carries: requests, which are what a hypercore gets slow of, never fall below what fast ones need. */
+  #adapt(): void {
+    const requests = 2 * this.#answersPerMs * this.roundTrip
+    const floor = this.roundTrip > LONG_MS ? WINDOW_REQUESTS_START : WINDOW_REQUESTS_MIN
+    this.requests = Math.min(WINDOW_REQUESTS_MAX, Math.max(floor, Math.ceil(requests)))
+    const bytes = this.#bytesPerMs * Math.max(2 * this.roundTrip, WINDOW_TURN_MS)
+    this.bytes = Math.min(WINDOW_BYTES_MAX, WINDOW_BYTES_START + Math.ceil(bytes))
+  }
+}

@@ -139,8 +139,8 @@ export const CONNECT_TIMEOUT_MS = 10_000
 /** Milliseconds for a graceful close: queued answers and writes get this long. */
 export const CLOSE_TIMEOUT_MS = 5_000
 
-/** Files open at a time over all feeds: 10,000 stored feeds must not need 10,000 descriptors. */
-export const OPEN_FILES_MAX = 256
+/** Files open at a time over all feeds: those of 1,000 busy feeds, while 10,000 stored ones must not need as many. */
+export const OPEN_FILES_MAX = 4096
 /** Blocks of one commit up to which all their nodes go into the log: larger ones are written densely, in one piece. */
 export const LOGGED_BLOCKS_MAX = 16
 /** Bytes of log entries after which the state of a feed is folded into its tree and bitfield files. */

@@ -59,6 +59,33 @@ export async function verifyChunk(
   }
 }
 
+/** What is to be written for several chunks, neighbours together. */
+export function joinChunks(chunks: readonly VerifiedChunk[]): VerifiedChunk {
+  const [only] = chunks
+  if (only !== undefined && chunks.length === 1) return only
+  const data: { offset: number; parts: Uint8Array[]; end: number }[] = []
+  for (const { offset, parts } of chunks.flatMap((chunk) => chunk.data)) {
+    const end = parts.reduce((sum, part) => sum + part.byteLength, offset)
+    const last = data.at(-1)
+    if (last?.end === offset) {
+      last.parts.push(...parts)
+      last.end = end
+    } else data.push({ offset, parts: [...parts], end })
+  }
+  const bits: { start: number; end: number; drop: boolean }[] = []
+  for (const { start, end, drop } of chunks.flatMap((chunk) => chunk.bits)) {
+    const last = bits.at(-1)
+    if (last?.end === start) last.end = end
+    else bits.push({ start, end, drop })
+  }
+  return {
+    data,
+    nodes: chunks.flatMap(({ nodes }) => nodes),
+    nodeRuns: chunks.flatMap(({ nodeRuns }) => nodeRuns),
+    bits
+  }
+}
+
 /** The stored leaves of the blocks that are held, in the layout of the fold. */
 async function heldNodes(
   tree: TreeView,

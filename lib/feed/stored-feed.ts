@@ -14,7 +14,7 @@ import { appendBlocks } from './append-batch.ts'
 import { BlockReader, notAvailable } from './block-reader.ts'
 import { brokenParent, checkBlocks, type CheckedFeed } from './block-check.ts'
 import { copyBytes, equalBytes, toHex } from './bytes.ts'
-import { verifyChunk } from './chunk.ts'
+import { joinChunks, type VerifiedChunk, verifyChunk } from './chunk.ts'
 import type {
   AppendOptions,
   Applied,
@@ -52,6 +52,13 @@ interface PendingAppend {
   reject(error: unknown): void
 }
 
+/** A chunk that waits to be stored with others in one commit. */
+interface PendingChunk {
+  readonly chunk: ChunkBlocks
+  resolve(result: ChunkResult): void
+  reject(error: unknown): void
+}
+
 /** A commit, of which the feed works out the rest. */
 interface Change extends Omit<Commit, 'head' | 'contiguousLength'> {
   /** The new head, and the length that stays from the old one. */
@@ -81,6 +88,7 @@ export class StoredFeed implements Feed {
   /** True while the head was signed here and is not known to be on disk. */
   #unsynced = false
   #appends: PendingAppend[] = []
+  #chunks: PendingChunk[] = []
   #closing: Promise<void> | null = null
 
   private constructor(
@@ -348,14 +356,12 @@ export class StoredFeed implements Feed {
     })
   }
 
-  putChunk(chunk: ChunkBlocks): Promise<ChunkResult> {
-    return this.#exclusive(async () => {
-      if (chunk.fork !== this.fork || this.#frozen) return 'stale'
-      const verified = await verifyChunk(this.#tree, this.#bitmap, chunk)
-      if (typeof verified === 'string') return verified
-      await this.#commit({ ...verified, durability: 'os' })
-      for (const { start, end } of verified.bits) this.#tell({ type: 'have', start, end })
-      return 'stored'
+  async putChunk(chunk: ChunkBlocks): Promise<ChunkResult> {
+    this.#requireOpen()
+    return new Promise((resolve, reject) => {
+      // Whatever comes while something else is being written is written together after it.
+      const waiting = this.#chunks.push({ chunk, resolve, reject })
+      if (waiting === 1) void this.#mutex.run(() => this.#storePending())
     })
   }
 
@@ -458,6 +464,39 @@ export class StoredFeed implements Feed {
     } catch (error) {
       for (const append of pending) append.reject(error)
     }
+  }
+
+  async #storePending(): Promise<void> {
+    const pending = this.#chunks.splice(0)
+    const stored: PendingChunk[] = []
+    const chunks: VerifiedChunk[] = []
+    for (const waiting of pending) {
+      try {
+        const verified = await this.#verify(waiting.chunk)
+        if (typeof verified === 'string') {
+          waiting.resolve(verified)
+        } else {
+          stored.push(waiting)
+          chunks.push(verified)
+        }
+      } catch (error) {
+        waiting.reject(error)
+      }
+    }
+    if (chunks.length === 0) return
+    try {
+      const joined = joinChunks(chunks)
+      await this.#commit({ ...joined, durability: 'os' })
+      for (const { start, end } of joined.bits) this.#tell({ type: 'have', start, end })
+      for (const waiting of stored) waiting.resolve('stored')
+    } catch (error) {
+      for (const waiting of stored) waiting.reject(error)
+    }
+  }
+
+  async #verify(chunk: ChunkBlocks): Promise<VerifiedChunk | 'stale' | 'wrong'> {
+    if (chunk.fork !== this.fork || this.#frozen) return 'stale'
+    return verifyChunk(this.#tree, this.#bitmap, chunk)
   }
 
   /** Byte offset of a block below nodes of which some are about to be stored. */

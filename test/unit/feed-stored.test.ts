@@ -1,7 +1,7 @@
 /** What only a feed over a store can show: commits, failures of the store, damage, and reopening. */
 import test, { type Assertions } from 'brittle'
 import { SynclineError, isSynclineError } from '../../lib/errors.ts'
-import { HELD } from '../../lib/feed/feed.ts'
+import { type ChunkBlocks, type FeedChange, HELD } from '../../lib/feed/feed.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
 import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
@@ -334,4 +334,38 @@ test('a store whose feed cannot be opened is closed again', async (t) => {
   const store = new WatchedStore(inner)
   await failure(StoredFeed.open(store))
   t.is(store.closes, 1)
+})
+
+test('chunks that come while something is written are stored together, each with its own result', async (t) => {
+  const { feed } = await openWatched(t)
+  const blocks = blocksFrom(0, 10)
+  await feed.append(blocks)
+  const { feed: copy, store } = await openWatched(t, feed.key)
+  await copy.applyProof(await headProof(feed))
+  store.commits.length = 0
+  const chunk = (root: number, start: number, end: number): ChunkBlocks => {
+    const parts = blocks.slice(start, end)
+    const lengths = Uint32Array.from(parts, ({ byteLength }) => byteLength)
+    const offsets = Uint32Array.from(lengths, (_, i) =>
+      lengths.subarray(0, i).reduce((a, b) => a + b, 0)
+    )
+    return { fork: 0, root, bytes: new Uint8Array(Buffer.concat(parts)), offsets, lengths }
+  }
+  const changes: FeedChange[] = []
+  copy.onchange((change) => changes.push(change))
+  const wrong = chunk(7, 0, 8)
+  wrong.bytes[3] = 255 ^ (wrong.bytes[3] as number)
+  const results = await Promise.all([
+    copy.setUserData('busy', bytesOf(1)),
+    copy.putChunk(wrong),
+    copy.putChunk(chunk(7, 0, 8)),
+    copy.putChunk({ ...chunk(7, 0, 8), fork: 1 }),
+    copy.putChunk(chunk(17, 8, 10))
+  ])
+  t.alike(results, [undefined, 'wrong', 'stored', 'stale', 'stored'])
+  t.is(store.commits.length, 2, 'the user data and both chunks')
+  t.is(store.commits[1]?.data?.length, 1)
+  t.alike(store.commits[1]?.bits, [{ start: 0, end: 10, drop: false }])
+  t.alike(changes, [{ type: 'have', start: 0, end: 10 }])
+  t.alike(await copy.audit(), { blocks: 10, bad: [], head: true })
 })

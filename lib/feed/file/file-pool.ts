@@ -26,8 +26,9 @@ interface Slot {
 export class FilePool {
   readonly layer: FileLayer
   #max: number | null
-  /** Least recently used first. */
   readonly #slots: Map<PooledFile, Slot> = new Map()
+  /** Those of them that nobody uses, least recently used first. */
+  readonly #idle: Map<PooledFile, Slot> = new Map()
   #closing = 0
   readonly #waiting: (() => void)[] = []
 
@@ -52,10 +53,7 @@ export class FilePool {
       return await run(await slot.opening)
     } finally {
       slot.users--
-      if (slot.users === 0) {
-        for (const resolve of slot.leaving.splice(0)) resolve()
-        this.#wakeNext()
-      }
+      if (slot.users === 0) this.#left(file, slot)
     }
   }
 
@@ -76,8 +74,7 @@ export class FilePool {
       const slot = this.#slots.get(file)
       if (slot !== undefined && (slot.access === 'write' || access === 'read')) {
         slot.users++
-        this.#slots.delete(file)
-        this.#slots.set(file, slot)
+        this.#idle.delete(file)
         if (owes) this.#wakeNext()
         return slot
       }
@@ -88,7 +85,7 @@ export class FilePool {
         continue
       }
       if (this.openFiles < this.#most()) return this.#open(file, access)
-      const idle = this.#idle()
+      const idle = this.#coldest()
       if (idle === undefined) {
         await this.#room(owes)
         owes = true
@@ -124,20 +121,28 @@ export class FilePool {
         return await this.layer.open(path, access)
       } catch (error) {
         const code = systemCode(error)
-        const idle = this.#idle()
+        const idle = this.#coldest()
         if ((code !== 'EMFILE' && code !== 'ENFILE') || idle === undefined) throw error
         await this.#evict(...idle)
       }
     }
   }
 
-  #idle(): readonly [PooledFile, Slot] | undefined {
-    for (const entry of this.#slots) if (entry[1].users === 0) return entry
+  #coldest(): readonly [PooledFile, Slot] | undefined {
+    for (const entry of this.#idle) return entry
     return undefined
+  }
+
+  #left(file: PooledFile, slot: Slot): void {
+    // One that could not be opened is gone already.
+    if (this.#slots.get(file) === slot) this.#idle.set(file, slot)
+    for (const resolve of slot.leaving.splice(0)) resolve()
+    this.#wakeNext()
   }
 
   async #evict(file: PooledFile, slot: Slot): Promise<void> {
     this.#slots.delete(file)
+    this.#idle.delete(file)
     this.#closing++
     try {
       // Nothing is promised of bytes that were not synced, so an error at closing changes nothing.
@@ -188,11 +193,12 @@ export class PooledFile {
   }
 
   /** Bytes `[position, position + byteLength)`, fewer at the end of the file; null if there is no file. */
-  async read(position: number, byteLength: number): Promise<Uint8Array | null> {
-    const target = new Uint8Array(byteLength)
-    const count = await this.#reading((open) => open.read(target, position))
-    if (count === null) return null
-    return count === byteLength ? target : target.subarray(0, count)
+  read(position: number, byteLength: number): Promise<Uint8Array | null> {
+    return this.#reading(async (open) => {
+      const target = new Uint8Array(byteLength)
+      const count = await open.read(target, position)
+      return count === byteLength ? target : target.subarray(0, count)
+    })
   }
 
   /** The whole file, in one read if it has fewer than `likely` bytes; null if there is none. */

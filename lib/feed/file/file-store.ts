@@ -109,6 +109,8 @@ export class FileStore implements Store {
   #writing = false
   #markedClean = false
   #closing = false
+  /** False while nothing can stand in `tree`, which then need not be looked for. */
+  #hasTree = true
   /** The header was never synced, as far as is known. */
   #headerUnsynced = false
   /** Doubtful blocks were reported, and no commit tells yet that the caller has looked at them. */
@@ -219,6 +221,7 @@ export class FileStore implements Store {
     const { unfolded } = this.#state()
     const known = unfolded.node(index)
     if (known !== undefined) return known
+    if (!this.#hasTree) return null
     const bytes = await this.#files.tree.read(NODE_BYTES * index, NODE_BYTES)
     if (bytes === null || bytes.byteLength < NODE_BYTES) return null
     return nodeAtOffset(bytes, 0, index)
@@ -227,7 +230,9 @@ export class FileStore implements Store {
   async getNodeRun(first: number, count: number): Promise<Uint8Array> {
     const { unfolded } = this.#state()
     const bytes = new Uint8Array(NODE_BYTES * count)
-    const stored = await this.#files.tree.read(NODE_BYTES * first, bytes.byteLength)
+    const stored = this.#hasTree
+      ? await this.#files.tree.read(NODE_BYTES * first, bytes.byteLength)
+      : null
     if (stored !== null) {
       // Half a node at the end of the file is none.
       bytes.set(stored.subarray(0, stored.byteLength - (stored.byteLength % NODE_BYTES)))
@@ -409,6 +414,7 @@ export class FileStore implements Store {
     if (isNewFolder && isEmpty) {
       const log = { bits, id, header: external ?? header, entries: [], byteLength: 0 }
       this.#made = { log, header, external, logSize: ENTRIES_OFFSET, bitfield: NO_BYTES }
+      this.#hasTree = false
     }
     if (isCopy) return
     // A key that others may have learnt must not be lost.
@@ -547,6 +553,7 @@ export class FileStore implements Store {
       this.#touch(dataFile)
     }
     if (nodeRuns.length > 0) {
+      this.#hasTree = true
       this.#treeUnsynced = true
       this.#touch(tree)
     }
@@ -588,6 +595,7 @@ export class FileStore implements Store {
     if (changed) {
       // Else a loss of power could keep bits of entries that it took, and nobody would doubt them.
       await this.#sync([oplog])
+      this.#hasTree = true
       this.#touch(tree, bitfield)
       await writeUnfolded(this.#files, opened.unfolded)
     }

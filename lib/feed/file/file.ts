@@ -11,7 +11,7 @@ import { promisify } from 'node:util'
 import RandomAccessFile from 'random-access-file'
 import { lockFeed, type Release } from './feed-lock.ts'
 import { loadFileLocks } from './native-file.ts'
-import { Pace } from './pace.ts'
+import { Pace, SMALL_BYTES } from './pace.ts'
 
 /** An open file. Calls may overlap unless they touch the same bytes. Errors are the system's own. */
 export interface OpenFile {
@@ -111,7 +111,8 @@ const pace = new Pace()
 const openAt = promisify(fs.open)
 const closeAt = promisify(fs.close)
 const readAt = promisify(fs.read)
-const writeAt = promisify(fs.writev)
+const writeAt = promisify(fs.write)
+const writeAllAt = promisify(fs.writev)
 const truncateAt = promisify(fs.ftruncate)
 const statusOf = promisify(fs.fstat)
 const dataSync = promisify(fs.fdatasync)
@@ -157,6 +158,11 @@ class DescriptorFile extends RandomAccessFile {
   }
 }
 
+/** Bytes of a part from which the system takes it where it lies: smaller ones are copied together sooner. */
+const COARSE_BYTES: number = 16 * 1024
+/** Holds what is written on the spot. */
+const gathered: Uint8Array = new Uint8Array(SMALL_BYTES)
+
 class DiskFile implements OpenFile {
   readonly #file: RandomAccessFile
 
@@ -183,18 +189,35 @@ class DiskFile implements OpenFile {
   }
 
   async write(parts: readonly Uint8Array[], position: number): Promise<void> {
-    const { fd } = this.#file
     let rest = parts.filter((part) => part.byteLength > 0)
     let at = position
     while (rest.length > 0) {
-      const count = await pace.run(
-        rest.reduce((sum, part) => sum + part.byteLength, 0),
-        () => fs.writevSync(fd, rest, at),
-        async () => (await writeAt(fd, rest, at)).bytesWritten
-      )
+      const count = await this.#writeSome(rest, at)
       at += count
       rest = skip(rest, count)
     }
+  }
+
+  /** Writes from the beginning of the parts; resolves to the bytes written. */
+  #writeSome(parts: readonly Uint8Array[], position: number): Promise<number> {
+    const { fd } = this.#file
+    const byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0)
+    if (byteLength < parts.length * COARSE_BYTES) {
+      const count = Math.min(byteLength, SMALL_BYTES)
+      return pace.run(
+        count,
+        () => fs.writeSync(fd, gather(parts, count, gathered), 0, count, position),
+        async () => {
+          const piece = gather(parts, count, new Uint8Array(count))
+          return (await writeAt(fd, piece, 0, count, position)).bytesWritten
+        }
+      )
+    }
+    return pace.run(
+      byteLength,
+      () => fs.writevSync(fd, parts, position),
+      async () => (await writeAllAt(fd, parts, position)).bytesWritten
+    )
   }
 
   truncate(size: number): Promise<void> {
@@ -234,15 +257,27 @@ class DiskFile implements OpenFile {
 /** The parts without their first `count` bytes. */
 function skip(parts: readonly Uint8Array[], count: number): Uint8Array[] {
   let left = count
-  const rest: Uint8Array[] = []
-  for (const part of parts) {
-    if (left >= part.byteLength) left -= part.byteLength
-    else {
-      rest.push(left === 0 ? part : part.subarray(left))
-      left = 0
-    }
+  let i = 0
+  for (; i < parts.length; i++) {
+    const { byteLength } = parts[i] as Uint8Array
+    if (left < byteLength) break
+    left -= byteLength
   }
+  const rest = parts.slice(i)
+  if (left > 0) rest[0] = (rest[0] as Uint8Array).subarray(left)
   return rest
+}
+
+/** `target` with the first `count` bytes of the parts. */
+function gather(parts: readonly Uint8Array[], count: number, target: Uint8Array): Uint8Array {
+  let at = 0
+  for (const part of parts) {
+    if (at === count) break
+    const fits = at + part.byteLength <= count
+    target.set(fits ? part : part.subarray(0, count - at), at)
+    at += fits ? part.byteLength : count - at
+  }
+  return target
 }
 
 function done(run: (callback: (error: Error | null) => void) => void): Promise<void> {

@@ -21,6 +21,8 @@ const SLOW_SHARE = 1 / 20
 const SLOW_BURST_MS = 50
 /** Milliseconds for which the system lets others have the processor at a time, at most. */
 const INTERRUPTION_MS_MAX = 20
+/** Milliseconds for which a look at the interruptions holds: it takes 2 to 30 us. */
+const LOOK_MS = 20
 /** Milliseconds of one turn of the event loop that operations may fill. */
 const TURN_MS = 5
 /** Operations that wait for a turn and begin in it together: some hundreds of microseconds of work each. */
@@ -44,9 +46,9 @@ export class Pace {
   readonly #gauge: PaceGauge
   /** Until then operations go to the thread pool. */
   #restUntil = Number.NEGATIVE_INFINITY
-  /** Interruptions when they were last looked at, and the turn in which that was. */
+  /** Interruptions when they were last looked at, and when that was. */
   #interruptions = 0
-  #turn = -1
+  #looked = Number.NEGATIVE_INFINITY
 
   constructor(gauge: PaceGauge = systemGauge) {
     this.#gauge = gauge
@@ -58,29 +60,30 @@ export class Pace {
     while (turnIsFull()) await nextTurn()
     const began = this.#gauge.now()
     if (began < this.#restUntil) return later()
-    if (this.#turn !== turn) {
-      this.#turn = turn
-      this.#interruptions = this.#gauge.interruptions()
-    }
+    if (began - this.#looked > LOOK_MS) this.#look(began)
     try {
       return now()
     } finally {
-      this.#count(this.#gauge.now() - began)
+      const ended = this.#gauge.now()
+      if (ended - began > SLOW_MS) this.#slow(began, ended)
     }
   }
 
-  #count(ms: number): void {
-    if (ms <= SLOW_MS) return
-    const before = this.#interruptions
+  #look(now: number): void {
+    this.#looked = now
     this.#interruptions = this.#gauge.interruptions()
+  }
+
+  #slow(began: number, ended: number): void {
+    const ms = ended - began
+    const before = this.#interruptions
+    this.#look(ended)
     if (this.#interruptions > before && ms < INTERRUPTION_MS_MAX) return
-    const forgiven = this.#gauge.now() - SLOW_BURST_MS / SLOW_SHARE
+    const forgiven = ended - SLOW_BURST_MS / SLOW_SHARE
     this.#restUntil = Math.max(this.#restUntil, forgiven) + ms / SLOW_SHARE
   }
 }
 
-/** Counts turns of the event loop in which there were operations. */
-let turn = 0
 /** When the first operation of this turn began, or null if there was none yet. */
 let turnBegan: number | null = null
 const waiting: (() => void)[] = []
@@ -99,7 +102,6 @@ function nextTurn(): Promise<void> {
 }
 
 function beginTurn(now: number): void {
-  turn++
   turnBegan = now
   setImmediate(endTurn)
 }

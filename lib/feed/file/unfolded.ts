@@ -10,6 +10,7 @@ import { PAGE_BITS } from '../../primitives/bitmap.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import type { LogEntry, LogHeader, ReorgHint } from './oplog.ts'
 import type { Head } from '../store.ts'
+import { NodeTable } from './node-table.ts'
 import { putNode } from '../tree/tree-nodes.ts'
 
 /** Bytes of a bitfield page. */
@@ -39,8 +40,7 @@ export class Unfolded {
   head: Head
   readonly userData: Map<string, Uint8Array>
   reorgs: readonly ReorgHint[]
-  /** Null: the node is absent whatever the file says. */
-  readonly #nodes: Map<number, TreeNode | null> = new Map()
+  readonly #nodes: NodeTable = new NodeTable()
   #bits: BitChange[] = []
   #cut: number | null = null
   #hides = false
@@ -87,7 +87,7 @@ export class Unfolded {
     for (const node of nodes) {
       const blank = node.size === 0 && node.hash.every((byte) => byte === 0)
       this.#hides ||= blank
-      this.#nodes.set(node.index, blank ? null : node)
+      this.#nodes.put(node.index, blank ? null : node)
     }
     if (bits !== null) this.#bits.push(bits)
   }
@@ -120,23 +120,18 @@ export class Unfolded {
       if (node !== undefined) put(bytes, index - first, node)
     }
     if (this.#nodes.size <= count) {
-      for (const [index, node] of this.#nodes) {
-        if (index >= first && index < end && this.node(index) === node) {
-          put(bytes, index - first, node)
-        }
+      for (const index of this.#nodes.indexes()) {
+        if (index >= first && index < end) this.#lay(bytes, first, index)
       }
       return
     }
-    for (let index = first; index < end; index++) {
-      const node = this.#nodes.get(index)
-      if (node !== undefined && this.node(index) === node) put(bytes, index - first, node)
-    }
+    for (let index = first; index < end; index++) this.#lay(bytes, first, index)
   }
 
   /** Nodes for `tree`, neighbours together. */
   treeWrites(): FileWrite[] {
     const writes: FileWrite[] = []
-    const indexes = [...this.#nodes.keys()].sort((a, b) => a - b)
+    const indexes = [...this.#nodes.indexes()].sort((a, b) => a - b)
     for (let i = 0; i < indexes.length;) {
       let to = i + 1
       while (to < indexes.length && indexes[to] === (indexes[to - 1] as number) + 1) to++
@@ -174,11 +169,17 @@ export class Unfolded {
     this.#hides = false
   }
 
+  /** Puts a node where it belongs among dense ones, if it is here and lies below the head. */
+  #lay(bytes: Uint8Array, first: number, index: number): void {
+    const node = endBlock(index) > this.head.length ? undefined : this.#nodes.get(index)
+    if (node !== undefined) put(bytes, index - first, node)
+  }
+
   #truncate(length: number): void {
-    for (const index of this.#nodes.keys()) {
+    for (const index of this.#nodes.indexes()) {
       if (endBlock(index) > length) this.#nodes.delete(index)
     }
-    for (const index of crossing(length)) this.#nodes.set(index, null)
+    for (const index of crossing(length)) this.#nodes.put(index, null)
     this.#cut = Math.min(this.#cut ?? length, length)
   }
 

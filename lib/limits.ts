@@ -143,5 +143,7 @@ export const CLOSE_TIMEOUT_MS = 5_000
 export const OPEN_FILES_MAX = 4096
 /** Blocks of one commit up to which all their nodes go into the log: larger ones are written densely, in one piece. */
 export const LOGGED_BLOCKS_MAX = 16
+/** Pages of tree nodes in memory over all feeds, 5 KiB each: those of 200,000 blocks that are read in no order. */
+export const NODE_PAGES_MAX = 3200
 /** Bytes of log entries after which the state of a feed is folded into its tree and bitfield files. */
 export const LOG_BYTES_MAX: number = 64 * 1024

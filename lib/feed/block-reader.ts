@@ -70,7 +70,7 @@ export class BlockReader {
     const sizes = await this.#sizes(tree, start, last)
     const { fork, block, byteOffset: known } = this.#cursor
     const goesOn = fork === tree.fork && block === start
-    const offset = goesOn ? known : await byteOffset(tree, start)
+    const offset = goesOn ? known : await this.#offset(tree, start)
     const offsets = new Uint32Array(sizes.length)
     let byteLength = 0
     let count = 0
@@ -88,8 +88,22 @@ export class BlockReader {
     return { bytes, offsets: offsets.subarray(0, count), lengths: sizes.subarray(0, count) }
   }
 
+  /** Where a block begins: known at once for all blocks of a page once it is known for the first. */
+  async #offset(tree: TreeView, block: number): Promise<number> {
+    const { nodes } = this.#source
+    const known = nodes.offsetOf(block)
+    if (known !== undefined) return known
+    const first = nodes.pageStart(block)
+    const offset = await byteOffset(tree, first).catch(() => null)
+    if (offset !== null) nodes.noteOffset(first, offset)
+    return nodes.offsetOf(block) ?? byteOffset(tree, block)
+  }
+
   async #sizes(tree: TreeView, start: number, end: number): Promise<Uint32Array> {
-    if (end - start === 1) return Uint32Array.of((await requireNode(tree, 2 * start)).size)
+    if (end - start === 1) {
+      const known = this.#source.nodes.sizeOf(2 * start)
+      return Uint32Array.of(known ?? (await requireNode(tree, 2 * start)).size)
+    }
     const run = await this.#source.nodes.run(start, end)
     const sizes = new Uint32Array(end - start)
     for (let i = 0; i < sizes.length; i++) sizes[i] = readUint64(run, 2 * NODE_BYTES * i)

@@ -429,7 +429,10 @@ export class StoredFeed implements Feed {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#mutex.run(() => this.#store.close())
+    this.#closing ??= this.#mutex.run(() => {
+      this.#nodes.clear()
+      return this.#store.close()
+    })
     return this.#closing
   }
 

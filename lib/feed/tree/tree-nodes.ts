@@ -8,18 +8,15 @@ import { endBlock } from '../../primitives/flat-tree.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import { copyBytes, readUint64, writeUint64 } from '../bytes.ts'
 import type { NodeRun, Store } from '../store.ts'
+import { dropPage, isBlank, keepPage, NodePage, PAGE_BLOCKS, PAGE_NODES } from './node-page.ts'
 
-/** Nodes of one page: 64 leaves and the parents between them, so one read serves the low half of a path. */
-const PAGE_NODES = 128
-/** Pages kept: some 2,000 recent leaves, 160 KiB at most. */
-const PAGES_MAX = 32
 /** Upper nodes kept, one by one since they lie far apart in a store: those of 64,000 blocks, 200 KiB at most. */
 const UPPER_NODES_MAX = 1024
 
 /** Reads a node from dense nodes; null where there is none. */
 export function nodeAtOffset(bytes: Uint8Array, offset: number, index: number): TreeNode | null {
+  if (isBlank(bytes, offset)) return null
   const hash = copyBytes(bytes.subarray(offset + 8, offset + NODE_BYTES))
-  if (hash.every((byte) => byte === 0)) return null
   return { index, size: readUint64(bytes, offset), hash }
 }
 
@@ -45,14 +42,12 @@ export function putNode(bytes: Uint8Array, offset: number, node: Omit<TreeNode, 
  */
 export class TreeNodes {
   readonly #store: Store
-  /** Page number -> dense nodes, least recently used first. A page may end early. */
-  readonly #pages: Map<number, Uint8Array> = new Map()
+  /** By their numbers. */
+  readonly #pages: Map<number, NodePage> = new Map()
   /** Nodes above the pages, first come first. */
   readonly #upper: Map<number, TreeNode> = new Map()
   /** Changes with each write, so that a read which began before it is not kept. */
   #writes = 0
-  /** The page used last. */
-  #recent = -1
   /** Length of the feed, in blocks. */
   length: number
 
@@ -72,12 +67,37 @@ export class TreeNodes {
   peek(index: number): TreeNode | undefined {
     if (endBlock(index) > this.length) return undefined
     if (isUpper(index)) return this.#upper.get(index)
-    const number = Math.floor(index / PAGE_NODES)
-    const at = (index - number * PAGE_NODES) * NODE_BYTES
-    const page = this.#pages.get(number)
-    if (page === undefined || page.byteLength <= at) return undefined
-    this.#touch(number, page)
-    return nodeAtOffset(page, at, index) ?? undefined
+    const page = this.#page(index)
+    const at = page?.placeOf(index) ?? -1
+    return page === undefined || at === -1
+      ? undefined
+      : (nodeAtOffset(page.bytes, at, index) ?? undefined)
+  }
+
+  /** Bytes below a node if it is cached, without the rest of it. */
+  sizeOf(index: number): number | undefined {
+    if (endBlock(index) > this.length) return undefined
+    if (isUpper(index)) return this.#upper.get(index)?.size
+    const page = this.#page(index)
+    const at = page?.placeOf(index) ?? -1
+    if (page === undefined || at === -1 || isBlank(page.bytes, at)) return undefined
+    return readUint64(page.bytes, at)
+  }
+
+  /** Byte offset of a block if its page is cached and the offset of the page was noted. */
+  offsetOf(block: number): number | undefined {
+    const offset = this.#page(2 * block)?.offsetOf(block) ?? Number.NaN
+    return Number.isNaN(offset) ? undefined : offset
+  }
+
+  /** First block of the page that holds a block. */
+  pageStart(block: number): number {
+    return block - (block % PAGE_BLOCKS)
+  }
+
+  /** Notes the byte offset of the first block of a page, if it is cached. */
+  noteOffset(block: number, offset: number): void {
+    this.#pages.get(block / PAGE_BLOCKS)?.setOffset(offset)
   }
 
   /** Dense nodes below the blocks `[start, end)`: leaf `start + i` at byte 80 i. Not cached. */
@@ -93,26 +113,29 @@ export class TreeNodes {
         this.#upper.delete(node.index)
         continue
       }
-      const number = Math.floor(node.index / PAGE_NODES)
-      const page = this.#pages.get(number)
-      const at = (node.index - number * PAGE_NODES) * NODE_BYTES
+      const page = this.#page(node.index)
       if (page === undefined) continue
-      if (page.byteLength > at) putNode(page, at, node)
-      else this.#pages.delete(number)
+      const at = page.placeOf(node.index)
+      if (at === -1) dropPage(page)
+      else {
+        putNode(page.bytes, at, node)
+        page.changed()
+      }
     }
     for (const { first, bytes } of runs) {
       const end = first + bytes.byteLength / NODE_BYTES
       for (let number = Math.floor(first / PAGE_NODES); number * PAGE_NODES < end; number++) {
-        this.#pages.delete(number)
+        const page = this.#pages.get(number)
+        if (page !== undefined) dropPage(page)
         this.#upper.delete((number + 1) * PAGE_NODES - 1)
       }
     }
   }
 
-  /** Forgets what was cached, after a truncation. */
+  /** Forgets what was cached, after a truncation or at the end. */
   clear(): void {
     this.#writes++
-    this.#pages.clear()
+    for (const page of [...this.#pages.values()]) dropPage(page)
     this.#upper.clear()
   }
 
@@ -133,28 +156,20 @@ export class TreeNodes {
   async #loadPage(index: number): Promise<TreeNode | null> {
     const number = Math.floor(index / PAGE_NODES)
     const first = number * PAGE_NODES
-    const at = (index - first) * NODE_BYTES
-    const cached = this.#pages.get(number)
     // A cached page that reaches this far has just said that the node is absent.
-    if (cached !== undefined && cached.byteLength > at) return null
+    if ((this.#pages.get(number)?.placeOf(index) ?? -1) !== -1) return null
     const writes = this.#writes
     const count = Math.min(PAGE_NODES, 2 * this.length - 1 - first)
-    const page = await this.#store.getNodeRun(first, count)
-    if (writes === this.#writes) this.#touch(number, page)
-    return nodeAtOffset(page, at, index)
+    const page = new NodePage(number, await this.#store.getNodeRun(first, count), this.#pages)
+    if (writes === this.#writes) keepPage(page)
+    const at = page.placeOf(index)
+    return at === -1 ? null : nodeAtOffset(page.bytes, at, index)
   }
 
-  /** Makes a page the most recent one, and lets the oldest go if there are too many. */
-  #touch(number: number, page: Uint8Array): void {
-    if (number === this.#recent && this.#pages.get(number) === page) return
-    this.#recent = number
-    this.#pages.delete(number)
-    this.#pages.set(number, page)
-    if (this.#pages.size <= PAGES_MAX) return
-    for (const [oldest] of this.#pages) {
-      this.#pages.delete(oldest)
-      return
-    }
+  #page(index: number): NodePage | undefined {
+    const page = this.#pages.get(Math.floor(index / PAGE_NODES))
+    if (page !== undefined) page.used = true
+    return page
   }
 }
 

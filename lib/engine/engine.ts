@@ -285,6 +285,9 @@ export class Engine {
         return
       case 'peer-close':
         return this.#closePeer(input.peer, input.broken)
+      case 'peer-runs':
+        world.peers.get(input.peer)?.window.readsRuns()
+        return
       case 'channel-opening':
         return this.#openChannel(input.peer, input.feed)
       case 'channel-open':

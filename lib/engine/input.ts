@@ -69,6 +69,8 @@ export type Input =
       readonly limits?: RateLimits
     }
   | { readonly type: 'peer-close'; readonly peer: number; readonly broken: boolean }
+  /** The remote said that it reads whole runs of requests. */
+  | { readonly type: 'peer-runs'; readonly peer: number }
   /** We opened the channel; messages may be sent. */
   | { readonly type: 'channel-opening'; readonly peer: number; readonly feed: number }
   /** The remote opened too, and its capability was verified. */

@@ -9,6 +9,7 @@ import {
   WINDOW_BYTES_START,
   WINDOW_REQUESTS_MAX,
   WINDOW_REQUESTS_MIN,
+  WINDOW_REQUESTS_RUNS,
   WINDOW_REQUESTS_START,
   WINDOW_TURN_MS
 } from '../limits.ts'
@@ -25,11 +26,19 @@ export class Window {
   bytes: number = WINDOW_BYTES_START
   /** Shortest time from request to answer, milliseconds; 0 before the first answer. */
   roundTrip = 0
+  /** True if the remote answers runs as cheaply as single requests; a hypercore gets slower with each that waits. */
+  #runs = false
   #answersPerMs = 0
   #bytesPerMs = 0
   #answers = 0
   #answerBytes = 0
   #since = 0
+
+  /** The remote reads whole runs. */
+  readsRuns(): void {
+    this.#runs = true
+    this.requests = Math.max(this.requests, WINDOW_REQUESTS_RUNS)
+  }
 
   /** The first request after a time without any is made. */
   begin(now: number): void {
@@ -56,10 +65,11 @@ export class Window {
     this.roundTrip *= 1.01
   }
 
-  /** Twice what a round trip carries: requests, which are what a hypercore gets slow of, never fall below what fast ones need. */
+  /** Twice what a round trip carries, and never less than what a fast network needs. */
   #adapt(): void {
     const requests = 2 * this.#answersPerMs * this.roundTrip
-    const floor = this.roundTrip > LONG_MS ? WINDOW_REQUESTS_START : WINDOW_REQUESTS_MIN
+    const single = this.roundTrip > LONG_MS ? WINDOW_REQUESTS_START : WINDOW_REQUESTS_MIN
+    const floor = this.#runs ? WINDOW_REQUESTS_RUNS : single
     this.requests = Math.min(WINDOW_REQUESTS_MAX, Math.max(floor, Math.ceil(requests)))
     const bytes = this.#bytesPerMs * Math.max(2 * this.roundTrip, WINDOW_TURN_MS)
     this.bytes = Math.min(WINDOW_BYTES_MAX, WINDOW_BYTES_START + Math.ceil(bytes))

@@ -36,6 +36,10 @@ export interface ConnectionOptions {
 /** Bytes that a queued frame takes beside its content; a rough figure for what the objects weigh. */
 const FRAME_WEIGHT_BYTES = 256
 
+/** Name of the extension message by which a remote says that it reads requests in runs. */
+const RUNS_EXTENSION = 'syncline/runs'
+const NO_BYTES = new Uint8Array(0)
+
 interface OpenFeed {
   readonly number: number
   /** Discovery key, hexadecimal. */
@@ -80,6 +84,8 @@ export class Connection implements Link {
   #frames = 0
   /** True while what is sent is held back until the end of the turn. */
   #gathering = false
+  /** True once the remote was told what we are. */
+  #introduced = false
   #loopPaused = false
   #held = false
   #pausedLately = false
@@ -354,10 +360,22 @@ export class Connection implements Link {
       return
     }
     this.#push({ type: 'channel-open', channel: open.number })
+    this.#introduce(open)
+  }
+
+  /** Says once, in an extension message that others ignore, that requests are read in runs here. */
+  #introduce(open: OpenFeed): void {
+    if (this.#introduced || !this.#mux.created) return
+    this.#introduced = true
+    this.send(open.number, [{ type: 'extension', name: RUNS_EXTENSION, message: NO_BYTES }])
   }
 
   #onmessage(open: OpenFeed, message: Message): void {
     if (this.#terminated) return
+    if (message.type === 'extension' && message.name === RUNS_EXTENSION) {
+      this.#push({ type: 'reads-runs' })
+      return
+    }
     const channel = open.number
     const values = message.type === 'data' ? runOfData(message) : null
     const requests = message.type === 'request' ? runOfRequest(message) : null

@@ -22,6 +22,8 @@ export type Received =
   /** Bare values, as answers, or requests for them; the bytes are lent as those of a message. */
   | { readonly type: 'values'; readonly channel: number; readonly run: ValueRun }
   | { readonly type: 'requests'; readonly channel: number; readonly run: RequestRun }
+  /** The remote is one that reads requests in runs. */
+  | { readonly type: 'reads-runs' }
   /** The remote closed, or rejected, the channel. */
   | { readonly type: 'channel-close'; readonly channel: number }
   /** The connection is gone; nothing follows. Null for an orderly end. */

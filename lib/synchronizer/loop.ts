@@ -343,6 +343,9 @@ export class Loop {
         case 'values':
           i = this.#values(peer, items, i)
           break
+        case 'reads-runs':
+          this.post({ type: 'peer-runs', peer: peer.id })
+          break
         case 'requests': {
           const feed = peer.feeds.get(item.channel)
           const { run } = item

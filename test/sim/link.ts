@@ -276,6 +276,8 @@ export class SimLink implements Link {
   }
 
   #pair(channel: Channel, remote: number): void {
+    // The first number of both is 1.
+    if (channel.number === 1) this.#push({ type: 'reads-runs' })
     channel.remote = remote
     this.#byRemote.set(remote, channel)
     this.#push({ type: 'channel-open', channel: channel.number })

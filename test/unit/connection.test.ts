@@ -286,9 +286,19 @@ test('a peer that floods one frame with messages is closed', async (t) => {
   t.ok(isSynclineError(error, 'TOO_MANY'))
 })
 
+test('each end says once that it reads runs', async (t) => {
+  const [one, other] = await recordedPair(t)
+  for (const byte of [1, 2, 3]) await openBoth(one, other, byte)
+  await Promise.all([one.next('reads-runs'), other.next('reads-runs')])
+  for (const { received } of [one, other]) {
+    t.is(received.filter((item) => item.type === 'reads-runs').length, 1)
+  }
+})
+
 test('messages of one send are packed, and large ones split at the frame limit', async (t) => {
   const [one, other] = await recordedPair(t)
   const [a] = await openBoth(one, other, 1)
+  await other.next('reads-runs')
   const frames: number[] = []
   other.transport.stream.on('data', (frame: Uint8Array) => frames.push(frame.byteLength))
   const blocks = Array.from({ length: 40 }, () => blockOf(10_000))

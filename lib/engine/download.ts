@@ -8,7 +8,6 @@ import {
   BATCH_REPLY_BYTES_MAX,
   BATCH_REQUESTS_MAX,
   BLOCK_BYTES_MAX,
-  CHUNK_BLOCKS_MAX,
   NO_DATA_REST_MS,
   SINGLE_FRAME_BYTES
 } from '../limits.ts'
@@ -59,6 +58,7 @@ import {
   type World
 } from './state.ts'
 import { clearOf } from './suspicion.ts'
+import type { Window } from './window.ts'
 import { accuse, askReorg, askUpgrade, onConflictProof } from './upgrade.ts'
 
 /** Share of the window that is in flight when it is filled again. */
@@ -109,30 +109,34 @@ function askNext(world: World, channel: Channel): boolean {
   if (!channel.usable) return false
   const batch = new Batch(world, channel)
   askUrgent(world, channel, batch)
+  const searched = openMore(world, channel)
+  // Roots first: all other blocks of their chunks wait for them.
   for (const chunk of channel.feed.chunks.values()) {
     if (batch.full) break
-    askChunk(world, channel, chunk, batch)
+    if (chunk.phase === 'rooting') askRoot(channel, chunk, batch)
   }
-  const searched = openMore(world, channel, batch)
+  for (const chunk of channel.feed.chunks.values()) {
+    if (batch.full) break
+    askBlocks(world, channel, chunk, batch)
+  }
   return batch.flush() || !searched
 }
 
-/** Opens chunks until enough is asked for; false if the search for more goes on in the next turn. */
-function openMore(world: World, channel: Channel, batch: Batch): boolean {
+/** Opens chunks until enough can be asked for; false if the search for more goes on in the next turn. */
+function openMore(world: World, channel: Channel): boolean {
   const { feed, peer } = channel
   for (let barren = 0; barren < BARREN_MAX;) {
-    if (batch.full || looksAhead(feed, peer.window.requests)) return true
+    if (looksAhead(feed, peer.window)) return true
     const index = nextBlock(channel)
     if (index === -1) return channel.cursor === 0
     if (!roomFor(world, feed) && !dropOrphans(world)) {
       world.starved.add(channel)
       return true
     }
-    const chunk = openChunk(world, channel, index, false)
-    if (chunk === undefined) {
+    if (openChunk(world, channel, index, false) === undefined) {
       barren++
       channel.cursor = index + 1
-    } else askChunk(world, channel, chunk, batch)
+    }
   }
   return false
 }
@@ -239,7 +243,7 @@ function askUrgent(world: World, channel: Channel, batch: Batch): void {
     const chunk = feed.chunkOf(index)
     if (chunk === null) {
       const opened = openChunk(world, channel, index, true)
-      if (opened !== undefined) askChunk(world, channel, opened, batch)
+      if (opened !== undefined) askOpened(world, channel, opened, batch)
       continue
     }
     if (chunk.phase !== 'filling' || chunk.state(index) !== MISSING) continue
@@ -248,17 +252,24 @@ function askUrgent(world: World, channel: Channel, batch: Batch): void {
   }
 }
 
-function askChunk(world: World, channel: Channel, chunk: Chunk, batch: Batch): void {
-  if (chunk.phase === 'rooting') {
-    if (chunk.rooted || !mayAskProof(channel)) return
-    const proof = canProve(channel, chunk)
-    if (proof === null) return
-    chunk.rooted = true
-    batch.addProof(proof.index, chunk, proof.nodes, chunk.urgent ? 1 : 0)
-    return
-  }
+function askOpened(world: World, channel: Channel, chunk: Chunk, batch: Batch): void {
+  if (chunk.phase === 'rooting') askRoot(channel, chunk, batch)
+  else askBlocks(world, channel, chunk, batch)
+}
+
+/** Asks for one block of a chunk with the proof that makes its root trusted. */
+function askRoot(channel: Channel, chunk: Chunk, batch: Batch): void {
+  if (chunk.rooted || !mayAskProof(channel)) return
+  const proof = canProve(channel, chunk)
+  if (proof === null) return
+  chunk.rooted = true
+  batch.addProof(proof.index, chunk, proof.nodes, chunk.urgent ? 1 : 0)
+}
+
+function askBlocks(world: World, channel: Channel, chunk: Chunk, batch: Batch): void {
   if (chunk.phase === 'filling') askValues(channel, chunk, batch)
   else if (chunk.phase === 'blame' && mayAskProof(channel)) askProofs(channel, chunk, batch)
+  else return
   if (chunk.complete) advance(world, channel.feed, chunk)
 }
 
@@ -301,14 +312,17 @@ function othersOffer(channel: Channel, index: number): boolean {
  * True if nothing is gained by opening another chunk yet: what can be asked for fills the window twice, or the roots of
  * two chunks are on their way already. A root takes a round trip, and its turn behind what is being stored.
  */
-function looksAhead(feed: FeedState, requests: number): boolean {
+function looksAhead(feed: FeedState, window: Window): boolean {
   let blocks = 0
+  let bytes = 0
   let rootless = 0
   for (const chunk of feed.chunks.values()) {
-    if (chunk.phase === 'filling') blocks += chunk.missing
-    else if (chunk.phase === 'planning' || chunk.phase === 'rooting') rootless++
+    if (chunk.phase === 'filling') {
+      blocks += chunk.missing
+      bytes += chunk.missing * expected(feed, chunk)
+    } else if (chunk.phase === 'planning' || chunk.phase === 'rooting') rootless++
   }
-  return rootless > 1 || blocks >= 2 * requests + CHUNK_BLOCKS_MAX
+  return rootless > 1 || blocks >= 2 * window.requests || bytes >= 2 * window.bytes
 }
 
 /** The next block that is wanted, missing, in no chunk, and offered by the channel; or -1. */

@@ -36,7 +36,7 @@ export const WINDOW_REQUESTS_START = 1024
 /** Requests in flight on a connection never fall below this: on a LAN more is slower, fewer starves. */
 export const WINDOW_REQUESTS_MIN = 512
 /** Requests in flight on a connection never fall below this where the remote reads whole runs: a third faster than 512. */
-export const WINDOW_REQUESTS_RUNS = 4096
+export const WINDOW_REQUESTS_RUNS = 8192
 /** Requests in flight on a connection never exceed this: answers at 200 ms still fit 20,000 blocks/s. */
 export const WINDOW_REQUESTS_MAX = 8192
 /** Expected reply bytes in flight on a new connection: with 256 KiB, four blocks of 64 KiB leave a loopback idle (a third slower). */

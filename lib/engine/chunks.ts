@@ -256,19 +256,38 @@ export function dropOrphans(world: World): boolean {
 function outlookOf(feed: FeedState, chunk: Chunk): 'possible' | 'orphaned' | 'hopeless' {
   let offered = false
   let missed = false
-  for (let i = chunk.cursor; i < chunk.blocks.length; i++) {
-    if (chunk.blocks[i] !== MISSING) continue
-    if (!feed.wants(chunk.start + i)) return 'hopeless'
-    if (isOfferedBlock(feed, chunk.start + i)) offered = true
+  for (let at = chunk.nextMissing(chunk.start); at !== -1; at = chunk.nextMissing(at)) {
+    const end = chunk.missingEnd(at)
+    if (isWanted(feed, at, end) && isOfferedWhole(feed, at, end)) {
+      offered = true
+      at = end
+      continue
+    }
+    if (!feed.wants(at)) return 'hopeless'
+    if (isOfferedBlock(feed, at)) offered = true
     else missed = true
+    at++
     if (offered && missed) return 'hopeless'
   }
+  if (missed && offered) return 'hopeless'
   if (missed) {
     const begun = chunk.phase === 'filling' && chunk.inFlight === 0 && chunk.receivedBytes > 0
     return begun && !isReceivedOffered(feed, chunk) ? 'orphaned' : 'hopeless'
   }
   const moves = chunk.phase === 'filling' || chunk.inFlight > 0 || provable(feed, chunk)
   return moves ? 'possible' : 'hopeless'
+}
+
+function isWanted(feed: FeedState, start: number, end: number): boolean {
+  return feed.pursues && feed.wanted.hasAll(start, end)
+}
+
+/** True if one channel offers all of `[start, end)`. */
+function isOfferedWhole(feed: FeedState, start: number, end: number): boolean {
+  for (const other of feed.channels.values()) {
+    if (other.usable && other.mayDownload && other.have.hasAll(start, end)) return true
+  }
+  return false
 }
 
 /** True if somebody could give again what was received: then it need not wait for the rest. */

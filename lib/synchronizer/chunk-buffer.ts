@@ -31,7 +31,10 @@ export class ChunkBuffer {
 
   /** Copies the values `[from, to)` of a run in; what exceeds the chunk's size is left out, and the fold will fail. */
   hold(run: ValueRun, from: number, to: number, peer: number): void {
-    const { bytes, offsets, lengths } = run
+    const { offsets, lengths } = run
+    // Views of a plain array cost half of what those of a Buffer cost.
+    const { buffer, byteOffset, byteLength } = run.bytes
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength)
     const first = run.index - this.start
     for (let i = from; i < to; i++) {
       const length = lengths[i] as number

@@ -44,8 +44,8 @@ export class TreeNodes {
   readonly #store: Store
   /** By their numbers. */
   readonly #pages: Map<number, NodePage> = new Map()
-  /** Nodes above the pages, first come first. */
-  readonly #upper: Map<number, TreeNode> = new Map()
+  /** Nodes above the pages, first come first; null for those that are not stored, which are asked for as often. */
+  readonly #upper: Map<number, TreeNode | null> = new Map()
   /** Changes with each write, so that a read which began before it is not kept. */
   #writes = 0
   /** Length of the feed, in blocks. */
@@ -66,7 +66,7 @@ export class TreeNodes {
   /** The stored node if it is cached. */
   peek(index: number): TreeNode | undefined {
     if (endBlock(index) > this.length) return undefined
-    if (isUpper(index)) return this.#upper.get(index)
+    if (isUpper(index)) return this.#upper.get(index) ?? undefined
     const page = this.#page(index)
     const at = page?.placeOf(index) ?? -1
     return page === undefined || at === -1
@@ -140,9 +140,10 @@ export class TreeNodes {
   }
 
   async #loadUpper(index: number): Promise<TreeNode | null> {
+    if (this.#upper.has(index)) return null
     const writes = this.#writes
     const node = await this.#store.getNode(index)
-    if (node === null || writes !== this.#writes) return node
+    if (writes !== this.#writes) return node
     if (this.#upper.size >= UPPER_NODES_MAX) {
       for (const [oldest] of this.#upper) {
         this.#upper.delete(oldest)

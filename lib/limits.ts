@@ -53,6 +53,9 @@ export const SINGLE_FRAME_BYTES: number = 16 * 1024
 export const BATCH_REPLY_BYTES_MAX: number = 64 * 1024
 /** Requests of one batch: an auto-corking responder answers only when the whole batch is done. */
 export const BATCH_REQUESTS_MAX = 256
+/** Requests, and expected reply bytes, of one batch to a remote that reads whole runs and answers each as it reads it. */
+export const RUN_BATCH_REQUESTS_MAX = 4096
+export const RUN_BATCH_REPLY_BYTES_MAX: number = 512 * 1024
 /** Bytes of one frame of answers. */
 export const ANSWER_FRAME_BYTES_MAX: number = 128 * 1024
 
@@ -81,7 +84,7 @@ export const OUTBOX_CHATTER_BYTES_MAX: number = 64 * 1024 * 1024
 /** Requests of one peer that may wait for their answer; more is refused without a reason. */
 export const SERVE_QUEUE_MAX = 16_384
 /** Blocks that are answered together, at most. */
-export const SERVE_RUN_BLOCKS_MAX = 1024
+export const SERVE_RUN_BLOCKS_MAX = 4096
 /** Bytes that are answered together, by the average block of the feed; also those of one read. */
 export const SERVE_RUN_BYTES_MAX: number = 512 * 1024
 /** Refused (invalid) requests after which a peer is closed. */

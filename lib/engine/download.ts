@@ -4,13 +4,7 @@
  * @module
  */
 import type { ErrorCode } from '../errors.ts'
-import {
-  BATCH_REPLY_BYTES_MAX,
-  BATCH_REQUESTS_MAX,
-  BLOCK_BYTES_MAX,
-  NO_DATA_REST_MS,
-  SINGLE_FRAME_BYTES
-} from '../limits.ts'
+import { BLOCK_BYTES_MAX, NO_DATA_REST_MS, SINGLE_FRAME_BYTES } from '../limits.ts'
 import type { Data, NoData, Request } from '../wire/message.ts'
 import { dataOfRun, type RequestRun, runOfData, sliceRequests, type ValueRun } from '../wire/run.ts'
 import { type Chunk, HELD, IN_FLIGHT, MISSING } from './chunk.ts'
@@ -189,7 +183,8 @@ class Batch {
     chunk.markRun(index, index + blocks, IN_FLIGHT)
     this.#asked += blocks
     this.#askedBytes += blocks * expectedBytes
-    const most = Math.max(1, Math.floor(BATCH_REPLY_BYTES_MAX / Math.max(expectedBytes, 1)))
+    const { batchBytes } = channel.peer.window
+    const most = Math.max(1, Math.floor(batchBytes / Math.max(expectedBytes, 1)))
     // A large block is asked for in a frame of its own: batched answers come back as one frame.
     const piece = expectedBytes >= SINGLE_FRAME_BYTES ? 1 : most
     for (let from = 0; from < blocks; from += piece) {
@@ -213,11 +208,12 @@ class Batch {
     const blocks = Math.ceil(
       Math.min(window.bytes - inFlightBytes, share) / Math.max(expectedBytes, 1)
     )
-    return Math.min(BATCH_REQUESTS_MAX - this.#asked, window.requests - inFlight, blocks)
+    return Math.min(window.batchRequests - this.#asked, window.requests - inFlight, blocks)
   }
 
   #push(message: Request | RequestRun, bytes: number): void {
-    if (this.#bytes > 0 && this.#bytes + bytes > BATCH_REPLY_BYTES_MAX) this.#send()
+    const { batchBytes } = this.#channel.peer.window
+    if (this.#bytes > 0 && this.#bytes + bytes > batchBytes) this.#send()
     this.#requests.push(message)
     this.#bytes += bytes
   }

@@ -5,6 +5,10 @@
  * @module
  */
 import {
+  BATCH_REPLY_BYTES_MAX,
+  BATCH_REQUESTS_MAX,
+  RUN_BATCH_REPLY_BYTES_MAX,
+  RUN_BATCH_REQUESTS_MAX,
   WINDOW_BYTES_MAX,
   WINDOW_BYTES_START,
   WINDOW_REQUESTS_MAX,
@@ -26,6 +30,9 @@ export class Window {
   bytes: number = WINDOW_BYTES_START
   /** Shortest time from request to answer, milliseconds; 0 before the first answer. */
   roundTrip = 0
+  /** Requests of one batch, and the expected bytes of their answers. */
+  batchRequests: number = BATCH_REQUESTS_MAX
+  batchBytes: number = BATCH_REPLY_BYTES_MAX
   /** True if the remote answers runs as cheaply as single requests; a hypercore gets slower with each that waits. */
   #runs = false
   #answersPerMs = 0
@@ -37,6 +44,8 @@ export class Window {
   /** The remote reads whole runs. */
   readsRuns(): void {
     this.#runs = true
+    this.batchRequests = RUN_BATCH_REQUESTS_MAX
+    this.batchBytes = RUN_BATCH_REPLY_BYTES_MAX
     this.requests = Math.max(this.requests, WINDOW_REQUESTS_RUNS)
   }
 

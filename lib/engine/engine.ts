@@ -308,7 +308,7 @@ export class Engine {
       }
       case 'requests': {
         const channel = this.#channel(input.peer, input.feed)
-        if (channel !== null) onRequests(world, channel, input.run)
+        if (channel !== null) for (const run of input.runs) onRequests(world, channel, run)
         return
       }
       case 'add-feed':

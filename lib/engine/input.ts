@@ -97,12 +97,12 @@ export type Input =
       readonly feed: number
       readonly runs: readonly ValueRun[]
     }
-  /** Requests for bare values. */
+  /** Requests for bare values that arrived together, in order. */
   | {
       readonly type: 'requests'
       readonly peer: number
       readonly feed: number
-      readonly run: RequestRun
+      readonly runs: readonly RequestRun[]
     }
   | {
       readonly type: 'add-feed'

@@ -22,7 +22,7 @@ import type { ChunkResult, Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { leafHash } from '../kernels/fold.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
 import type { BlockRequest, Data, Extension, Proof, TreeNode } from '../wire/message.ts'
-import type { ValueRun } from '../wire/run.ts'
+import type { RequestRun, ValueRun } from '../wire/run.ts'
 import { answerRuns, prove, toFailure } from './answer.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { ChunkBuffer } from './chunk-buffer.ts'
@@ -303,7 +303,8 @@ export class Loop {
   #schedule(peer: PeerEntry): void {
     const waiting = this.#readable.size > 0
     this.#readable.add(peer)
-    if (!waiting) queueMicrotask(() => this.#turn())
+    // Not at once: a read of the socket brings many frames, and what they ask for is answered together.
+    if (!waiting) this.#clock.soon(() => this.#turn())
   }
 
   /** Gives each link with waiting items a turn. */
@@ -346,12 +347,9 @@ export class Loop {
         case 'reads-runs':
           this.post({ type: 'peer-runs', peer: peer.id })
           break
-        case 'requests': {
-          const feed = peer.feeds.get(item.channel)
-          const { run } = item
-          if (feed !== undefined) this.#now({ type: 'requests', peer: peer.id, feed, run })
+        case 'requests':
+          i = this.#requests(peer, items, i)
           break
-        }
         case 'disconnected':
           this.#disconnected(peer, item.error)
           return
@@ -387,17 +385,31 @@ export class Loop {
 
   /** Takes as many runs of values of one feed in as stand together; returns the last place. */
   #values(peer: PeerEntry, items: readonly Received[], at: number): number {
-    const first = items[at]
-    if (first?.type !== 'values') return at
     const runs: ValueRun[] = []
+    const first = items[at]
     let end = at
-    for (; end < items.length; end++) {
+    for (; end < items.length && first?.type === 'values'; end++) {
       const item = items[end] as Received
       if (item.type !== 'values' || item.channel !== first.channel) break
       runs.push(item.run)
     }
-    const feed = peer.feeds.get(first.channel)
+    const feed = first?.type === 'values' ? peer.feeds.get(first.channel) : undefined
     if (feed !== undefined) this.#now({ type: 'values', peer: peer.id, feed, runs })
+    return end - 1
+  }
+
+  /** As `#values`, for requests. */
+  #requests(peer: PeerEntry, items: readonly Received[], at: number): number {
+    const runs: RequestRun[] = []
+    const first = items[at]
+    let end = at
+    for (; end < items.length && first?.type === 'requests'; end++) {
+      const item = items[end] as Received
+      if (item.type !== 'requests' || item.channel !== first.channel) break
+      runs.push(item.run)
+    }
+    const feed = first?.type === 'requests' ? peer.feeds.get(first.channel) : undefined
+    if (feed !== undefined) this.#now({ type: 'requests', peer: peer.id, feed, runs })
     return end - 1
   }
 

@@ -1,0 +1,113 @@
+import test from 'brittle'
+import { INVALID_REQUESTS_MAX, SERVE_QUEUE_MAX } from '../../lib/limits.ts'
+import type { RequestRun } from '../../lib/wire/run.ts'
+import { range, requestsOf, Shell } from '../fixtures/engine.ts'
+
+function run(id: number, index: number, count: number, priority: number = 0): RequestRun {
+  return { type: 'requests', id, fork: 0, index, count, priority }
+}
+
+/** A shell that has blocks `[0, length)` of a feed, but for those that are not held, and a peer that wants them. */
+function serving(length: number, have: [number, number][] = [[0, length]], upload = 0): Shell {
+  const shell = new Shell({ upload, download: 0 })
+  shell.addFeed(1, { length, have, blockBytes: 100 })
+  shell.addPeer(1)
+  shell.open(1, 1)
+  return shell
+}
+
+function ask(shell: Shell, ...runs: RequestRun[]): void {
+  shell.step({ type: 'requests', peer: 1, feed: 1, runs })
+}
+
+/** Ids that were taken to be answered, each effect on its own. */
+function served(shell: Shell): number[][] {
+  return shell.take('serve').map(({ runs }) => runs.flatMap(requestsOf).map(({ id }) => id))
+}
+
+function answered(shell: Shell, count: number, rest: RequestRun[] = []): void {
+  const result = { count, bytes: 100 * count, rest, failure: null }
+  shell.step({ type: 'served', peer: 1, feed: 1, ...result })
+}
+
+test('requests that arrive together are answered together, as one run where they follow each other', (t) => {
+  const shell = serving(100)
+  ask(shell, run(1, 0, 10), run(11, 10, 10), run(21, 50, 1), run(22, 7, 1))
+  const [effect] = shell.take('serve')
+  t.alike(
+    effect?.runs.map(({ id, index, count }) => [id, index, count]),
+    [
+      [1, 0, 20],
+      [21, 50, 1],
+      [22, 7, 1]
+    ]
+  )
+})
+
+test('what is not held, and what does not exist, is refused at once, the rest is answered', (t) => {
+  const shell = serving(100, [
+    [0, 10],
+    [20, 100]
+  ])
+  ask(shell, run(1, 5, 20), run(21, 95, 10))
+  t.alike(served(shell), [[...range(1, 6), ...range(16, 26)]])
+  const refused = shell.sent(1, 'no-data')
+  t.alike(
+    refused.map(({ request, reason }) => [request, reason]),
+    [...range(6, 16).map((id) => [id, 1]), ...range(26, 31).map((id) => [id, 2])]
+  )
+})
+
+test('a run that reaches far beyond the feed ends the peer', (t) => {
+  const shell = serving(10)
+  ask(shell, run(1, 5, INVALID_REQUESTS_MAX + 10))
+  t.is(shell.take('close-peer')[0]?.code, 'BAD_MESSAGE')
+})
+
+test('a run of another fork is refused without a reason', (t) => {
+  const shell = serving(10)
+  ask(shell, { ...run(1, 0, 3), fork: 7 })
+  t.alike(
+    shell.sent(1, 'no-data').map(({ request, reason }) => [request, reason]),
+    [
+      [1, 0],
+      [2, 0],
+      [3, 0]
+    ]
+  )
+})
+
+test('a peer may not let more wait than the queue holds', (t) => {
+  const shell = serving(SERVE_QUEUE_MAX + 100, [[0, SERVE_QUEUE_MAX + 100]], 1)
+  ask(shell, run(1, 0, 1))
+  shell.take('serve')
+  ask(shell, run(2, 0, SERVE_QUEUE_MAX + 50))
+  t.is(shell.engine.snapshot().peers[0]?.queued, SERVE_QUEUE_MAX)
+  t.is(shell.sent(1, 'no-data').length, 50)
+})
+
+test('a cancel takes one request out of the middle of a run', (t) => {
+  const shell = serving(100, [[0, 100]], 1000)
+  ask(shell, run(1, 0, 20))
+  const ids = served(shell).flat()
+  t.ok(ids.length < 20, 'the rate lets only some be answered at once')
+  ask(shell, run(31, 30, 3))
+  shell.message(1, 1, { type: 'cancel', request: 32 })
+  shell.message(1, 1, { type: 'cancel', request: 99 })
+  t.is(shell.engine.snapshot().peers[0]?.queued, 22 - ids.length)
+  for (let turn = 0; turn < 20; turn++) {
+    answered(shell, 1)
+    shell.pass(1100, [1])
+    ids.push(...served(shell).flat())
+  }
+  t.alike(ids, [...range(1, 21), 31, 33])
+})
+
+test('what is left over from one turn is answered in the next', (t) => {
+  const shell = serving(100)
+  ask(shell, run(1, 0, 50))
+  t.alike(served(shell), [range(1, 51)])
+  answered(shell, 20, [run(21, 20, 30)])
+  t.alike(served(shell), [range(21, 51)])
+  t.is(shell.engine.snapshot().peers[0]?.queued, 0)
+})

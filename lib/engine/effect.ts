@@ -66,21 +66,13 @@ export type Effect =
   | { readonly type: 'suspect'; readonly feed: number; readonly chunk: number }
   /** Let the bytes of a chunk, and what is remembered of it, go. */
   | { readonly type: 'drop-chunk'; readonly feed: number; readonly chunk: number }
-  /** Answer requests for bare values, together. All are of this fork and for what is held. */
+  /** Answer requests, together and in order. All are of this fork, and those for bare values for what is held. */
   | {
       readonly type: 'serve'
       readonly peer: number
       readonly feed: number
       readonly fork: number
-      readonly runs: readonly RequestRun[]
-    }
-  /** Answer a request for anything else, which is of this fork. */
-  | {
-      readonly type: 'prove'
-      readonly peer: number
-      readonly feed: number
-      readonly fork: number
-      readonly request: Request
+      readonly requests: readonly (Request | RequestRun)[]
     }
   /** Begin (`data` answers the upgrade) or continue (it answers the hash request) to follow a fork. */
   | {

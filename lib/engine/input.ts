@@ -8,7 +8,7 @@
  */
 import type { ErrorCode } from '../errors.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
-import type { BlockRequest, Data, Message } from '../wire/message.ts'
+import type { BlockRequest, Data, Message, Request } from '../wire/message.ts'
 import type { RequestRun, ValueRun } from '../wire/run.ts'
 
 /** What a feed is synchronized for; see {@link Mode} values in the design's table of words. */
@@ -207,7 +207,7 @@ export type Input =
       readonly count: number
       readonly bytes: number
       /** What has still to be answered, since enough was sent for one turn. */
-      readonly rest: readonly RequestRun[]
+      readonly rest: readonly (Request | RequestRun)[]
       readonly failure: Failure | null
     }
   /** Result of `reorg`: the next hash request, or null once the new fork was taken over or is stale. */

@@ -178,21 +178,17 @@ export function serve(world: World, peer: PeerState): boolean {
     for (const item of queue) peer.queued -= blocksOf(item)
     return true
   }
-  const request = queue[0]?.type === 'request' ? queue[0] : null
   const bytes = Math.min(SERVE_RUN_BYTES_MAX, peer.upload.share, world.upload.share)
-  const runs = request === null ? takeRuns(queue, bytes / Math.max(feed.blockBytes, 1)) : []
-  if (request !== null) queue.shift()
+  const requests = takeSome(queue, bytes / Math.max(feed.blockBytes, 1))
   if (queue.length > 0) peer.queue.set(id, queue)
-  let blocks = request === null ? 0 : 1
-  for (const { count } of runs) blocks += count
+  let blocks = 0
+  for (const item of requests) blocks += blocksOf(item)
   peer.queued -= blocks
   peer.upload.take(blocks * feed.blockBytes, world.now)
   world.upload.take(blocks * feed.blockBytes, world.now)
   peer.serving++
   // Whatever has meanwhile become stale is refused by the shell as it cannot be read.
-  const effect = { peer: peer.id, feed: id, fork: feed.view.fork }
-  if (request === null) world.effects.push({ type: 'serve', ...effect, runs })
-  else world.effects.push({ type: 'prove', ...effect, request })
+  world.effects.push({ type: 'serve', peer: peer.id, feed: id, fork: feed.view.fork, requests })
   return true
 }
 
@@ -209,24 +205,24 @@ function nextQueue(world: World, peer: PeerState): [number, Queued[]] {
   return best as [number, Queued[]]
 }
 
-/** Takes runs of at most `blocks` blocks, and at least one, from the front of a queue. */
-function takeRuns(queue: Queued[], blocks: number): RequestRun[] {
+/** Takes requests for at most `blocks` blocks, and at least one, from the front of a queue. */
+function takeSome(queue: Queued[], blocks: number): Queued[] {
   let room = Math.max(1, Math.min(SERVE_RUN_BLOCKS_MAX, Math.floor(blocks)))
-  const runs: RequestRun[] = []
+  const some: Queued[] = []
   let taken = 0
   for (const item of queue) {
-    if (item.type !== 'requests' || room === 0) break
-    if (item.count > room) {
-      runs.push(sliceRequests(item, 0, room))
+    if (room === 0) break
+    if (item.type === 'requests' && item.count > room) {
+      some.push(sliceRequests(item, 0, room))
       queue[taken] = sliceRequests(item, room, item.count)
       break
     }
-    runs.push(item)
-    room -= item.count
+    some.push(item)
+    room -= blocksOf(item)
     taken++
   }
   queue.splice(0, taken)
-  return runs
+  return some
 }
 
 /** Takes in that requests were answered. */
@@ -240,7 +236,10 @@ export function onServed(world: World, input: Extract<Input, { type: 'served' }>
     channel.uploadedBlocks += input.count
     channel.uploadedBytes += input.bytes
     if (input.count > 0) gave(world, channel)
-    for (const run of input.rest) onRequests(world, channel, run)
+    for (const item of input.rest) {
+      if (item.type === 'requests') onRequests(world, channel, item)
+      else onRequest(world, channel, item)
+    }
     if (input.failure !== null) {
       world.effects.push({
         type: 'tell',

@@ -7,7 +7,7 @@ import { isSynclineError } from '../errors.ts'
 import type { Failure } from '../engine/input.ts'
 import type { Feed } from '../feed/feed.ts'
 import { ANSWER_FRAME_BYTES_MAX, OUTBOX_BYTES_MAX } from '../limits.ts'
-import type { NoData, Request } from '../wire/message.ts'
+import type { Proof, Request } from '../wire/message.ts'
 import { type PackedBlocks, type RequestRun, sliceRequests } from '../wire/run.ts'
 import type { Outgoing } from './frame.ts'
 
@@ -16,124 +16,151 @@ export interface Answered {
   /** Blocks that were given, from `start` on: one length in bytes for each. */
   readonly given: readonly { readonly start: number; readonly byteLengths: Uint32Array }[]
   /** What was not looked at, since enough was sent for one turn. */
-  readonly rest: readonly RequestRun[]
+  readonly rest: readonly (Request | RequestRun)[]
   readonly failure: Failure | null
 }
 
+/** Rough bytes of the nodes of a proof. */
+const PROOF_BYTES = 512
 const NO_REASON = 0
 const NOT_AVAILABLE = 1
 
-/** Takes messages that belong into one frame. */
-type Send = (messages: readonly Outgoing[]) => void
-
 /**
- * Answers a request for a proof.
+ * Answers requests of one feed in their order.
  *
- * @param stale - tells whether the feed, fork or channel moved on meanwhile: then it is refused.
+ * @param send - takes messages that belong into few frames.
+ * @param stale - tells whether the feed, fork or channel moved on meanwhile: then what is left is refused.
  */
-export async function prove(
+export async function answer(
   feed: Feed,
-  request: Request,
-  send: Send,
+  requests: readonly (Request | RequestRun)[],
+  send: (messages: readonly Outgoing[]) => void,
   stale: () => boolean
 ): Promise<Answered> {
-  try {
-    const { block, hash, seek, upgrade, manifest } = request
-    const proof = await feed.proof({ block, hash, seek, upgrade, manifest })
-    if (stale()) {
-      send(refusals(request.id, 1, NO_REASON))
-      return { given: [], rest: [], failure: null }
-    }
-    send([{ type: 'data', request: request.id, ...proof }])
-    const given = proof.block && {
-      start: proof.block.index,
-      byteLengths: Uint32Array.of(proof.block.value.byteLength)
-    }
-    return { given: given === null ? [] : [given], rest: [], failure: null }
-  } catch (error) {
-    const failure = localFailure(error)
-    const reason = failure === null && !stale() ? NOT_AVAILABLE : NO_REASON
-    send(refusals(request.id, 1, reason))
-    return { given: [], rest: [], failure }
-  }
-}
-
-/** Answers requests for bare values, in their order, as {@link prove} does. */
-export async function answerRuns(
-  feed: Feed,
-  runs: readonly RequestRun[],
-  send: Send,
-  stale: () => boolean
-): Promise<Answered> {
-  const given: { start: number; byteLengths: Uint32Array }[] = []
+  const answers = new Answers(send)
   let failure: Failure | null = null
-  let frame: Outgoing[] = []
-  let frameBytes = 0
-  let sentBytes = 0
-  const flush = (): void => {
-    if (frame.length > 0) send(frame)
-    sentBytes += frameBytes
-    frame = []
-    frameBytes = 0
-  }
-  for (const [place, run] of runs.entries()) {
-    for (let at = 0; at < run.count;) {
-      // What is read waits in memory until the stream takes it.
-      if (sentBytes > OUTBOX_BYTES_MAX) {
-        flush()
-        return {
-          given,
-          rest: [sliceRequests(run, at, run.count), ...runs.slice(place + 1)],
-          failure
-        }
-      }
-      const read = await readSome(feed, run.index + at, run.index + run.count)
+  for (const [place, request] of requests.entries()) {
+    let left: Request | RequestRun | null = request
+    while (left !== null && !answers.full) {
+      const read: PackedBlocks | Proof | Failure =
+        left.type === 'requests' ? await readSome(feed, left) : await prove(feed, left)
       if (stale()) {
-        frame.push(...refusals(run.id + at, run.count - at, NO_REASON))
-        for (const { id, count } of runs.slice(place + 1))
-          frame.push(...refusals(id, count, NO_REASON))
-        flush()
-        return { given, rest: [], failure }
+        answers.refuse(left, NO_REASON)
+        for (const other of requests.slice(place + 1)) answers.refuse(other, NO_REASON)
+        answers.flush()
+        return { given: answers.given, rest: [], failure }
       }
       if ('code' in read) {
-        // Cleared meanwhile, if it is no fault of ours; others of the run are still owed.
-        const cleared = read.code === 'BLOCK_NOT_AVAILABLE'
-        if (!cleared) failure = read
-        const lost = cleared ? 1 : run.count - at
-        frame.push(...refusals(run.id + at, lost, cleared ? NOT_AVAILABLE : NO_REASON))
-        at += lost
-        continue
+        // What was cleared meanwhile is the fault of nobody; others of the run are still owed.
+        const absent = read.code === 'BLOCK_NOT_AVAILABLE' || read.code === 'INVALID_OPERATION'
+        if (!absent) failure = read
+        const lost = absent ? 1 : countOf(left)
+        answers.refuse(headOf(left, lost), absent ? NOT_AVAILABLE : NO_REASON)
+        left = restOf(left, lost)
+      } else if ('lengths' in read) {
+        answers.values(left, read)
+        left = restOf(left, read.lengths.length)
+      } else {
+        answers.proof(left, read)
+        left = null
       }
-      const { lengths } = read
-      const start = run.index + at
-      const count = lengths.length
-      frame.push({ type: 'values', id: run.id + at, fork: run.fork, index: start, count, ...read })
-      given.push({ start, byteLengths: lengths })
-      for (const length of lengths) frameBytes += length
-      at += count
-      if (frameBytes >= ANSWER_FRAME_BYTES_MAX) flush()
+    }
+    if (left !== null) {
+      answers.flush()
+      return { given: answers.given, rest: [left, ...requests.slice(place + 1)], failure }
     }
   }
-  flush()
-  return { given, rest: [], failure }
+  answers.flush()
+  return { given: answers.given, rest: [], failure }
 }
 
-async function readSome(feed: Feed, start: number, end: number): Promise<PackedBlocks | Failure> {
+/** Answers on their way into frames. */
+class Answers {
+  readonly given: { start: number; byteLengths: Uint32Array }[] = []
+  readonly #send: (messages: readonly Outgoing[]) => void
+  #frame: Outgoing[] = []
+  #frameBytes = 0
+  #sentBytes = 0
+
+  constructor(send: (messages: readonly Outgoing[]) => void) {
+    this.#send = send
+  }
+
+  /** True once enough was sent for one turn: what is read waits in memory until the stream takes it. */
+  get full(): boolean {
+    return this.#sentBytes > OUTBOX_BYTES_MAX
+  }
+
+  /** Answers as many requests of a run as there are blocks. */
+  values(request: Request | RequestRun, blocks: PackedBlocks): void {
+    if (request.type !== 'requests') return
+    const { id, fork, index } = request
+    const { lengths } = blocks
+    let byteLength = 0
+    for (const length of lengths) byteLength += length
+    this.given.push({ start: index, byteLengths: lengths })
+    this.#push({ type: 'values', id, fork, index, count: lengths.length, ...blocks }, byteLength)
+  }
+
+  proof({ id }: Request | RequestRun, proof: Proof): void {
+    const { block } = proof
+    const byteLength = block?.value.byteLength ?? 0
+    if (block !== null) {
+      this.given.push({ start: block.index, byteLengths: Uint32Array.of(byteLength) })
+    }
+    this.#push({ type: 'data', request: id, ...proof }, byteLength + PROOF_BYTES)
+  }
+
+  refuse(request: Request | RequestRun, reason: number): void {
+    for (let i = 0; i < countOf(request); i++) {
+      this.#push({ type: 'no-data', request: request.id + i, reason }, 0)
+    }
+  }
+
+  flush(): void {
+    if (this.#frame.length > 0) this.#send(this.#frame)
+    this.#sentBytes += this.#frameBytes
+    this.#frame = []
+    this.#frameBytes = 0
+  }
+
+  #push(message: Outgoing, byteLength: number): void {
+    this.#frame.push(message)
+    this.#frameBytes += byteLength
+    if (this.#frameBytes >= ANSWER_FRAME_BYTES_MAX) this.flush()
+  }
+}
+
+function countOf(request: Request | RequestRun): number {
+  return request.type === 'requests' ? request.count : 1
+}
+
+/** The first `count` requests of a run; a single one as it is. */
+function headOf(request: Request | RequestRun, count: number): Request | RequestRun {
+  return request.type === 'requests' ? sliceRequests(request, 0, count) : request
+}
+
+/** What follows the first `count` requests, or null. */
+function restOf(request: Request | RequestRun, count: number): Request | RequestRun | null {
+  if (request.type !== 'requests' || count >= request.count) return null
+  return sliceRequests(request, count, request.count)
+}
+
+async function readSome(feed: Feed, { index, count }: RequestRun): Promise<PackedBlocks | Failure> {
   try {
-    return await feed.readPacked(start, end)
+    return await feed.readPacked(index, index + count)
   } catch (error) {
     return toFailure(error, 'local')
   }
 }
 
-function refusals(id: number, count: number, reason: number): NoData[] {
-  return Array.from({ length: count }, (_, i) => ({ type: 'no-data', request: id + i, reason }))
-}
-
-/** What is to be told of a proof that could not be built; null where the request itself is to blame. */
-function localFailure(error: unknown): Failure | null {
-  if (isSynclineError(error, 'BLOCK_NOT_AVAILABLE', 'INVALID_OPERATION')) return null
-  return toFailure(error, 'local')
+async function prove(feed: Feed, request: Request): Promise<Proof | Failure> {
+  const { block, hash, seek, upgrade, manifest } = request
+  try {
+    return await feed.proof({ block, hash, seek, upgrade, manifest })
+  } catch (error) {
+    return toFailure(error, 'local')
+  }
 }
 
 /** Codes that tell that a peer sent something wrong. */

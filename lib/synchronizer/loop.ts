@@ -23,7 +23,7 @@ import { leafHash } from '../kernels/fold.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
 import type { BlockRequest, Data, Extension, Proof, TreeNode } from '../wire/message.ts'
 import type { RequestRun, ValueRun } from '../wire/run.ts'
-import { answerRuns, prove, toFailure } from './answer.ts'
+import { answer, toFailure } from './answer.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { ChunkBuffer } from './chunk-buffer.ts'
 import type { Outgoing } from './frame.ts'
@@ -263,9 +263,9 @@ export class Loop {
     this.#engine.check()
   }
 
-  /** Resolves when no effect that takes time is under way. */
+  /** Resolves when no effect that takes time is under way and everything that arrived was taken in. */
   idle(): Promise<void> {
-    if (this.#work === 0 && this.#inbox.length === 0) return Promise.resolve()
+    if (this.#isIdle()) return Promise.resolve()
     return new Promise((resolve) => this.#idle.push(resolve))
   }
 
@@ -316,6 +316,7 @@ export class Loop {
       this.#drain()
     }
     if (this.#readable.size > 0) this.#clock.soon(() => this.#turn())
+    else this.#settleIdle()
   }
 
   #received(peer: PeerEntry, items: readonly Received[]): void {
@@ -552,7 +553,6 @@ export class Loop {
         }
         return
       case 'serve':
-      case 'prove':
         return this.#serve(entry, effect)
       case 'reorg':
         return this.#reorg(entry, effect)
@@ -705,7 +705,7 @@ export class Loop {
     this.#dropBuffer(entry, chunk)
   }
 
-  #serve(entry: FeedEntry, effect: Extract<Effect, { type: 'serve' | 'prove' }>): void {
+  #serve(entry: FeedEntry, effect: Extract<Effect, { type: 'serve' }>): void {
     const { feed, peer, fork } = effect
     const target = this.#peers.get(peer)
     const channel = target?.channels.get(feed)
@@ -719,10 +719,7 @@ export class Loop {
       if (target !== undefined && channel !== undefined)
         bytes += target.link.send(channel, messages)
     }
-    const done =
-      effect.type === 'serve'
-        ? answerRuns(entry.feed, effect.runs, send, stale)
-        : prove(entry.feed, effect.request, send, stale)
+    const done = answer(entry.feed, effect.requests, send, stale)
     this.#working(
       done.then(({ given, rest, failure }) => {
         let count = 0
@@ -787,8 +784,12 @@ export class Loop {
       })
   }
 
+  #isIdle(): boolean {
+    return this.#work === 0 && this.#inbox.length === 0 && this.#readable.size === 0
+  }
+
   #settleIdle(): void {
-    if (this.#work > 0 || this.#inbox.length > 0) return
+    if (!this.#isIdle()) return
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 }

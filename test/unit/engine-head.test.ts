@@ -209,7 +209,7 @@ test('requests are answered by priority, and a cancel takes one back', (t) => {
     const result = { count: 1, bytes: 2000, rest: [], failure: null }
     shell.step({ type: 'served', peer: 1, feed: 1, ...result })
     shell.pass(2200, [1])
-    const taken = shell.take('serve').flatMap(({ runs }) => runs.flatMap(requestsOf))
+    const taken = shell.take('serve').flatMap(({ requests }) => requests.flatMap(requestsOf))
     served.push(...taken.map(({ id }) => id))
   }
   t.alike(served, [6, 2, 4, 5])

@@ -22,7 +22,7 @@ function ask(shell: Shell, ...runs: RequestRun[]): void {
 
 /** Ids that were taken to be answered, each effect on its own. */
 function served(shell: Shell): number[][] {
-  return shell.take('serve').map(({ runs }) => runs.flatMap(requestsOf).map(({ id }) => id))
+  return shell.take('serve').map(({ requests }) => requests.flatMap(requestsOf).map(({ id }) => id))
 }
 
 function answered(shell: Shell, count: number, rest: RequestRun[] = []): void {
@@ -35,7 +35,9 @@ test('requests that arrive together are answered together, as one run where they
   ask(shell, run(1, 0, 10), run(11, 10, 10), run(21, 50, 1), run(22, 7, 1))
   const [effect] = shell.take('serve')
   t.alike(
-    effect?.runs.map(({ id, index, count }) => [id, index, count]),
+    effect?.requests.map((item) =>
+      item.type === 'requests' ? [item.id, item.index, item.count] : []
+    ),
     [
       [1, 0, 20],
       [21, 50, 1],

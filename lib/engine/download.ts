@@ -55,8 +55,6 @@ import { clearOf } from './suspicion.ts'
 import type { Window } from './window.ts'
 import { accuse, askReorg, askUpgrade, onConflictProof } from './upgrade.ts'
 
-/** Share of the window that is in flight when it is filled again. */
-const REFILL_SHARE = 0.5
 /** Steps of a search for the next block before it is continued later. */
 const SEARCH_STEPS = 1000
 /** Blocks which nobody can bring forward that are looked at before a search is continued later. */
@@ -75,14 +73,15 @@ export function pick(world: World, peer: PeerState): boolean {
 }
 
 /**
- * True if it is time to ask for more: nobody asks for a few blocks at each answer, since every batch costs both sides a
- * call of the system. What somebody waits for, and heads, are asked for at once.
+ * True if it is time to ask for more: on a fast line nobody asks for a few blocks at each answer, since every batch costs
+ * both sides a call of the system. What somebody waits for, and new feeds, are asked for at once.
  */
 function mayRefill(peer: PeerState, { feed, opened }: Channel): boolean {
   if (feed.urgent.size > 0 || !opened || feed.chunks.size === 0) return true
   const { inFlight, inFlightBytes, window } = peer
   peer.refills ||=
-    inFlight <= REFILL_SHARE * window.requests && inFlightBytes <= REFILL_SHARE * window.bytes
+    inFlight <= window.refillShare * window.requests &&
+    inFlightBytes <= window.refillShare * window.bytes
   return peer.refills
 }
 

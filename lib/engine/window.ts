@@ -30,6 +30,8 @@ export class Window {
   bytes: number = WINDOW_BYTES_START
   /** Shortest time from request to answer, milliseconds; 0 before the first answer. */
   roundTrip = 0
+  /** Share of the window that may be in flight when it is filled again: on a slow line nobody waits for half of it. */
+  refillShare = 1
   /** Requests of one batch, and the expected bytes of their answers. */
   batchRequests: number = BATCH_REQUESTS_MAX
   batchBytes: number = BATCH_REPLY_BYTES_MAX
@@ -82,5 +84,7 @@ export class Window {
     this.requests = Math.min(WINDOW_REQUESTS_MAX, Math.max(floor, Math.ceil(requests)))
     const bytes = this.#bytesPerMs * Math.max(2 * this.roundTrip, WINDOW_TURN_MS)
     this.bytes = Math.min(WINDOW_BYTES_MAX, WINDOW_BYTES_START + Math.ceil(bytes))
+    const halfMs = Math.min(this.requests / this.#answersPerMs, this.bytes / this.#bytesPerMs) / 2
+    this.refillShare = halfMs <= WINDOW_TURN_MS ? 0.5 : 1
   }
 }

@@ -48,6 +48,16 @@ test('a remote that reads runs has more in flight, and keeps it', (t) => {
   t.is(window.requests, WINDOW_REQUESTS_RUNS)
 })
 
+test('half of a window is free before it is filled again, unless that takes long', (t) => {
+  const fast = new Window()
+  t.is(fast.refillShare, 1)
+  pace(fast, 300, 128, 5)
+  t.is(fast.refillShare, 0.5)
+  const slow = new Window()
+  pace(slow, 1, 100, 5)
+  t.is(slow.refillShare, 1)
+})
+
 test('a time without requests does not count as a slow one', (t) => {
   const window = new Window()
   pace(window, 10, 100, 100)

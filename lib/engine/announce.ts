@@ -25,7 +25,7 @@ export function announce(world: World, channel: Channel): void {
   if (channel.syncDirty) {
     channel.syncDirty = false
     const sync = ownSync(world, channel)
-    if (!sameSync(sync, channel.sentSync)) {
+    if (!sameSync(sync, channel.sentSync) && !canWait(sync, channel)) {
       channel.sentSync = sync
       messages.push(sync)
     }
@@ -139,6 +139,13 @@ function canUpgrade(world: World, channel: Channel): boolean {
     })
   }
   return known === true
+}
+
+/** True if all that is new is what the remote told us, and the head that it was asked for is another reason to speak soon. */
+function canWait(sync: Sync, { feed, sentSync }: Channel): boolean {
+  if (sentSync === null || feed.firsts === 0) return false
+  const { remoteLength, canUpgrade } = sentSync
+  return sameSync({ ...sync, remoteLength, canUpgrade }, sentSync)
 }
 
 function sameSync(a: Sync, b: Sync | null): boolean {

@@ -118,6 +118,8 @@ function askNext(world: World, channel: Channel): boolean {
 /** Opens chunks until enough can be asked for; false if the search for more goes on in the next turn. */
 function openMore(world: World, channel: Channel): boolean {
   const { feed, peer } = channel
+  // The first block brings nodes that would be looked up in the store otherwise.
+  if (feed.firsts > 0) return true
   for (let barren = 0; barren < BARREN_MAX;) {
     if (looksAhead(feed, peer.window)) return true
     const index = nextBlock(channel)

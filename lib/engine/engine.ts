@@ -384,8 +384,10 @@ export class Engine {
       world.unswept.delete(feed)
       sweepChunks(world, feed)
     }
-    for (const channel of world.dirtyChannels) announce(world, channel)
-    world.dirtyChannels.clear()
+    if (world.dirtyChannels.size > 0) {
+      for (const channel of world.dirtyChannels) announce(world, channel)
+      world.dirtyChannels.clear()
+    }
     let picks = 0
     for (const peer of world.dirtyPeers) {
       let busy = true
@@ -402,8 +404,10 @@ export class Engine {
       }
       world.dirtyPeers.delete(peer)
     }
-    for (const feed of world.dirtyFeeds) this.#tellSynced(feed)
-    world.dirtyFeeds.clear()
+    if (world.dirtyFeeds.size > 0) {
+      for (const feed of world.dirtyFeeds) this.#tellSynced(feed)
+      world.dirtyFeeds.clear()
+    }
     if (world.dirtyChannels.size > 0) wake(world, world.now)
   }
 

@@ -43,6 +43,8 @@ export interface Applied {
    * node included, in ascending height; empty without a block or hash part.
    */
   readonly path: readonly TrustedNode[]
+  /** Roots of the new head; empty if it is the old one. */
+  readonly roots: readonly TrustedNode[]
 }
 
 /**

@@ -318,11 +318,11 @@ export class StoredFeed implements Feed {
 
   applyProof(proof: Proof): Promise<Applied> {
     return this.#exclusive(async () => {
-      const stale: Applied = { applied: false, upgraded: false, block: null, path: [] }
+      const stale: Applied = { applied: false, upgraded: false, block: null, path: [], roots: [] }
       const known = { key: this.key, verifier: this.#verifier, tree: this.#tree }
       const verified = await verifyProof(known, proof)
       if (verified === null || this.#frozen) return stale
-      const { grown, learned, nodes, path } = verified
+      const { grown, learned, nodes, path, roots } = verified
       const start = this.#tree.length
       const verifier = learned === null ? this.#verifier : new Verifier(this.key, learned)
       const head =
@@ -352,7 +352,8 @@ export class StoredFeed implements Feed {
       if (learned !== null) this.#tell({ type: 'manifest' })
       if (head !== null) this.#tell({ type: 'upgrade', start, length: head.tree.length - start })
       if (block !== null) this.#tell({ type: 'have', start: block.index, end: block.index + 1 })
-      return { applied: true, upgraded: head !== null, block: proof.block?.index ?? null, path }
+      const index = proof.block?.index ?? null
+      return { applied: true, upgraded: head !== null, block: index, path, roots }
     })
   }
 

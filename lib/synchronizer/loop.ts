@@ -19,6 +19,7 @@ import type {
 import type { Snapshot } from '../engine/snapshot.ts'
 import { toHex } from '../feed/bytes.ts'
 import type { ChunkResult, Feed, FeedChange, Reorg } from '../feed/feed.ts'
+import { copyManifest } from '../feed/manifest.ts'
 import { leafHash } from '../kernels/fold.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
 import type { BlockRequest, Data, Extension, Proof, TreeNode } from '../wire/message.ts'
@@ -639,7 +640,7 @@ export class Loop {
             upgraded: applied.upgraded,
             block: applied.block,
             byteLength,
-            path: applied.path,
+            path: [...applied.path, ...applied.roots],
             liar: applied.block === null ? -1 : findLiar(entry, proof)
           }),
         (error: unknown) =>
@@ -871,7 +872,7 @@ function copyProof(data: Data): Proof {
             additionalNodes: copyNodes(upgrade.additionalNodes),
             signature: Uint8Array.from(upgrade.signature)
           },
-    manifest: manifest === null ? null : structuredClone(manifest)
+    manifest: manifest === null ? null : copyManifest(manifest)
   }
 }
 

@@ -6,7 +6,7 @@
 import type { Assertions, TestFunction } from 'brittle'
 import { type ErrorCode, isSynclineError } from '../../lib/errors.ts'
 import { BLOCK_BYTES_MAX } from '../../lib/limits.ts'
-import { type Applied, type Feed, type FeedChange, HELD } from '../../lib/feed/feed.ts'
+import { type Feed, type FeedChange, HELD } from '../../lib/feed/feed.ts'
 import { createKeyPair } from '../../lib/feed/signature.ts'
 import type { KeyPair } from '../../lib/feed/store.ts'
 import type { Proof } from '../../lib/wire/message.ts'
@@ -170,6 +170,11 @@ export function feedSuite(
       [0, 1, 3, 7, 15, 31]
     )
     t.is(applied.path[5]?.size, sum(blocksFrom(0, 32)))
+    t.alike(applied.roots, [
+      { index: 31, size: sum(blocksFrom(0, 32)) },
+      { index: 67, size: sum(blocksFrom(32, 36)) },
+      { index: 72, size: sum(blocksFrom(36, 37)) }
+    ])
     t.alike([copy.length, copy.byteLength, copy.fork], [feed.length, feed.byteLength, feed.fork])
     t.alike(copy.manifest, feed.manifest)
     t.is(copy.compat, false)
@@ -229,7 +234,7 @@ export function feedSuite(
     const copy = await copyOf(t, feed)
     const early = await feed.proof({ upgrade: { start: 0, length: 5 } })
     const before = await stateOf(copy)
-    const unchanged: Applied = { applied: false, upgraded: false, block: null, path: [] }
+    const unchanged = { applied: false, upgraded: false, block: null, path: [], roots: [] }
     t.alike(await copy.applyProof(early), unchanged)
     t.alike(await copy.applyProof({ ...early, fork: 1 }), unchanged)
     t.alike(await stateOf(copy), before)
@@ -351,7 +356,8 @@ export function feedSuite(
       applied: false,
       upgraded: false,
       block: null,
-      path: []
+      path: [],
+      roots: []
     })
     await fails(t, 'BAD_ARGUMENT', feed.truncate(17))
     if (supports.chosenFork) {

@@ -186,6 +186,10 @@ test('the first round trip brings block, head and manifest at once', async (t) =
       { index: 1, size: 1 },
       { index: 3, size: 3 },
       { index: 7, size: 7 }
+    ],
+    roots: [
+      { index: 7, size: 7 },
+      { index: 16, size: 2 }
     ]
   })
   t.is(copy.length, 9)
@@ -226,7 +230,8 @@ test('what is wrong is told apart, and nothing of it stays', async (t) => {
     applied: false,
     upgraded: false,
     block: null,
-    path: []
+    path: [],
+    roots: []
   })
 })
 
@@ -239,7 +244,7 @@ test('a head that came too late is no fault', async (t) => {
     manifest: true
   })
   await upgrade(pair)
-  const unchanged = { applied: false, upgraded: false, block: null, path: [] }
+  const unchanged = { applied: false, upgraded: false, block: null, path: [], roots: [] }
   t.alike(await copy.applyProof(late), unchanged)
   t.absent(copy.have.get(0))
 })

@@ -13,6 +13,31 @@ test('a want is sent before anything is announced', (t) => {
   t.alike(first?.upgrade, { start: 0, length: 1 })
 })
 
+test('the first block brings all that the others of a small feed need', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1)
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 8, haves: [[0, 8]] })
+  t.is(shell.sent(1, 'sync').length, 1, 'what the remote told need not be echoed alone')
+  shell.give(1, 1, ...shell.requests(1))
+  shell.verify()
+  t.is(shell.take('load-path').length, 0)
+  t.alike(indexesOf(shell.requests(1)), range(1, 8))
+  const [sync] = shell.sent(1, 'sync')
+  t.alike([sync?.length, sync?.remoteLength], [8, 8])
+})
+
+test('a first block that does not come holds the echo back no longer', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1)
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 8, haves: [[0, 8]] })
+  const [first] = shell.requests(1)
+  shell.sent(1, 'sync')
+  if (first !== undefined) shell.noData(1, 1, first)
+  t.is(shell.sent(1, 'sync').at(-1)?.remoteLength, 8)
+})
+
 test('blocks come as bare values under a root that is trusted', (t) => {
   const shell = new Shell()
   shell.addFeed(1, { length: 16 })

@@ -69,7 +69,7 @@ const HEIGHT_MAX = 50
 const USER_DATA_PREFIX = 'syncline/'
 /** Name under which a freeze is kept: hypercore's storage drops the flag that hypercore writes. */
 const FROZEN_NAME = 'syncline-frozen'
-const STALE: Applied = { applied: false, upgraded: false, block: null, path: [] }
+const STALE: Applied = { applied: false, upgraded: false, block: null, path: [], roots: [] }
 
 /**
  * See the module comment. It works on a session of its own: closing the feed leaves the user's core open,
@@ -333,8 +333,9 @@ export class HypercoreFeed implements Feed {
       if (!(await this.#store([toRawProof(rest)]))) return STALE
       this.#wake()
     }
-    const { grown, path } = verified
-    return { applied: true, upgraded: grown !== null, block: proof.block?.index ?? null, path }
+    const { grown, path, roots } = verified
+    const index = proof.block?.index ?? null
+    return { applied: true, upgraded: grown !== null, block: index, path, roots }
   }
 
   async putChunk(chunk: ChunkBlocks): Promise<ChunkResult> {

@@ -33,6 +33,8 @@ export interface VerifiedProof {
   readonly nodes: readonly TreeNode[]
   /** See `Applied.path`. */
   readonly path: readonly TrustedNode[]
+  /** See `Applied.roots`. */
+  readonly roots: readonly TrustedNode[]
 }
 
 /**
@@ -66,10 +68,13 @@ export async function verifyProof(feed: KnownFeed, proof: Proof): Promise<Verifi
     grown,
     learned: proof.upgrade === null && proof.manifest === null ? null : learned,
     nodes: nodes.map(copyNode),
-    path: [...parts.path, ...above]
-      .filter((node) => node.tied)
-      .map(({ index, size }) => ({ index, size }))
+    path: [...parts.path, ...above].filter((node) => node.tied).map(withoutHash),
+    roots: (grown?.roots ?? []).map(withoutHash)
   }
+}
+
+function withoutHash({ index, size }: FoldNode): TrustedNode {
+  return { index, size }
 }
 
 /** The whole tree that an upgrade from 0 proves, by itself. */

@@ -29,15 +29,19 @@ const PAGE_WORDS: number = PAGE_BITS / 32
 /** All bits of a word. */
 const ALL = -1
 
+/** Words of a new page: those of a small feed. */
+const FIRST_WORDS = 8
+
 /** A page that is neither empty nor full. */
 interface Page {
-  readonly words: Uint32Array
+  /** The bits after the last word are unset. */
+  words: Uint32Array
   /** Number of set bits. */
   count: number
 }
 
 /**
- * A bitmap that can be changed. Memory: 4 KiB for each page that is neither empty nor full.
+ * A bitmap that can be changed. Memory: up to 4 KiB for each page that is neither empty nor full.
  */
 export class Bitmap implements ReadonlyBitmap {
   /** By page number; true stands for a full page. */
@@ -45,7 +49,7 @@ export class Bitmap implements ReadonlyBitmap {
   #pageCount = 0
   #partial = 0
 
-  /** Pages that take 4 KiB each: those neither empty nor full. */
+  /** Pages that take up to 4 KiB each: those neither empty nor full. */
   get pages(): number {
     return this.#partial
   }
@@ -55,7 +59,8 @@ export class Bitmap implements ReadonlyBitmap {
     if (page === undefined) return false
     if (page === true) return true
     const bit = index % PAGE_BITS
-    return ((page.words[bit >>> 5] as number) & (1 << (bit & 31))) !== 0
+    const { words } = page
+    return bit >>> 5 < words.length && ((words[bit >>> 5] as number) & (1 << (bit & 31))) !== 0
   }
 
   /** Sets or clears one bit; returns whether it changed. */
@@ -84,8 +89,11 @@ export class Bitmap implements ReadonlyBitmap {
     const page = this.#pages.get(number)
     if (value ? page === true : page === undefined) return
     const part = page === undefined || page === true ? this.#part(number) : page
-    part.count -= countBits(part.words, from, to)
-    fillBits(part.words, from, to, value)
+    if (value) reserve(part, to)
+    const end = Math.min(to, 32 * part.words.length)
+    if (from >= end) return
+    part.count -= countBits(part.words, from, end)
+    fillBits(part.words, from, end, value)
     if (value) part.count += to - from
     if (part.count === (value ? PAGE_BITS : 0)) this.#put(number, value)
   }
@@ -100,10 +108,10 @@ export class Bitmap implements ReadonlyBitmap {
 
   /** Gives a page that is full or empty words of its own. */
   #part(number: number): Page {
-    const page = { words: new Uint32Array(PAGE_WORDS), count: 0 }
-    if (this.#pages.has(number)) {
-      page.words.fill(ALL)
-      page.count = PAGE_BITS
+    const isFull = this.#pages.has(number)
+    const page = {
+      words: isFull ? new Uint32Array(PAGE_WORDS).fill(ALL) : new Uint32Array(FIRST_WORDS),
+      count: isFull ? PAGE_BITS : 0
     }
     this.#pages.set(number, page)
     this.#partial++
@@ -133,6 +141,7 @@ export class Bitmap implements ReadonlyBitmap {
     this.#pageCount = Math.max(this.#pageCount, number + 1)
     const page = this.#pages.get(number)
     const part = page === undefined || page === true ? this.#part(number) : page
+    reserve(part, 32 * first + bits)
     part.count += count - countBits(part.words, 32 * first, 32 * first + bits)
     part.words.set(words, first)
   }
@@ -170,7 +179,11 @@ export class Bitmap implements ReadonlyBitmap {
       const from = Math.max(start - number * PAGE_BITS, 0)
       const to = Math.min(last - number * PAGE_BITS, PAGE_BITS)
       if (page === true) total += to - from
-      else total += to - from === PAGE_BITS ? page.count : countBits(page.words, from, to)
+      else if (to - from === PAGE_BITS) total += page.count
+      else {
+        const end = Math.min(to, 32 * page.words.length)
+        if (from < end) total += countBits(page.words, from, end)
+      }
     }
     return total
   }
@@ -235,6 +248,15 @@ export class Bitmap implements ReadonlyBitmap {
   }
 }
 
+/** Gives a page words for its bits before `end`. */
+function reserve(page: Page, end: number): void {
+  const { length } = page.words
+  if (end <= 32 * length) return
+  const words = new Uint32Array(Math.min(PAGE_WORDS, Math.max(2 * length, Math.ceil(end / 32))))
+  words.set(page.words)
+  page.words = words
+}
+
 /** Sets or clears the bits of `[from, to)`, which is not empty. */
 function fillBits(words: Uint32Array, from: number, to: number, value: boolean): void {
   const first = from >>> 5
@@ -276,6 +298,11 @@ function firstBit(
 ): number {
   if (page === undefined || page === true) return (page === true) === value ? start : end
   const { words } = page
+  const stored = 32 * words.length
+  if (end > stored) {
+    const bit = start < stored ? firstBit(page, start, stored, value) : stored
+    return bit < stored || !value ? Math.max(start, bit) : end
+  }
   const flip = value ? 0 : ALL
   let rest = ((words[start >>> 5] as number) ^ flip) & (-1 << (start & 31))
   let index = start >>> 5

@@ -128,6 +128,9 @@ export const FIRST_REQUESTS_MAX = 3
 /** Feeds that one connection may open. */
 export const CHANNELS_MAX = 65_536
 
+/** Feeds that are opened or made at a time: the first of thousands are complete before the last have their files. */
+export const FEEDS_OPENING_MAX = 32
+
 /** Milliseconds that a feed opened only to be served stays open after its last peer left. */
 export const IDLE_FEED_MS = 10_000
 

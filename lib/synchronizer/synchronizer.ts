@@ -16,7 +16,7 @@ import type { NewIdentityOptions } from '../feed/identity.ts'
 import { discoveryKeyOf } from '../feed/namespace.ts'
 import { StoredFeed } from '../feed/stored-feed.ts'
 import { simd } from '../kernels/hash.ts'
-import { CONNECTIONS_MAX, IDLE_FEED_MS } from '../limits.ts'
+import { CONNECTIONS_MAX, FEEDS_OPENING_MAX, IDLE_FEED_MS } from '../limits.ts'
 import { attach, type AttachOptions } from '../transport/attach.ts'
 import { HyperswarmTransport, type TopicStatus } from '../transport/hyperswarm.ts'
 import type { NoiseKeyPair } from '../transport/secret-stream.ts'
@@ -31,6 +31,7 @@ import {
   type ExtensionHandlers,
   type FeedExtension
 } from './extension.ts'
+import { Gate } from './gate.ts'
 import { FeedSession, type SessionHost, type SessionSettings } from './feed-session.ts'
 import { parseKey, toKey } from './key.ts'
 import { Loop } from './loop.ts'
@@ -137,6 +138,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   /** Last extension name on each channel, since a repeated one is sent empty. */
   readonly #extensionNames = new Map<string, string>()
   readonly #tried = new Tried()
+  /** Feeds that were opened before the others can then go on: thousands may be added at once. */
+  readonly #opening = new Gate(FEEDS_OPENING_MAX)
   readonly #tcp: TcpTransport
   readonly #dialer: Dialer
   #swarm: HyperswarmTransport | null = null
@@ -258,7 +261,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       const key = toKey(source)
       const present = this.#byKey(key)
       if (present !== null) return present
-      const feed = this.#storage.then(async (storage) => StoredFeed.open(await storage.add(key)))
+      const feed = this.#opening.run(async () => {
+        const storage = await this.#storage
+        return StoredFeed.open(await storage.add(key))
+      })
       return this.#enter({ key, discoveryKey: discoveryKeyOf(key) }, feed, options)
     }
     const { key } = source

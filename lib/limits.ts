@@ -59,6 +59,9 @@ export const RUN_BATCH_REPLY_BYTES_MAX: number = 512 * 1024
 /** Bytes of one frame of answers. */
 export const ANSWER_FRAME_BYTES_MAX: number = 128 * 1024
 
+/** Bytes of small frames that are sent as one: what each of them costs hardly counts then. */
+export const JOINED_FRAME_BYTES_MAX: number = 16 * 1024
+
 /** Milliseconds a request may take before another peer is asked, while nothing of it arrives. */
 export const REQUEST_TIMEOUT_MS = 10_000
 /** Missed deadlines in a row, without any answer between, after which a peer is closed as too slow. */

@@ -23,6 +23,7 @@ import * as kernel from '../kernels/frame.ts'
 import { readRuns, runOfData, runOfRequest } from '../wire/run.ts'
 import { byteLengthOf, type Outgoing, singlesOf, typeNumber, writeFrames } from './frame.ts'
 import { Inbox } from './inbox.ts'
+import { JoinedFrame } from './joined-frame.ts'
 import type { Link, Received } from './link.ts'
 import { Liveness, type Vitals } from './liveness.ts'
 import { Mux, type Channel } from './mux.ts'
@@ -35,6 +36,9 @@ export interface ConnectionOptions {
 
 /** Bytes that a queued frame takes beside its content; a rough figure for what the objects weigh. */
 const FRAME_WEIGHT_BYTES = 256
+
+/** Bytes of a frame that is worth its way alone. */
+const JOINING_BYTES_MAX = 4096
 
 /** Name of the extension message by which a remote says that it reads requests in runs. */
 const RUNS_EXTENSION = 'syncline/runs'
@@ -77,6 +81,12 @@ export class Connection implements Link {
   #nextNumber = 0
   /** The feed whose open message is held back so that its first messages leave in the same frame. */
   #opening: OpenFeed | null = null
+  /** True if it is held back by a cork. */
+  #corked = false
+  /** Small frames that wait for others. */
+  readonly #joined = new JoinedFrame()
+  /** True if frames of one turn are joined: the remote answers what it finds in one of them bit by bit. */
+  #joins = false
   #outboxBytes = 0
   /** Bytes of what waits there and is no answer; answers stop by themselves, see OUTBOX_BYTES_MAX. */
   #chatterBytes = 0
@@ -154,12 +164,16 @@ export class Connection implements Link {
     this.#feeds.set(open.number, open)
     this.#byDiscoveryKey.set(id, open)
     this.#opening = open
-    this.#mux.cork()
+    if (!this.#mux.created) {
+      this.#corked = true
+      this.#mux.cork()
+    }
     queueMicrotask(() => {
       if (this.#opening === open) this.#sendOpening()
     })
     const capability = capabilityOf(this.initiator, feed.key, this.#handshakeHash)
-    channel.open({ seeks: true, capability })
+    const frame = this.#mux.open(channel, { seeks: true, capability })
+    if (frame !== null) this.#write(frame)
     this.#answer(id)
     return open.number
   }
@@ -168,6 +182,7 @@ export class Connection implements Link {
     const open = this.#feeds.get(channel)
     if (open === undefined) return
     this.#sendOpening()
+    this.#sendJoined()
     this.#forget(open)
     open.channel?.close()
   }
@@ -192,7 +207,7 @@ export class Connection implements Link {
     if (this.#opening !== null && this.#opening !== open) this.#sendOpening()
     if (this.#mux.corked) {
       const singles = messages.flatMap(singlesOf)
-      for (const message of singles) target.messages[typeNumber(message)]?.send(message)
+      for (const message of singles) this.#mux.gather(target, typeNumber(message), message)
       const bytes = byteLengthOf(singles)
       this.#bytesSent += bytes
       if (this.#opening === open) {
@@ -201,19 +216,19 @@ export class Connection implements Link {
       }
       return bytes
     }
-    return writeFrames(
+    const type = messages[0]?.type
+    const bytes = writeFrames(
       target._localId,
       messages,
-      (byteLength) => this.#stream.alloc(byteLength),
+      (byteLength) => this.#room(byteLength),
       (frame) => {
-        this.#gather()
-        this.#mux.write(frame)
+        this.#write(frame)
         this.#bytesSent += frame.byteLength
-        this.#count(frame.byteLength)
-        const type = messages[0]?.type
         if (type !== 'data' && type !== 'values') this.#countChatter(frame.byteLength)
       }
     )
+    if (this.#opening === open) this.#sendOpening()
+    return bytes
   }
 
   get outboxBytes(): number {
@@ -236,6 +251,7 @@ export class Connection implements Link {
   terminate(error: SynclineError | null): void {
     if (this.#terminated) return
     this.#sendOpening()
+    this.#sendJoined()
     this.#terminated = true
     this.#error ??= error
     this.#inbox.clear()
@@ -294,18 +310,54 @@ export class Connection implements Link {
   #sendOpening(): void {
     if (this.#opening === null) return
     this.#opening = null
-    this.#mux.uncork()
+    if (this.#corked) {
+      this.#corked = false
+      this.#mux.uncork()
+    } else if (!this.#joins) this.#sendJoined()
+  }
+
+  /** Room for a frame that {@link Connection.#write} takes. */
+  #room(byteLength: number): Uint8Array {
+    return this.#waits(byteLength) ? new Uint8Array(byteLength) : this.#stream.alloc(byteLength)
+  }
+
+  /** True if a frame of so many bytes waits for others. */
+  #waits(byteLength: number): boolean {
+    return (this.#joins || this.#opening !== null) && byteLength <= JOINING_BYTES_MAX
+  }
+
+  /** Sends a frame, in its turn. */
+  #write(frame: Uint8Array): void {
+    this.#gather()
+    if (!this.#waits(frame.byteLength)) {
+      this.#sendJoined()
+      this.#mux.write(frame)
+      this.#count(frame.byteLength)
+      return
+    }
+    if (!this.#joined.hasRoom(frame.byteLength)) this.#sendJoined()
+    this.#joined.add(frame)
+  }
+
+  #sendJoined(): void {
+    const { byteLength } = this.#joined
+    if (byteLength === 0) return
+    const frame = this.#stream.alloc(byteLength)
+    this.#joined.moveTo(frame)
+    this.#mux.write(frame)
+    this.#count(byteLength)
   }
 
   /** Frames of one turn leave by one call of the system, where the raw stream can hold writes back. */
   #gather(): void {
-    const raw = this.#stream.rawStream as { cork?(): void; uncork?(): void } | null
-    if (this.#gathering || !this.#transport.owned || raw?.cork === undefined) return
+    if (this.#gathering || !this.#transport.owned) return
     this.#gathering = true
-    raw.cork()
+    const raw = this.#stream.rawStream as { cork?(): void; uncork?(): void } | null
+    raw?.cork?.()
     this.#clock.soon(() => {
       this.#gathering = false
-      raw.uncork?.()
+      if (!this.#terminated) this.#sendJoined()
+      raw?.uncork?.()
     })
   }
 
@@ -373,6 +425,7 @@ export class Connection implements Link {
   #onmessage(open: OpenFeed, message: Message): void {
     if (this.#terminated) return
     if (message.type === 'extension' && message.name === RUNS_EXTENSION) {
+      this.#joins = this.#mux.created && this.#transport.owned
       this.#push({ type: 'reads-runs' })
       return
     }

@@ -3,11 +3,12 @@
  *
  * @module
  */
-import Protomux, { type Channel, type MessageOptions } from 'protomux'
+import Protomux, { type Channel, type ChannelMessage, type ChannelOptions } from 'protomux'
 import { SynclineError } from '../errors.ts'
-import { CHANNELS_MAX, FRAME_BYTES_MAX } from '../limits.ts'
+import { CHANNELS_MAX, FRAME_BYTES_MAX, JOINED_FRAME_BYTES_MAX } from '../limits.ts'
 import type { FramedStream } from '../transport/transport.ts'
 import { decodeUint } from '../wire/field.ts'
+import { sectionEnd } from './joined-frame.ts'
 import { handshake as handshakeCodec, messageCodecs, type Codec } from '../wire/codec.ts'
 import type { Handshake, Message } from '../wire/message.ts'
 
@@ -43,8 +44,37 @@ export interface ChannelHandlers {
  */
 class GuardedMux extends Protomux {
   report: (error: unknown) => void = () => {}
-  /** Handlers of our own channels. */
-  readonly handlers: WeakMap<Channel, ChannelHandlers> = new WeakMap()
+  /** True if a channel of somebody else's wants to hear that the stream drained. */
+  #tellsDrained = false
+  /** Takes the next control message that would be sent. */
+  #capture: ((frame: Uint8Array) => void) | null = null
+
+  override createChannel(options: ChannelOptions): Channel | null {
+    if (options.ondrain !== undefined) this.#tellsDrained = true
+    return super.createChannel(options)
+  }
+
+  /** Opens a channel and returns the frame that has to be sent for it. Only while not corked. */
+  openFrame(channel: Channel, handshake: Handshake): Uint8Array {
+    let opened: Uint8Array = new Uint8Array(0)
+    this.#capture = (frame) => {
+      opened = frame
+    }
+    channel.open(handshake)
+    this.#capture = null
+    return opened
+  }
+
+  override _write0(frame: Uint8Array): void {
+    if (this.#capture !== null) this.#capture(frame)
+    else super._write0(frame)
+  }
+
+  /** Asks no channel that has nothing to say: there may be thousands, and a busy stream drains often. */
+  override _ondrain(): void {
+    if (this.#tellsDrained) super._ondrain()
+    else this.drained = true
+  }
 
   override _onopensession(state: {
     start: number
@@ -61,15 +91,18 @@ class GuardedMux extends Protomux {
   /** As Protomux reads batches, but for what a channel takes as a whole, and without holding replies back. */
   override _onbatch(state: { start: number; end: number; buffer: Uint8Array }): void {
     const { end, buffer } = state
+    const isShort = buffer.byteLength <= JOINED_FRAME_BYTES_MAX
     let remote = decodeUint(state, CHANNELS_MAX, 'number of a channel')
+    let section = isShort ? sectionEnd(buffer, state.start, end) : end
     while (state.start < end) {
       const slot = this._remote[remote - 1] ?? null
-      const open = slot?.pending === null ? this.handlers.get(slot.session) : undefined
-      if (open !== undefined) state.start = open.onbatch(buffer, state.start, end)
+      const open = slot?.pending === null ? handlersOf(slot.session) : null
+      if (open !== null) state.start = open.onbatch(buffer, state.start, section)
       if (state.start >= end) return
       const length = decodeUint(state, FRAME_BYTES_MAX, 'length of a message')
       if (length === 0) {
         remote = decodeUint(state, CHANNELS_MAX, 'number of a channel')
+        if (isShort) section = sectionEnd(buffer, state.start, end)
         continue
       }
       const next = Math.min(state.start + length, end)
@@ -145,6 +178,29 @@ export class Mux {
     this.#mux.uncork()
   }
 
+  /**
+   * Opens a channel and returns the frame that has to be sent for it; null if it is gathered with others, since the mux
+   * is corked or not ours.
+   */
+  open(channel: Channel, handshake: Handshake): Uint8Array | null {
+    if (this.#mux instanceof GuardedMux && !this.corked) {
+      return this.#mux.openFrame(channel, handshake)
+    }
+    channel.open(handshake)
+    return null
+  }
+
+  /** Gathers a message. Only while `corked`. */
+  gather(channel: Channel, type: number, message: Message): void {
+    const codec = messageCodecs[type] as Codec<Message>
+    const state = { start: 0, end: 1, buffer: null }
+    codec.preencode(state, message)
+    const bytes = new Uint8Array(state.end)
+    bytes[0] = type
+    codec.encode({ start: 1, end: bytes.byteLength, buffer: bytes }, message)
+    this.#mux._pushBatch(channel._localId, bytes)
+  }
+
   /** Writes a frame that was built by hand. Only while not `corked`: it would overtake what was gathered. */
   write(frame: Uint8Array): void {
     this.#mux.drained = this.#stream.write(frame)
@@ -184,14 +240,14 @@ export class Mux {
       protocol: PROTOCOL,
       aliases: ALIASES,
       id: discoveryKey,
+      userData: handlers,
       handshake: guarded(handshakeCodec, handlers),
-      messages: messageCodecs.map((codec) => messageOptions(codec, handlers)),
       onopen: (handshake: Handshake | null) => {
         if (handshake !== null) handlers.onopen(handshake)
       },
       onclose: handlers.onclose
     })
-    if (channel !== null && mux instanceof GuardedMux) mux.handlers.set(channel, handlers)
+    if (channel !== null) channel.messages = channelMessages
     return channel
   }
 
@@ -213,14 +269,30 @@ function pairKey(discoveryKey: Uint8Array | null): string {
   return `${PROTOCOL}##${discoveryKey === null ? '' : Buffer.from(discoveryKey).toString('hex')}`
 }
 
-function messageOptions(codec: Codec<Message>, handlers: ChannelHandlers): MessageOptions {
+/** How a channel takes messages of one type in: the same for all channels, whose handlers stand in `userData`. */
+function channelMessage(codec: Codec<Message>): ChannelMessage {
   return {
-    encoding: guarded(codec, handlers),
-    onmessage: (message: Message | null) => {
-      if (message !== null) handlers.onmessage(message)
-    },
-    autoBatch: false
+    autoBatch: false,
+    recv(state, channel) {
+      const handlers = handlersOf(channel)
+      if (handlers === null || handlers.over()) return
+      let message: Message
+      try {
+        message = codec.decode(state)
+      } catch (error) {
+        handlers.onbad(error)
+        return
+      }
+      handlers.onmessage(message)
+    }
   }
+}
+
+const channelMessages: ChannelMessage[] = messageCodecs.map(channelMessage)
+
+/** What happens on a channel of ours; null for one of somebody else's. */
+function handlersOf(channel: Channel): ChannelHandlers | null {
+  return channel.messages === channelMessages ? (channel.userData as ChannelHandlers) : null
 }
 
 /** Reports what cannot be decoded instead of throwing it into a mux that may be the user's. */

@@ -11,16 +11,25 @@ declare module 'protomux' {
     encode(state: State, value: T): void
     decode(state: State): T
   }
-  export interface MessageOptions {
+  /** What a channel calls for messages of one type. */
+  export interface ChannelMessage {
+    /** False: a reply does not wait until the whole batch was handled. */
+    readonly autoBatch: boolean
+    recv(state: State, channel: Channel): unknown
+    /** Missing on those that were not made by Protomux. */
+    send?(message: unknown): boolean
+  }
+  interface MessageOptions {
     readonly encoding: Encoding<any>
     readonly onmessage: (message: any) => void
-    /** False: a reply does not wait until the whole batch was handled. */
     readonly autoBatch: boolean
   }
   export interface Channel {
     readonly opened: boolean
     readonly closed: boolean
-    readonly messages: readonly { send(message: unknown): boolean }[]
+    readonly userData: unknown
+    /** By the number of their type. */
+    messages: readonly ChannelMessage[]
     /** Our own number of the channel plus one; 0 when closed. */
     readonly _localId: number
     open(handshake: unknown): void
@@ -29,6 +38,15 @@ declare module 'protomux' {
   interface ChannelName {
     readonly protocol: string
     readonly id?: Uint8Array | null
+  }
+  export interface ChannelOptions extends ChannelName {
+    readonly aliases?: readonly string[]
+    readonly userData?: unknown
+    readonly handshake?: Encoding<any>
+    readonly messages?: readonly MessageOptions[]
+    readonly onopen?: (handshake: any) => void
+    readonly onclose?: (isRemote: boolean) => void
+    readonly ondrain?: () => void
   }
   export default class Protomux {
     constructor(stream: unknown)
@@ -50,15 +68,10 @@ declare module 'protomux' {
     opened(name: ChannelName): boolean
     pair(name: ChannelName, notify: (id: Uint8Array | null) => unknown): void
     unpair(name: ChannelName): void
-    createChannel(
-      options: ChannelName & {
-        readonly aliases: readonly string[]
-        readonly handshake: Encoding<any>
-        readonly messages: readonly MessageOptions[]
-        readonly onopen: (handshake: any) => void
-        readonly onclose: (isRemote: boolean) => void
-      }
-    ): Channel | null
+    createChannel(options: ChannelOptions): Channel | null
+    _ondrain(): void
+    _pushBatch(localId: number, message: Uint8Array): void
+    _write0(frame: Uint8Array): void
     _onopensession(state: State): unknown
     _onbatch(state: State): void
     _decode(remoteId: number, state: State): unknown

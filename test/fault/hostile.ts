@@ -176,7 +176,7 @@ export class HostileChannel {
       'number' in message
         ? [message.number, message.payload]
         : [MESSAGE_TYPES.indexOf(message.type), encodeMessage(message)]
-    this.#channel.messages[number]?.send(payload)
+    this.#channel.messages[number]?.send?.(payload)
   }
 
   /** Many messages in few frames. */

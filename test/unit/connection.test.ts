@@ -295,6 +295,31 @@ test('each end says once that it reads runs', async (t) => {
   }
 })
 
+test('between ends that read runs, frames of one turn are one, in order', async (t) => {
+  const [dialled, accepted] = await tcpPair(t)
+  const [one, other] = [new Recorder(t, dialled), new Recorder(t, accepted)]
+  const [a] = await openBoth(one, other, 1)
+  const [b] = await openBoth(one, other, 2)
+  await Promise.all([one.next('reads-runs'), other.next('reads-runs')])
+  const frames: number[] = []
+  other.transport.stream.on('data', (frame: Uint8Array) => frames.push(frame.byteLength))
+  const wanted = other.received.filter(({ type }) => type === 'wanted').length
+  one.link.send(a, [RANGE])
+  one.link.send(b, [RANGE, RANGE])
+  const c = one.link.open(feedOf(3))
+  one.link.send(c, [RANGE])
+  one.link.send(a, [blockOf(10_000)])
+  one.link.send(b, [RANGE])
+  await other.next('wanted', wanted)
+  other.link.open(feedOf(3))
+  const messages = await other.messages(6)
+  t.is(frames.length, 3, 'a large one lets go before it what waits')
+  t.alike(
+    messages.map(({ type }) => type),
+    ['range', 'range', 'range', 'data', 'range', 'range']
+  )
+})
+
 test('messages of one send are packed, and large ones split at the frame limit', async (t) => {
   const [one, other] = await recordedPair(t)
   const [a] = await openBoth(one, other, 1)

@@ -51,6 +51,9 @@ test('protomux has all that its ambient type declares', async (t) => {
     unpair: true,
     createChannel: true,
     _onopensession: true,
+    _ondrain: true,
+    _pushBatch: true,
+    _write0: true,
     _onbatch: true,
     _decode: true,
     _safeDestroy: true,
@@ -59,6 +62,7 @@ test('protomux has all that its ambient type declares', async (t) => {
   const channelNames: Record<keyof Channel, true> = {
     opened: true,
     closed: true,
+    userData: true,
     messages: true,
     _localId: true,
     open: true,

@@ -6,6 +6,11 @@ export interface Case {
   /** Short, as it stands on the command line. */
   readonly name: string
   readonly title: string
+  /**
+   * True if thousands of files are made, and removed when all cases are done: for minutes after such a removal ext4
+   * takes twenty times as long to make new ones.
+   */
+  readonly manyFiles?: boolean
   /** Metrics of a row of the result, in order. */
   readonly columns: readonly Column[]
   readonly contestants: readonly Contestant[]

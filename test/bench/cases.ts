@@ -256,6 +256,7 @@ function feedsCase(name: string, feeds: number, goals: readonly Goal[]): Case {
   return {
     name,
     title: `${count(feeds)} feeds of 10 blocks of 100 B, one connection`,
+    manyFiles: true,
     columns: [STALL, PEAK, ...PROCESSES],
     contestants: [feedsOf('syncline', 'syncline', feeds), feedsOf('hypercore', 'hypercore', feeds)],
     goals
@@ -267,6 +268,7 @@ function manyFeedsCase(many: number, some: number): Case {
   return {
     name: 'feeds-10000',
     title: `${count(many)} feeds of 10 blocks of 100 B, one connection, syncline`,
+    manyFiles: true,
     columns: [
       STALL,
       PEAK,

@@ -42,14 +42,14 @@ export async function runCase(case_: Case, options: RunOptions): Promise<CaseRes
           end = error instanceof Error ? error.message : String(error)
           errors.set(name, end)
         } finally {
-          await stage.end()
+          await stage.end(case_.manyFiles === true)
         }
         const seconds = ((performance.now() - began) / 1000).toFixed(1)
         log(`${case_.name} ${run}/${runs} ${name}: ${end}, ${seconds} s`)
       }
     }
   } finally {
-    shared.remove()
+    if (case_.manyFiles !== true) shared.remove()
   }
   return resultOf(case_, samples, errors)
 }

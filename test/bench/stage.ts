@@ -80,10 +80,14 @@ export class Stage {
     this.#shared.agreed.set(what, digest)
   }
 
-  /** Ends every process and removes the folder of the run. */
-  async end(): Promise<void> {
+  /**
+   * Ends every process and removes the folder of the run.
+   *
+   * @param keep - true leaves the folder until this process exits.
+   */
+  async end(keep: boolean): Promise<void> {
     await Promise.all(this.#roles.map((role) => role.kill()))
-    rmSync(this.#folder, { recursive: true, force: true })
+    if (!keep) rmSync(this.#folder, { recursive: true, force: true })
   }
 }
 

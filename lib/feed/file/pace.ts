@@ -21,8 +21,8 @@ const SLOW_SHARE = 1 / 20
 const SLOW_BURST_MS = 50
 /** Milliseconds for which the system lets others have the processor at a time, at most. */
 const INTERRUPTION_MS_MAX = 20
-/** Milliseconds for which a look at the interruptions holds: it takes 2 to 30 us. */
-const LOOK_MS = 20
+/** Milliseconds for which a look at the interruptions holds: it takes 3 us, and more in a large process. */
+const LOOK_MS = 50
 /** Milliseconds of one turn of the event loop that operations may fill. */
 const TURN_MS = 5
 /** Operations that wait for a turn and begin in it together: some hundreds of microseconds of work each. */

@@ -1,5 +1,5 @@
 import test, { type Assertions } from 'brittle'
-import { cp } from 'node:fs/promises'
+import { cp, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import Hypercore10 from 'hypercore10'
 import { FileStore } from '../../lib/feed/file/file-store.ts'
@@ -193,6 +193,22 @@ test(`feeds of ours are opened by ${HYPERCORE}: compat or not, large headers, on
   await (await FileStore.create(folder, identityFromKey(key))).close()
   const theirs = await openTheirs(t, folder)
   t.alike([Uint8Array.from(theirs.key), theirs.length, theirs.writable], [key, 0, false])
+})
+
+test(`a feed of ${HYPERCORE} with a log of zeros, or none of it, is damaged and stays as it is`, async (t) => {
+  const folder = path.join(await t.tmp(), 'feed')
+  const theirs = await openTheirs(t, folder)
+  await theirs.append(Buffer.from('kept'))
+  await theirs.close()
+  for (const size of [8192, 100, 0]) {
+    await writeFile(path.join(folder, 'oplog'), Buffer.alloc(size))
+    const found = FileStore.open(folder)
+    t.ok(await found.exists())
+    await t.exception(found.open(), /FEED_DAMAGED/)
+    await found.close()
+    await t.exception(FileStore.create(folder, newIdentity()), /FEED_EXISTS/)
+    t.is(text(await readFile(path.join(folder, 'data'))), 'kept')
+  }
 })
 
 test(`while ${HYPERCORE} has a feed open we do not write it, and the other way round`, async (t) => {

@@ -197,6 +197,12 @@ test('damaged and missing files are named', async (t) => {
   broken[4196] = 255 ^ (broken[4196] as number)
   await writeFile(oplog, broken)
   await refuses(t, folder, 'FEED_DAMAGED', oplog)
+  for (const size of [log.byteLength, 100]) {
+    await writeFile(oplog, Buffer.alloc(size))
+    await refuses(t, folder, 'FEED_DAMAGED', oplog)
+  }
+  await rm(path.join(folder, 'syncline'))
+  await refuses(t, folder, 'FEED_DAMAGED', oplog)
   await writeFile(oplog, Buffer.concat([log, Buffer.from('half an entry')]))
   const torn = await open(t, folder)
   t.is(torn.length, 50)

@@ -89,7 +89,7 @@ export class FeedFiles {
   /** True if a feed is stored, damaged or not. {@link FeedFiles.read} goes on from what this has read. */
   async exists(): Promise<boolean> {
     const bytes = await this.oplog.readAll(LIKELY_BYTES)
-    if (bytes === null || bytes.byteLength < ENTRIES_OFFSET) return false
+    if (bytes === null) return false
     this.#seen = bytes
     return decodeLog(bytes) !== null || !(await this.#isUnfinished())
   }
@@ -138,13 +138,20 @@ export class FeedFiles {
    * True if the log without header is what a creation leaves that did not come to its end: shorter than
    * both slots or, after a loss of power, nothing was stored behind it. The header of a copy is synced with
    * the first fold only: without any, all is lost that was stored.
+   *
+   * Not so beside `bitfield` or the marker: ours are made after the header was synced, and hypercore 10, which has no
+   * marker, makes `bitfield` with the first blocks. There the header was lost by damage.
    */
   async #isUnfinished(): Promise<boolean> {
-    const size = (await this.oplog.size()) ?? 0
+    const size = await this.oplog.size()
+    if (size === null) return true
+    for (const later of [this.bitfield, this.marker]) {
+      if ((await later.size()) !== null) return false
+    }
     if (size < ENTRIES_OFFSET) return true
     if (size === ENTRIES_OFFSET && ((await this.tree.size()) ?? 0) === 0) return true
     const slots = (await this.oplog.read(0, ENTRIES_OFFSET)) ?? new Uint8Array(0)
-    return slots.every((byte) => byte === 0) && (await this.marker.size()) === null
+    return slots.every((byte) => byte === 0)
   }
 
   /** Why there is no log. */

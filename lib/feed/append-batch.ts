@@ -4,9 +4,9 @@
  * @module
  */
 import { SynclineError } from '../errors.ts'
-import { fold, FOLD_BLOCKS_MAX, HELD_LENGTH, leafHashes, NODE_BYTES } from '../kernels/fold.ts'
+import { FOLD_BLOCKS_MAX, foldBlocks, NODE_BYTES } from '../kernels/fold.ts'
 import { LOGGED_BLOCKS_MAX } from '../limits.ts'
-import { blockCount, firstBlock } from '../primitives/flat-tree.ts'
+import { endBlock, firstBlock, parent } from '../primitives/flat-tree.ts'
 import type { Prologue } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
 import { equalBytes } from './bytes.ts'
@@ -15,7 +15,8 @@ import { spanRoots } from './tree/proof-plan.ts'
 import type { NodeRun } from './store.ts'
 import { nodeAtOffset, nodesOfRun, putNode } from './tree/tree-nodes.ts'
 
-const NO_BYTES = new Uint8Array(0)
+/** Bytes folded in one call, about: what was just copied to the kernel is then still in the processor's cache. */
+const FOLD_BYTES: number = 512 * 1024
 
 /** Nodes of an append, as a commit wants them. */
 export interface AppendedNodes {
@@ -38,14 +39,14 @@ export function appendBlocks(
   const turn = prologue !== null && start < prologue.length ? prologue.length : start
   if (turn > end) throw contradiction('the first append must contain all of it')
   // Of the nodes from the first leaf to the last one, those that are not complete yet stay blank.
-  const run = { first: 2 * start, bytes: leafNodes(blocks) }
-  for (const index of [
-    ...spanRoots(start, turn, FOLD_BLOCKS_MAX),
-    ...spanRoots(turn, end, FOLD_BLOCKS_MAX)
-  ]) {
-    if (firstBlock(index) === turn) checkPrologue(tree, prologue)
-    foldBelow(run, index)
-    const root = nodeAtOffset(run.bytes, NODE_BYTES * (index - run.first), index)
+  const run = { first: 2 * start, bytes: new Uint8Array(NODE_BYTES * (2 * blocks.length - 1)) }
+  const foldMax = foldedAtOnce(blocks)
+  for (const index of [...spanRoots(start, turn, foldMax), ...spanRoots(turn, end, foldMax)]) {
+    const first = firstBlock(index)
+    if (first === turn) checkPrologue(tree, prologue)
+    const nodes = run.bytes.subarray(NODE_BYTES * (2 * first - run.first))
+    foldBlocks(blocks.slice(first - start, endBlock(index) - start), nodes)
+    const root = nodeAtOffset(nodes, NODE_BYTES * (index - 2 * first), index)
     if (root === null) throw new SynclineError('BROKEN_INVARIANT', 'a fold without a root')
     tree.append({ ...root, tied: true })
   }
@@ -53,34 +54,24 @@ export function appendBlocks(
   for (const node of tree.nodes) {
     if (node.index >= run.first) putNode(run.bytes, NODE_BYTES * (node.index - run.first), node)
   }
-  // Should the run be lost with the power, all nodes that older blocks hang from are still there.
-  if (blocks.length > LOGGED_BLOCKS_MAX) return { nodes: tree.nodes, nodeRuns: [run] }
+  if (blocks.length > LOGGED_BLOCKS_MAX) {
+    // Should the run be lost with the power, the roots and all that older blocks hang from are still there.
+    const nodes = tree.nodes.filter(
+      (node) =>
+        node.index < run.first || parent(node.index) < run.first || tree.roots.includes(node)
+    )
+    return { nodes, nodeRuns: [run] }
+  }
   const left = tree.nodes.filter(({ index }) => index < run.first)
   return { nodes: [...nodesOfRun(run), ...left], nodeRuns: [] }
 }
 
-/** The leaves of consecutive blocks as dense nodes, with room for the parents between them. */
-function leafNodes(blocks: readonly Uint8Array[]): Uint8Array {
-  const hashes = leafHashes(blocks)
-  const nodes = new Uint8Array(NODE_BYTES * (2 * blocks.length - 1))
-  const from = new Uint32Array(hashes.buffer, hashes.byteOffset)
-  const to = new Uint32Array(nodes.buffer)
-  const size = new DataView(nodes.buffer)
-  for (let i = 0; i < blocks.length; i++) {
-    size.setUint32(2 * NODE_BYTES * i, (blocks[i] as Uint8Array).byteLength, true)
-    for (let word = 0; word < 8; word++) to[20 * i + 2 + word] = from[8 * i + word] as number
-  }
-  return nodes
-}
-
-/** Fills in the nodes between the leaves below the node `index`. */
-function foldBelow({ first, bytes }: NodeRun, index: number): void {
-  const count = blockCount(index)
-  if (count === 1) return
-  const from = NODE_BYTES * (2 * firstBlock(index) - first)
-  const nodes = bytes.subarray(from, from + NODE_BYTES * (2 * count - 1))
-  const lengths = new Uint32Array(count).fill(HELD_LENGTH)
-  nodes.set(fold(NO_BYTES, new Uint32Array(count), lengths, nodes))
+/** The most blocks of one fold, a power of two. */
+function foldedAtOnce(blocks: readonly Uint8Array[]): number {
+  const byteLength = blocks.reduce((sum, block) => sum + block.byteLength, 0)
+  let count = 1
+  while (count < FOLD_BLOCKS_MAX && 2 * count * byteLength <= FOLD_BYTES * blocks.length) count *= 2
+  return count
 }
 
 function checkPrologue(tree: GrowingTree, prologue: Prologue | null): void {

@@ -1,6 +1,7 @@
 import { SynclineError } from '../errors.ts'
 import {
   arenaBytes,
+  arenaWords,
   copyOut,
   MESSAGE_BYTES_MAX,
   putUint64,
@@ -90,7 +91,13 @@ export function fold(
 ): Uint8Array {
   const count = lengths.length
   checkBlocks(bytes, offsets, lengths, held)
-  if (bytes.byteLength > MESSAGE_BYTES_MAX) return foldLarge(bytes, offsets, lengths, held)
+  if (bytes.byteLength > MESSAGE_BYTES_MAX) {
+    const blocks = Array.from(lengths, (length, i) => {
+      const offset = offsets[i] as number
+      return length === HELD ? null : bytes.subarray(offset, offset + length)
+    })
+    return foldApart(blocks, held)
+  }
   reset()
   const offsetsAt = take(4 * count)
   const lengthsAt = take(4 * count)
@@ -106,32 +113,62 @@ export function fold(
   return copyOut(nodes, nodeBytes)
 }
 
-/** Leaves in as many calls as memory allows, then the parents over them. */
-function foldLarge(
-  bytes: Uint8Array,
-  offsets: Uint32Array,
-  lengths: Uint32Array,
-  held: Uint8Array | null
-): Uint8Array {
-  const nodes = new Uint8Array(NODE_BYTES * (2 * lengths.length - 1))
+/**
+ * {@link fold} of blocks that lie anywhere, which writes the nodes to the first (2 n - 1) x 40 bytes of `target`.
+ *
+ * @throws SynclineError BAD_ARGUMENT when their number is no power of two up to {@link FOLD_BLOCKS_MAX}
+ */
+export function foldBlocks(blocks: readonly Uint8Array[], target: Uint8Array): void {
+  const count = blocks.length
+  checkCount(count)
+  const byteLength = blocks.reduce((sum, block) => sum + block.byteLength, 0)
+  if (byteLength > MESSAGE_BYTES_MAX) {
+    target.set(foldApart(blocks, null))
+    return
+  }
+  reset()
+  const offsetsAt = take(4 * count)
+  const lengthsAt = take(4 * count)
+  const nodeBytes = NODE_BYTES * (2 * count - 1)
+  const nodes = take(nodeBytes)
+  const at = take(byteLength)
+  const memory = arenaBytes()
+  const words = arenaWords()
+  let offset = 0
+  for (let i = 0; i < count; i++) {
+    const block = blocks[i] as Uint8Array
+    memory.set(block, at + offset)
+    words[offsetsAt / 4 + i] = offset
+    words[lengthsAt / 4 + i] = block.byteLength
+    offset += block.byteLength
+  }
+  run.fold(WORK, at, offsetsAt, lengthsAt, count, nodes)
+  target.set(memory.subarray(nodes, nodes + nodeBytes))
+}
+
+/** Leaves in as many calls as memory allows, then the parents over them; null: the node is in `held`. */
+function foldApart(blocks: readonly (Uint8Array | null)[], held: Uint8Array | null): Uint8Array {
+  const count = blocks.length
+  const nodes = new Uint8Array(NODE_BYTES * (2 * count - 1))
   if (held !== null) nodes.set(held)
   const view = new DataView(nodes.buffer)
-  const indexes: number[] = []
-  const blocks: Uint8Array[] = []
-  lengths.forEach((length, i) => {
-    if (length === HELD) return
-    const offset = offsets[i] as number
-    indexes.push(i)
-    blocks.push(bytes.subarray(offset, offset + length))
-  })
-  const hashes = leafHashes(blocks)
-  indexes.forEach((index, i) => {
-    const at = 2 * NODE_BYTES * index
-    view.setUint32(at, lengths[index] as number, true)
+  const hashes = leafHashes(blocks.filter((block) => block !== null))
+  let taken = 0
+  blocks.forEach((block, i) => {
+    if (block === null) return
+    const at = 2 * NODE_BYTES * i
+    view.setUint32(at, block.byteLength, true)
     view.setUint32(at + 4, 0, true)
-    nodes.set(hashes.subarray(HASH_BYTES * i, HASH_BYTES * (i + 1)), at + 8)
+    nodes.set(hashes.subarray(taken, taken + HASH_BYTES), at + 8)
+    taken += HASH_BYTES
   })
-  return fold(NO_BYTES, offsets, new Uint32Array(lengths.length).fill(HELD), nodes)
+  return fold(NO_BYTES, new Uint32Array(count), new Uint32Array(count).fill(HELD), nodes)
+}
+
+function checkCount(count: number): void {
+  if (count < 1 || count > FOLD_BLOCKS_MAX || (count & (count - 1)) !== 0) {
+    throw new SynclineError('BAD_ARGUMENT', `a fold of ${count} blocks`)
+  }
 }
 
 function checkBlocks(
@@ -141,9 +178,7 @@ function checkBlocks(
   held: Uint8Array | null
 ): void {
   const count = lengths.length
-  if (count < 1 || count > FOLD_BLOCKS_MAX || (count & (count - 1)) !== 0) {
-    throw new SynclineError('BAD_ARGUMENT', `a fold of ${count} blocks`)
-  }
+  checkCount(count)
   if (offsets.length !== count) {
     throw new SynclineError('BAD_ARGUMENT', `${offsets.length} offsets for ${count} blocks`)
   }

@@ -1,6 +1,7 @@
 import test from 'brittle'
 import {
   fold,
+  foldBlocks,
   HELD_LENGTH,
   leafHash,
   leafHashes,
@@ -109,6 +110,17 @@ test('fold gives all nodes for every power of two up to 1,024 blocks', (t) => {
   }
 })
 
+test('foldBlocks gives the nodes of fold, and leaves what follows them alone', (t) => {
+  const large = [...someBlocks(1, 1), randomBytes(9 * 1024 * 1024, 2)]
+  for (const blocks of [large, ...[1, 2, 64, 1024].map((count) => someBlocks(count, count))]) {
+    const expected = expectedNodes(blocks)
+    const target = new Uint8Array(expected.byteLength + 40).fill(7)
+    foldBlocks(blocks, target)
+    t.ok(equal(target.subarray(0, expected.byteLength), expected), `${blocks.length} blocks`)
+    t.ok(target.subarray(expected.byteLength).every((byte) => byte === 7))
+  }
+})
+
 test('fold equals the slow twin', (t) => {
   const blocks = someBlocks(16, 4)
   const { bytes, offsets, lengths } = layOut(blocks, shuffled(16, 5))
@@ -194,6 +206,8 @@ test('fold refuses arguments that do not fit each other', async (t) => {
     ['no blocks', () => fold(bytes, new Uint32Array(0), new Uint32Array(0), null)],
     ['three blocks', () => fold(bytes, new Uint32Array(3), new Uint32Array(3), null)],
     ['too many', () => fold(bytes, new Uint32Array(131_072), new Uint32Array(131_072), null)],
+    ['three apart', () => foldBlocks([bytes, bytes, bytes], new Uint8Array(200))],
+    ['none apart', () => foldBlocks([], new Uint8Array(200))],
     ['offsets', () => fold(bytes, new Uint32Array(1), new Uint32Array(2), null)],
     ['outside', () => fold(bytes, Uint32Array.of(4), Uint32Array.of(7), null)],
     ['far outside', () => fold(bytes, Uint32Array.of(0xfffffff0), Uint32Array.of(32), null)],

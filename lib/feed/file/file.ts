@@ -111,7 +111,6 @@ const pace = new Pace()
 const openAt = promisify(fs.open)
 const closeAt = promisify(fs.close)
 const readAt = promisify(fs.read)
-const writeAt = promisify(fs.write)
 const writeAllAt = promisify(fs.writev)
 const truncateAt = promisify(fs.ftruncate)
 const statusOf = promisify(fs.fstat)
@@ -198,24 +197,18 @@ class DiskFile implements OpenFile {
     }
   }
 
-  /** Writes from the beginning of the parts; resolves to the bytes written. */
+  /**
+   * Writes from the beginning of the parts; resolves to the bytes written. Pieces of SMALL_BYTES at most: for larger
+   * ones Linux takes larger pages, which may be memory that was never touched and then costs ten times the copy.
+   */
   #writeSome(parts: readonly Uint8Array[], position: number): Promise<number> {
     const { fd } = this.#file
-    const byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0)
-    if (byteLength < parts.length * COARSE_BYTES) {
-      const count = Math.min(byteLength, SMALL_BYTES)
-      return pace.run(
-        count,
-        () => fs.writeSync(fd, gather(parts, count, gathered), 0, count, position),
-        async () => {
-          const piece = gather(parts, count, new Uint8Array(count))
-          return (await writeAt(fd, piece, 0, count, position)).bytesWritten
-        }
-      )
-    }
     return pace.run(
-      byteLength,
-      () => fs.writevSync(fd, parts, position),
+      SMALL_BYTES,
+      () => {
+        const piece = firstPiece(parts)
+        return fs.writeSync(fd, piece, 0, piece.byteLength, position)
+      },
       async () => (await writeAllAt(fd, parts, position)).bytesWritten
     )
   }
@@ -268,16 +261,20 @@ function skip(parts: readonly Uint8Array[], count: number): Uint8Array[] {
   return rest
 }
 
-/** `target` with the first `count` bytes of the parts. */
-function gather(parts: readonly Uint8Array[], count: number, target: Uint8Array): Uint8Array {
+/** The first SMALL_BYTES of the parts, or a little less; valid until the next call. */
+function firstPiece(parts: readonly Uint8Array[]): Uint8Array {
+  const [first] = parts
+  if (first !== undefined && (parts.length === 1 || first.byteLength >= COARSE_BYTES)) {
+    return first.subarray(0, SMALL_BYTES)
+  }
   let at = 0
   for (const part of parts) {
-    if (at === count) break
-    const fits = at + part.byteLength <= count
-    target.set(fits ? part : part.subarray(0, count - at), at)
-    at += fits ? part.byteLength : count - at
+    const rest = SMALL_BYTES - at
+    gathered.set(part.byteLength <= rest ? part : part.subarray(0, rest), at)
+    at += Math.min(part.byteLength, rest)
+    if (at === SMALL_BYTES) break
   }
-  return target
+  return gathered.subarray(0, at)
 }
 
 function done(run: (callback: (error: Error | null) => void) => void): Promise<void> {

@@ -1,7 +1,8 @@
 /**
- * Writes the performance table of the README from the result of a benchmark, between its two marks.
+ * Writes the performance table of the README from results of benchmarks, between its two marks. Of a case that stands in
+ * several results the last one counts.
  *
- *     node dist/test/bench/table.js RESULT.json [README.md]
+ *     node dist/test/bench/table.js RESULT.json... [README.md]
  *
  * @module
  */
@@ -13,7 +14,15 @@ import type { BenchResult, CaseResult, GoalResult } from './result.ts'
 
 const START = '<!-- bench -->'
 const END = '<!-- /bench -->'
-const HEAD: readonly string[] = ['case', 'syncline', 'against', 'goal', 'measured', 'reached']
+const HEAD: readonly string[] = [
+  'case',
+  'syncline',
+  'against',
+  'goal',
+  'measured',
+  'reached',
+  'runs'
+]
 
 /** How metrics are written that a case does not list as a column. */
 const METRICS: readonly Column[] = [
@@ -24,11 +33,8 @@ const METRICS: readonly Column[] = [
 /** The table as Markdown, a row for each goal. */
 function tableOf({ machine, cases }: BenchResult): string {
   const rows = cases.flatMap((case_) => case_.goals.map((goal) => rowOf(case_, goal)))
-  const runs = Math.min(
-    ...cases.flatMap(({ contestants }) => contestants.map(({ samples }) => samples.length))
-  )
   return [
-    `Medians of ${runs} interleaved runs. ${machineLine(machine)}.`,
+    `Medians of interleaved runs. ${machineLine(machine)}.`,
     '',
     line(HEAD),
     line(HEAD.map(() => '---')),
@@ -42,7 +48,8 @@ function rowOf(case_: CaseResult, goal: GoalResult): string[] {
     goal.against === null ? '' : `${goal.against}: ${shown(case_, goal, goal.against)}`
   const measured = goal.measured === null ? 'failed' : ratioText(goal, goal.measured)
   const reached = goal.reached ? 'yes' : 'no'
-  return [title, shown(case_, goal, goal.of), against, goal.bound, measured, reached]
+  const runs = Math.min(...case_.contestants.map(({ samples }) => samples.length))
+  return [title, shown(case_, goal, goal.of), against, goal.bound, measured, reached, String(runs)]
 }
 
 /** The figure that a goal is about, of one contestant. */
@@ -57,9 +64,10 @@ function line(cells: readonly string[]): string {
   return `| ${cells.join(' | ')} |`
 }
 
-const [file, readme = 'README.md'] = process.argv.slice(2)
-if (file === undefined) {
-  console.error('usage: node dist/test/bench/table.js RESULT.json [README.md]')
+const files = process.argv.slice(2)
+const readme = files.at(-1)?.endsWith('.md') === true ? (files.pop() as string) : 'README.md'
+if (files.length === 0) {
+  console.error('usage: node dist/test/bench/table.js RESULT.json... [README.md]')
   process.exit(2)
 }
 const text = readFileSync(readme, 'utf8')
@@ -69,6 +77,7 @@ if (start === -1 || end < start) {
   console.error(`${readme} has no place between ${START} and ${END}`)
   process.exit(1)
 }
-const result = JSON.parse(readFileSync(file, 'utf8')) as BenchResult
-const table = tableOf(result)
+const results = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as BenchResult)
+const cases = new Map(results.flatMap((result) => result.cases.map((one) => [one.name, one])))
+const table = tableOf({ ...(results.at(-1) as BenchResult), cases: [...cases.values()] })
 writeFileSync(readme, `${text.slice(0, start + START.length)}\n\n${table}\n\n${text.slice(end)}`)

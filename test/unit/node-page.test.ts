@@ -47,6 +47,24 @@ test('a page that ends early has no place for the rest', (t) => {
   t.is(page.placeOf(PAGE_NODES + 3), -1)
 })
 
+test('a page that was read again is not taken for the older one', (t) => {
+  const owner = new Map<number, NodePage>()
+  const older = new NodePage(0, new Uint8Array(0), owner)
+  const newer = new NodePage(0, new Uint8Array(0), owner)
+  keepPage(older)
+  keepPage(newer)
+  older.used = false
+  const others = new Map<number, NodePage>()
+  // As many as let the older one go, while the newer one has its second chance.
+  for (let number = 0; number < NODE_PAGES_MAX; number++) {
+    const page = new NodePage(number, new Uint8Array(0), others)
+    page.used = false
+    keepPage(page)
+  }
+  t.is(owner.get(0), newer)
+  for (const page of [...others.values(), newer]) dropPage(page)
+})
+
 test('pages of all feeds are bounded together, and those in use stay', (t) => {
   const one = new Map<number, NodePage>()
   const other = new Map<number, NodePage>()

@@ -70,8 +70,10 @@ export function isBlank(bytes: Uint8Array, at: number): boolean {
 /** Pages in the order in which they came; those used since get a second chance. */
 const pages: Set<NodePage> = new Set()
 
-/** Adds a page to the cache, and lets others go if there are too many. */
+/** Adds a page to the cache, in the place of an older one of its number, and lets others go if there are too many. */
 export function keepPage(page: NodePage): void {
+  const older = page.owner.get(page.number)
+  if (older !== undefined) pages.delete(older)
   page.owner.set(page.number, page)
   pages.add(page)
   for (const oldest of pages) {

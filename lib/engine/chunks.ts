@@ -267,7 +267,6 @@ function outlookOf(feed: FeedState, chunk: Chunk): 'possible' | 'orphaned' | 'ho
     if (isOfferedBlock(feed, at)) offered = true
     else missed = true
     at++
-    if (offered && missed) return 'hopeless'
   }
   if (missed && offered) return 'hopeless'
   if (missed) {

@@ -13,7 +13,13 @@ import {
 } from '../limits.ts'
 import { depth, endBlock, firstBlock } from '../primitives/flat-tree.ts'
 import type { Cancel, NoData, Request } from '../wire/message.ts'
-import { joinRequests, type RequestRun, runOfRequest, sliceRequests } from '../wire/run.ts'
+import {
+  joinRequests,
+  messageCount,
+  type RequestRun,
+  runOfRequest,
+  sliceRequests
+} from '../wire/run.ts'
 import { gave } from './announce.ts'
 import type { Input } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
@@ -74,12 +80,8 @@ function enqueue(world: World, { peer, feed }: Channel, item: Queued): void {
   if (joined !== null) queue[queue.length - 1] = joined
   else if (item.priority > 0) queue.unshift(item)
   else queue.push(item)
-  peer.queued += blocksOf(item)
+  peer.queued += messageCount(item)
   world.dirtyPeers.add(peer)
-}
-
-function blocksOf(item: Queued): number {
-  return item.type === 'requests' ? item.count : 1
 }
 
 /** Says that requests are not answered. */
@@ -131,8 +133,8 @@ export function refuseStale(world: World, channel: Channel): void {
       kept.push(item)
       continue
     }
-    peer.queued -= blocksOf(item)
-    refuse(world, channel, item.id, blocksOf(item), NO_REASON)
+    peer.queued -= messageCount(item)
+    refuse(world, channel, item.id, messageCount(item), NO_REASON)
   }
   if (kept.length > 0) peer.queue.set(feed.id, kept)
   else peer.queue.delete(feed.id)
@@ -140,14 +142,14 @@ export function refuseStale(world: World, channel: Channel): void {
 
 /** Forgets what a channel that is gone asked for. */
 export function forgetQueue({ peer, feed }: Channel): void {
-  for (const item of peer.queue.get(feed.id) ?? []) peer.queued -= blocksOf(item)
+  for (const item of peer.queue.get(feed.id) ?? []) peer.queued -= messageCount(item)
   peer.queue.delete(feed.id)
 }
 
 /** Takes a request back that was not answered yet. */
 export function onCancel({ peer, feed }: Channel, { request: id }: Cancel): void {
   const queue = peer.queue.get(feed.id) ?? []
-  const at = queue.findIndex((item) => item.id <= id && id < item.id + blocksOf(item))
+  const at = queue.findIndex((item) => item.id <= id && id < item.id + messageCount(item))
   const item = queue[at]
   if (item === undefined) return
   const rest: Queued[] = []
@@ -175,14 +177,14 @@ export function serve(world: World, peer: PeerState): boolean {
   // Taking turns: the feed goes to the end of the map.
   peer.queue.delete(id)
   if (feed === undefined) {
-    for (const item of queue) peer.queued -= blocksOf(item)
+    for (const item of queue) peer.queued -= messageCount(item)
     return true
   }
   const bytes = Math.min(SERVE_RUN_BYTES_MAX, peer.upload.share, world.upload.share)
   const requests = takeSome(queue, bytes / Math.max(feed.blockBytes, 1))
   if (queue.length > 0) peer.queue.set(id, queue)
   let blocks = 0
-  for (const item of requests) blocks += blocksOf(item)
+  for (const item of requests) blocks += messageCount(item)
   peer.queued -= blocks
   peer.upload.take(blocks * feed.blockBytes, world.now)
   world.upload.take(blocks * feed.blockBytes, world.now)
@@ -218,7 +220,7 @@ function takeSome(queue: Queued[], blocks: number): Queued[] {
       break
     }
     some.push(item)
-    room -= blocksOf(item)
+    room -= messageCount(item)
     taken++
   }
   queue.splice(0, taken)

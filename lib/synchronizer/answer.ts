@@ -8,7 +8,7 @@ import type { Failure } from '../engine/input.ts'
 import type { Feed } from '../feed/feed.ts'
 import { ANSWER_FRAME_BYTES_MAX, OUTBOX_BYTES_MAX } from '../limits.ts'
 import type { Proof, Request } from '../wire/message.ts'
-import { type PackedBlocks, type RequestRun, sliceRequests } from '../wire/run.ts'
+import { messageCount, type PackedBlocks, type RequestRun, sliceRequests } from '../wire/run.ts'
 import type { Outgoing } from './frame.ts'
 
 /** What became of requests. */
@@ -54,7 +54,7 @@ export async function answer(
         // What was cleared meanwhile is the fault of nobody; others of the run are still owed.
         const absent = read.code === 'BLOCK_NOT_AVAILABLE' || read.code === 'INVALID_OPERATION'
         if (!absent) failure = read
-        const lost = absent ? 1 : countOf(left)
+        const lost = absent ? 1 : messageCount(left)
         answers.refuse(headOf(left, lost), absent ? NOT_AVAILABLE : NO_REASON)
         left = restOf(left, lost)
       } else if ('lengths' in read) {
@@ -112,7 +112,7 @@ class Answers {
   }
 
   refuse(request: Request | RequestRun, reason: number): void {
-    for (let i = 0; i < countOf(request); i++) {
+    for (let i = 0; i < messageCount(request); i++) {
       this.#push({ type: 'no-data', request: request.id + i, reason }, 0)
     }
   }
@@ -129,10 +129,6 @@ class Answers {
     this.#frameBytes += byteLength
     if (this.#frameBytes >= ANSWER_FRAME_BYTES_MAX) this.flush()
   }
-}
-
-function countOf(request: Request | RequestRun): number {
-  return request.type === 'requests' ? request.count : 1
 }
 
 /** The first `count` requests of a run; a single one as it is. */

@@ -13,6 +13,7 @@ import { messageCodecs, type CodecState } from '../wire/codec.ts'
 import { MESSAGE_TYPES, type Message } from '../wire/message.ts'
 import {
   dataOfRun,
+  messageCount,
   type RequestRun,
   requestBytes,
   requestOfRun,
@@ -81,7 +82,7 @@ export function writeFrames(
     byteLength = headBytes
   }
   for (const item of messages) {
-    const total = countOf(item)
+    const total = messageCount(item)
     let from = 0
     for (let i = 0; i < total; i++) {
       const size = sizeOf(item, i)
@@ -116,10 +117,6 @@ export function byteLengthOf(messages: readonly Message[]): number {
   let byteLength = 0
   for (const message of messages) byteLength += sizeOf(message, 0)
   return byteLength
-}
-
-function countOf(item: Outgoing): number {
-  return item.type === 'requests' || item.type === 'values' ? item.count : 1
 }
 
 /** Bytes of the type number, which is always one byte, and the payload. */

@@ -343,15 +343,23 @@ export class Loop {
         case 'message':
           i = this.#message(peer, items, i)
           break
-        case 'values':
-          i = this.#values(peer, items, i)
+        case 'values': {
+          const runs = runsFrom(items, i, item)
+          const feed = peer.feeds.get(item.channel)
+          if (feed !== undefined) this.#now({ type: 'values', peer: peer.id, feed, runs })
+          i += runs.length - 1
           break
+        }
         case 'reads-runs':
           this.post({ type: 'peer-runs', peer: peer.id })
           break
-        case 'requests':
-          i = this.#requests(peer, items, i)
+        case 'requests': {
+          const runs = runsFrom(items, i, item)
+          const feed = peer.feeds.get(item.channel)
+          if (feed !== undefined) this.#now({ type: 'requests', peer: peer.id, feed, runs })
+          i += runs.length - 1
           break
+        }
         case 'disconnected':
           this.#disconnected(peer, item.error)
           return
@@ -383,36 +391,6 @@ export class Loop {
     }
     if (feed !== undefined) this.#now({ type: 'data', peer: peer.id, feed, answers })
     return last
-  }
-
-  /** Takes as many runs of values of one feed in as stand together; returns the last place. */
-  #values(peer: PeerEntry, items: readonly Received[], at: number): number {
-    const runs: ValueRun[] = []
-    const first = items[at]
-    let end = at
-    for (; end < items.length && first?.type === 'values'; end++) {
-      const item = items[end] as Received
-      if (item.type !== 'values' || item.channel !== first.channel) break
-      runs.push(item.run)
-    }
-    const feed = first?.type === 'values' ? peer.feeds.get(first.channel) : undefined
-    if (feed !== undefined) this.#now({ type: 'values', peer: peer.id, feed, runs })
-    return end - 1
-  }
-
-  /** As `#values`, for requests. */
-  #requests(peer: PeerEntry, items: readonly Received[], at: number): number {
-    const runs: RequestRun[] = []
-    const first = items[at]
-    let end = at
-    for (; end < items.length && first?.type === 'requests'; end++) {
-      const item = items[end] as Received
-      if (item.type !== 'requests' || item.channel !== first.channel) break
-      runs.push(item.run)
-    }
-    const feed = first?.type === 'requests' ? peer.feeds.get(first.channel) : undefined
-    if (feed !== undefined) this.#now({ type: 'requests', peer: peer.id, feed, runs })
-    return end - 1
   }
 
   #wanted(peer: PeerEntry, discoveryKey: Uint8Array): void {
@@ -793,6 +771,21 @@ export class Loop {
     if (!this.#isIdle()) return
     for (const resolve of this.#idle.splice(0)) resolve()
   }
+}
+
+/** The runs from place `at` on that are of one kind and channel with the first of them. */
+function runsFrom<T extends RequestRun | ValueRun>(
+  items: readonly Received[],
+  at: number,
+  first: { readonly type: T['type']; readonly channel: number; readonly run: T }
+): T[] {
+  const runs = [first.run]
+  for (let next = items[at + 1]; next?.type === first.type; next = items[at + runs.length]) {
+    const { channel, run } = next as typeof first
+    if (channel !== first.channel) break
+    runs.push(run)
+  }
+  return runs
 }
 
 function identityOf(link: Link): string {

@@ -8,7 +8,7 @@
  * @module
  */
 import { BLOCK_BYTES_MAX } from '../limits.ts'
-import type { Data, Request } from './message.ts'
+import type { Data, Message, Request } from './message.ts'
 
 /** Requests for the bare blocks `index`, `index + 1`, ... under the ids `id`, `id + 1`, ... */
 export interface RequestRun {
@@ -241,6 +241,11 @@ export function writeValue(run: ValueRun, i: number, target: Uint8Array, start: 
   at += length
   target[at++] = 0
   return at
+}
+
+/** Messages that an item stands for: as many as a run has blocks, else one. */
+export function messageCount(item: RequestRun | ValueRun | Message): number {
+  return item.type === 'requests' || item.type === 'values' ? item.count : 1
 }
 
 /** Joins two runs of requests that follow each other, or gives null. */

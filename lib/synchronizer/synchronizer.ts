@@ -275,6 +275,18 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     return this.#byKey(key) ?? this.#enter(keys, HypercoreFeed.open(source), options)
   }
 
+  /**
+   * Synchronizes a feed that the caller opens, wherever its store is. From then on it belongs to the session, which
+   * closes it. A feed that is open here already is not opened again, and `opening` is not called.
+   *
+   * @throws SynclineError SESSION_CLOSED. What opening throws comes from the session's `ready()`.
+   */
+  host(key: Uint8Array, opening: () => Promise<Feed>, options: AddOptions = {}): FeedSession {
+    if (this.#closing !== null) throw closedError()
+    const keys = { key, discoveryKey: discoveryKeyOf(key) }
+    return this.#byKey(key) ?? this.#enter(keys, this.#opening.run(opening), options)
+  }
+
   /** All stored feeds, open or not. */
   async *list(): AsyncIterable<StoredFeedInfo> {
     yield* (await this.#open()).list()

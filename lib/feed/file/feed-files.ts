@@ -31,13 +31,32 @@ export interface FilesImage {
   readonly bitfield: Uint8Array
 }
 
+/**
+ * Where the bytes of the blocks lie: one flat file, or wherever somebody who knows better keeps them.
+ *
+ * Offsets are those of the feed. Errors are SynclineErrors.
+ */
+export interface BlockData {
+  /** Names the place in errors. */
+  readonly path: string
+  /** Bytes `[offset, offset + byteLength)`, fewer where they end; null if there are none. The caller's. */
+  read(offset: number, byteLength: number): Promise<Uint8Array | null>
+  /** Puts the parts one after the other from `offset` on. They are not kept. */
+  write(parts: readonly Uint8Array[], offset: number): Promise<void>
+  /** Resolves when what was written is on the disk, as far as its keeper promises that. */
+  sync(): Promise<void>
+  /** Gives the disk under a range back where the system can. */
+  free(offset: number, byteLength: number): Promise<void>
+  close(): Promise<void>
+}
+
 /** The files of the feed in `folder`. Nothing is opened or made before it is used. */
 export class FeedFiles {
   readonly folder: string
   readonly oplog: PooledFile
   readonly tree: PooledFile
   readonly bitfield: PooledFile
-  readonly data: PooledFile
+  readonly data: BlockData
   /** Holds the header when it is too large for the log. */
   readonly header: PooledFile
   /** Ours alone: see sync-marker.ts. */
@@ -46,14 +65,18 @@ export class FeedFiles {
   /** The log that was looked at and not read yet. */
   #seen: Uint8Array | null = null
 
-  constructor(pool: FilePool, folder: string) {
+  /**
+   * @param data - where blocks lie if not in the file `data`. Then the log has the name `log`: to whoever knows only
+   * files named as hypercore's, this is no feed, and nobody announces blocks that are not in `data`.
+   */
+  constructor(pool: FilePool, folder: string, data: BlockData | null = null) {
     const file = (name: string): PooledFile => new PooledFile(pool, folder + path.sep + name)
     this.folder = folder
     this.#pool = pool
-    this.oplog = file('oplog')
+    this.oplog = file(data === null ? 'oplog' : 'log')
     this.tree = file('tree')
     this.bitfield = file('bitfield')
-    this.data = file('data')
+    this.data = data ?? new DataFile(pool, folder + path.sep + 'data')
     this.header = file('header')
     this.marker = file('syncline')
   }
@@ -170,6 +193,13 @@ export class FeedFiles {
       return new SynclineError('STORE_IS_V11', reason, details)
     }
     return new SynclineError('FEED_NOT_FOUND', `no feed is stored in ${this.folder}`, details)
+  }
+}
+
+/** The flat file of block bytes. */
+export class DataFile extends PooledFile implements BlockData {
+  async free(offset: number, byteLength: number): Promise<void> {
+    if ((await this.size()) !== null) await this.punch(offset, byteLength)
   }
 }
 

@@ -69,12 +69,21 @@ async function lockFile(folder: string, owner: () => Promise<number | null>): Pr
   const locks = await loadFileLocks()
   const store = await storeOf(folder)
   if (locks === null || (!locks.ranges && store !== null)) return lockByPid(folder)
-  const file = store === null ? path.join(folder, 'oplog') : path.join(store, 'primary-key')
+  const file = store === null ? await logOf(folder) : path.join(store, 'primary-key')
   const digits = store === null ? '0' : path.basename(folder).slice(0, RANGE_DIGITS)
   const offset = locks.ranges ? RANGES_OFFSET + Number.parseInt(digits, 16) : 0
   const release = await lockRange(locks, file, offset, locks.ranges ? 1 : 0)
   if (release === null) throw locked(folder, await owner())
   return release
+}
+
+/** The log of a feed in a folder of its own, by either of its names. */
+async function logOf(folder: string): Promise<string> {
+  const log = path.join(folder, 'log')
+  return stat(log).then(
+    () => log,
+    () => path.join(folder, 'oplog')
+  )
 }
 
 /** The folder of feeds that `folder` lies in, as `cores/aa/bb/<discovery key>`, or null. */

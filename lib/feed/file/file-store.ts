@@ -46,10 +46,10 @@ import {
   storedBeginning,
   storedManifest
 } from './commit-entry.ts'
-import { FeedFiles, type FilesImage } from './feed-files.ts'
+import { type BlockData, FeedFiles, type FilesImage } from './feed-files.ts'
 import type { Release } from './feed-lock.ts'
 import { storageError } from './file-error.ts'
-import { type FilePool, type PooledFile, sharedPool } from './file-pool.ts'
+import { type FilePool, PooledFile, sharedPool } from './file-pool.ts'
 import { decodeBitfield, removeStrayNodes, writeUnfolded } from './fold-files.ts'
 import { loadFileLocks } from './native-file.ts'
 import { FeedLog } from './feed-log.ts'
@@ -75,6 +75,8 @@ export interface FileStoreOptions {
   readonly lock?: boolean
   /** True refuses every write. */
   readonly readOnly?: boolean
+  /** Where the bytes of blocks lie instead of the file `data`. It belongs to the store, which closes it. */
+  readonly data?: BlockData
 }
 
 const NO_BYTES: Uint8Array = new Uint8Array(0)
@@ -130,7 +132,7 @@ export class FileStore implements Store {
     this.folder = path.resolve(folder)
     this.#options = options
     this.#pool = options.pool ?? sharedPool
-    this.#files = new FeedFiles(this.#pool, this.folder)
+    this.#files = new FeedFiles(this.#pool, this.folder, options.data)
     this.#marker = new SyncMarkerFile(this.#files.marker)
     this.#unsyncedFolders = newFolders
   }
@@ -303,8 +305,7 @@ export class FileStore implements Store {
     await this.#beginWriting(opened)
     // The entry that says so must not be lost while the bytes are.
     await this.#sync([this.#files.oplog])
-    if ((await this.#files.data.size()) === null) return
-    await this.#files.data.punch(offset, byteLength)
+    await this.#files.data.free(offset, byteLength)
   }
 
   /**
@@ -550,7 +551,7 @@ export class FileStore implements Store {
     const { data: dataFile, tree } = this.#files
     if (data.length > 0) {
       this.#dataUnsynced = true
-      this.#touch(dataFile)
+      if (dataFile instanceof PooledFile) this.#touch(dataFile)
     }
     if (nodeRuns.length > 0) {
       this.#hasTree = true

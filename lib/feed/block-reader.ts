@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { SynclineError } from '../errors.ts'
-import { NODE_BYTES } from '../kernels/fold.ts'
+import { isSynclineError, SynclineError } from '../errors.ts'
+import { leafHashes, NODE_BYTES } from '../kernels/fold.ts'
 import { SERVE_RUN_BYTES_MAX } from '../limits.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { packedBlock, type PackedBlocks } from '../wire/run.ts'
 import { readUint64 } from './bytes.ts'
 import type { Store } from './store.ts'
-import type { TreeNodes } from './tree/tree-nodes.ts'
+import { putNode, type TreeNodes } from './tree/tree-nodes.ts'
 import { byteOffset, requireNode, type TreeView } from './tree/tree-view.ts'
 
 /** Blocks and bytes of one read; more are read in several. */
@@ -24,6 +24,15 @@ export interface BlockSource {
   readonly have: ReadonlyBitmap
   /** The tree as it is now. */
   tree(): TreeView & { readonly fork: number }
+  /** Takes blocks whose bytes are not what their leaves say out of what is held. Null: bytes are not hashed. */
+  readonly dropBad: ((start: number, end: number) => Promise<void>) | null
+}
+
+/** Sizes of consecutive blocks, and their leaves. */
+interface Leaves {
+  readonly sizes: Uint32Array
+  /** Dense nodes: leaf i at byte 80 i. Null for a single block that is not hashed. */
+  readonly nodes: Uint8Array | null
 }
 
 /** See the module comment. Reads overlap changes of the feed: what changed meanwhile is not handed out. */
@@ -46,8 +55,10 @@ export class BlockReader {
   /** Blocks `[start, end)`. @throws SynclineError BLOCK_NOT_AVAILABLE if one is not held. */
   async readRun(start: number, end: number): Promise<Uint8Array[]> {
     const blocks: Uint8Array[] = []
+    // Hashing lets nothing else run: it comes in shorter pieces.
+    const bytesMax = this.#source.dropBad === null ? READ_BYTES_MAX : SERVE_RUN_BYTES_MAX
     while (start + blocks.length < end) {
-      const piece = await this.#readPiece(start + blocks.length, end, READ_BYTES_MAX)
+      const piece = await this.#readPiece(start + blocks.length, end, bytesMax)
       if (piece === null) throw notAvailable(start + blocks.length)
       for (let i = 0; i < piece.lengths.length; i++) blocks.push(packedBlock(piece, i))
     }
@@ -61,13 +72,22 @@ export class BlockReader {
     return piece
   }
 
-  /** Held blocks from `start` on, as many as one read takes, at most up to `end`; null if `start` is not held. */
-  async #readPiece(start: number, end: number, bytesMax: number): Promise<PackedBlocks | null> {
-    const { have, store } = this.#source
+  /**
+   * Held blocks from `start` on, as many as one read takes, at most up to `end`; null if `start` is not held.
+   *
+   * @param doubted - true if the last try met bytes that were not what they must be.
+   */
+  async #readPiece(
+    start: number,
+    end: number,
+    bytesMax: number,
+    doubted = false
+  ): Promise<PackedBlocks | null> {
+    const { have, store, dropBad } = this.#source
     const tree = this.#source.tree()
     const last = Math.min(end, start + READ_BLOCKS_MAX, have.firstUnset(start))
     if (last <= start) return null
-    const sizes = await this.#sizes(tree, start, last)
+    const { sizes, nodes } = await this.#leaves(tree, start, last)
     const { fork, block, byteOffset: known } = this.#cursor
     const goesOn = fork === tree.fork && block === start
     const offset = goesOn ? known : await this.#offset(tree, start)
@@ -80,12 +100,22 @@ export class BlockReader {
       offsets[count++] = byteLength
       byteLength += size
     }
-    const bytes = await store.getBytes(offset, byteLength)
+    const bytes = await store.getBytes(offset, byteLength).catch((error: unknown) => {
+      if (dropBad === null || !isSynclineError(error, 'FEED_DAMAGED')) throw error
+      return null
+    })
     // What was cleared or rewritten meanwhile may have been read half.
     if (this.#source.tree().fork !== tree.fork) return this.#readPiece(start, end, bytesMax)
     if (!have.hasAll(start, start + count)) return null
+    const lengths = sizes.subarray(0, count)
+    const piece = bytes && { bytes, offsets: offsets.subarray(0, count), lengths }
+    if (dropBad !== null && (piece === null || nodes === null || !isIntact(piece, nodes))) {
+      // Looked at again while nothing changes: only then it is sure who is wrong.
+      await dropBad(start, start + count)
+      return doubted ? null : this.#readPiece(start, end, bytesMax, true)
+    }
     this.#cursor = { fork: tree.fork, block: start + count, byteOffset: offset + byteLength }
-    return { bytes, offsets: offsets.subarray(0, count), lengths: sizes.subarray(0, count) }
+    return piece
   }
 
   /** Where a block begins: known at once for all blocks of a page once it is known for the first. */
@@ -99,16 +129,34 @@ export class BlockReader {
     return nodes.offsetOf(block) ?? byteOffset(tree, block)
   }
 
-  async #sizes(tree: TreeView, start: number, end: number): Promise<Uint32Array> {
-    if (end - start === 1) {
-      const known = this.#source.nodes.sizeOf(2 * start)
-      return Uint32Array.of(known ?? (await requireNode(tree, 2 * start)).size)
+  async #leaves(tree: TreeView, start: number, end: number): Promise<Leaves> {
+    const { nodes, dropBad } = this.#source
+    const index = 2 * start
+    if (end - start > 1) {
+      const run = await nodes.run(start, end)
+      const sizes = new Uint32Array(end - start)
+      for (let i = 0; i < sizes.length; i++) sizes[i] = readUint64(run, 2 * NODE_BYTES * i)
+      return { sizes, nodes: run }
     }
-    const run = await this.#source.nodes.run(start, end)
-    const sizes = new Uint32Array(end - start)
-    for (let i = 0; i < sizes.length; i++) sizes[i] = readUint64(run, 2 * NODE_BYTES * i)
-    return sizes
+    if (dropBad === null) {
+      const size = nodes.sizeOf(index) ?? (await requireNode(tree, index)).size
+      return { sizes: Uint32Array.of(size), nodes: null }
+    }
+    const leaf = nodes.peek(index) ?? (await requireNode(tree, index))
+    const run = new Uint8Array(NODE_BYTES)
+    putNode(run, 0, leaf)
+    return { sizes: Uint32Array.of(leaf.size), nodes: run }
   }
+}
+
+/** True if each block hashes to its leaf. */
+function isIntact(piece: PackedBlocks, nodes: Uint8Array): boolean {
+  const hashes = leafHashes(Array.from(piece.lengths, (_, i) => packedBlock(piece, i)))
+  for (let i = 0; i < piece.lengths.length; i++) {
+    const at = 2 * NODE_BYTES * i + 8
+    for (let j = 0; j < 32; j++) if (hashes[32 * i + j] !== nodes[at + j]) return false
+  }
+  return true
 }
 
 /** Says that a block is not held. */

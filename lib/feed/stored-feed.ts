@@ -59,6 +59,17 @@ interface PendingChunk {
   reject(error: unknown): void
 }
 
+/** Options of {@link StoredFeed.open}. */
+export interface StoredFeedOptions {
+  /**
+   * Hashes every block before it is handed out, for stores whose bytes others may change. Blocks that fail are forgotten,
+   * and the read ends as if they had not been held. Default: false.
+   */
+  readonly verifyReads?: boolean
+  /** Told of blocks that failed, after they were forgotten. */
+  readonly onbad?: (start: number, end: number) => void
+}
+
 /** A commit, of which the feed works out the rest. */
 interface Change extends Omit<Commit, 'head' | 'contiguousLength'> {
   /** The new head, and the length that stays from the old one. */
@@ -95,7 +106,8 @@ export class StoredFeed implements Feed {
     store: Store,
     state: StoreState,
     nodes: TreeNodes,
-    roots: readonly TreeNode[]
+    roots: readonly TreeNode[],
+    { verifyReads = false, onbad }: StoredFeedOptions
   ) {
     const { key, manifest, keyPair } = state.identity
     this.key = key
@@ -108,7 +120,8 @@ export class StoredFeed implements Feed {
       store,
       nodes,
       have: this.#bitmap,
-      tree: () => this.#tree
+      tree: () => this.#tree,
+      dropBad: verifyReads ? (start, end) => this.#dropBad(start, end, onbad) : null
     })
     this.#frozen = state.frozen
     // A head without a manifest was signed by the key itself.
@@ -125,10 +138,10 @@ export class StoredFeed implements Feed {
    *
    * @throws SynclineError FEED_DAMAGED when the head and the tree contradict each other; else what the store throws.
    */
-  static async open(store: Store): Promise<StoredFeed> {
+  static async open(store: Store, options: StoredFeedOptions = {}): Promise<StoredFeed> {
     const state = await store.open()
     try {
-      const feed = await StoredFeed.#load(store, state)
+      const feed = await StoredFeed.#load(store, state, options)
       for (const [start, end] of state.doubtful) {
         const { bad } = await checkBlocks(feed.#checked(), start, end)
         await feed.#drop(bad)
@@ -141,7 +154,11 @@ export class StoredFeed implements Feed {
     }
   }
 
-  static async #load(store: Store, state: StoreState): Promise<StoredFeed> {
+  static async #load(
+    store: Store,
+    state: StoreState,
+    options: StoredFeedOptions
+  ): Promise<StoredFeed> {
     const { head, identity } = state
     const nodes = new TreeNodes(store, head.length)
     const roots: TreeNode[] = []
@@ -154,7 +171,7 @@ export class StoredFeed implements Feed {
     if (head.length > 0 && !equalBytes(new GrowingTree(head.fork, roots).hash(), rootHash)) {
       throw damaged(identity.key, 'the roots do not hash to the head')
     }
-    return new StoredFeed(store, state, nodes, roots)
+    return new StoredFeed(store, state, nodes, roots, options)
   }
 
   get manifest(): Manifest | null {
@@ -405,7 +422,9 @@ export class StoredFeed implements Feed {
   }
 
   forget(blocks: readonly number[]): Promise<void> {
-    return this.#exclusive(() => this.#drop(blocks))
+    return this.#exclusive(async () => {
+      await this.#drop(blocks)
+    })
   }
 
   async getUserData(name: string): Promise<Uint8Array | null> {
@@ -535,8 +554,19 @@ export class StoredFeed implements Feed {
     return ancestors
   }
 
-  /** Drops bits, and with them the nodes on their paths that do not hold, so that both can be fetched again. */
-  async #drop(blocks: readonly number[]): Promise<void> {
+  /** Hashes blocks again, while nothing changes, and drops those that fail. */
+  #dropBad(start: number, end: number, onbad: StoredFeedOptions['onbad']): Promise<void> {
+    return this.#exclusive(async () => {
+      const { bad } = await checkBlocks(this.#checked(), start, end)
+      for (const dropped of await this.#drop(bad)) onbad?.(dropped.start, dropped.end)
+    })
+  }
+
+  /**
+   * Drops bits, and with them the nodes on their paths that do not hold, so that both can be fetched again; returns the
+   * blocks that are not held any longer.
+   */
+  async #drop(blocks: readonly number[]): Promise<readonly { start: number; end: number }[]> {
     const bits: { start: number; end: number; drop: boolean }[] = []
     const nodes: TreeNode[] = []
     for (const block of blocks) {
@@ -547,16 +577,18 @@ export class StoredFeed implements Feed {
       const last = bits.at(-1)
       if (last !== undefined && last.start <= start && end <= last.end) continue
       for (const [from, to] of this.#bitmap.runs(start, end)) {
-        bits.push({ start: from, end: to, drop: true })
+        if (last?.end === from) last.end = to
+        else bits.push({ start: from, end: to, drop: true })
       }
       if (broken === null) continue
       for (let index = 2 * block; index !== broken; index = parent(index)) {
         nodes.push(absent(index), absent(sibling(index)))
       }
     }
-    if (bits.length === 0 && nodes.length === 0) return
+    if (bits.length === 0 && nodes.length === 0) return []
     await this.#commit({ bits, nodes, durability: 'os' })
     for (const { start, end } of bits) this.#tell({ type: 'forget', start, end })
+    return bits
   }
 
   async #checkHead(tree: SignedTree): Promise<boolean> {

@@ -4,7 +4,7 @@
  * @module
  */
 import { SynclineError } from '../errors.ts'
-import { FOLD_BLOCKS_MAX, foldBlocks, NODE_BYTES } from '../kernels/fold.ts'
+import { fold, FOLD_BLOCKS_MAX, foldBlocks, HELD_LENGTH, NODE_BYTES } from '../kernels/fold.ts'
 import { LOGGED_BLOCKS_MAX } from '../limits.ts'
 import { endBlock, firstBlock, parent } from '../primitives/flat-tree.ts'
 import type { Prologue } from '../wire/manifest.ts'
@@ -17,6 +17,10 @@ import { nodeAtOffset, nodesOfRun, putNode } from './tree/tree-nodes.ts'
 
 /** Bytes folded in one call, about: what was just copied to the kernel is then still in the processor's cache. */
 const FOLD_BYTES: number = 512 * 1024
+/** Leaves folded in one call: 4,096 with their parents are 320 KiB. */
+const LEAVES_FOLDED_MAX = 4096
+
+const NO_BYTES = new Uint8Array(0)
 
 /** Nodes of an append, as a commit wants them. */
 export interface AppendedNodes {
@@ -34,18 +38,53 @@ export function appendBlocks(
   blocks: readonly Uint8Array[],
   prologue: Prologue | null
 ): AppendedNodes {
+  return grow(tree, blocks.length, foldedAtOnce(blocks), prologue, (start, end, target) =>
+    foldBlocks(blocks.slice(start, end), target)
+  )
+}
+
+/**
+ * As {@link appendBlocks} for blocks of which only the leaves are here, 40 bytes each.
+ *
+ * @throws SynclineError INVALID_OPERATION when the leaves contradict the prologue of the feed
+ */
+export function appendLeaves(
+  tree: GrowingTree,
+  leaves: Uint8Array,
+  prologue: Prologue | null
+): AppendedNodes {
+  const count = leaves.byteLength / NODE_BYTES
+  return grow(tree, count, LEAVES_FOLDED_MAX, prologue, (start, end, target) => {
+    const length = end - start
+    for (let i = 0; i < length; i++) {
+      const at = NODE_BYTES * (start + i)
+      target.set(leaves.subarray(at, at + NODE_BYTES), 2 * NODE_BYTES * i)
+    }
+    const nodes = target.subarray(0, NODE_BYTES * (2 * length - 1))
+    const held = new Uint32Array(length).fill(HELD_LENGTH)
+    target.set(fold(NO_BYTES, new Uint32Array(length), held, nodes))
+  })
+}
+
+/** Appends `count` blocks, of which `fold` makes the nodes of a subtree over blocks `[start, end)` of them. */
+function grow(
+  tree: GrowingTree,
+  count: number,
+  foldMax: number,
+  prologue: Prologue | null,
+  foldTo: (start: number, end: number, target: Uint8Array) => void
+): AppendedNodes {
   const start = tree.length
-  const end = start + blocks.length
+  const end = start + count
   const turn = prologue !== null && start < prologue.length ? prologue.length : start
   if (turn > end) throw contradiction('the first append must contain all of it')
   // Of the nodes from the first leaf to the last one, those that are not complete yet stay blank.
-  const run = { first: 2 * start, bytes: new Uint8Array(NODE_BYTES * (2 * blocks.length - 1)) }
-  const foldMax = foldedAtOnce(blocks)
+  const run = { first: 2 * start, bytes: new Uint8Array(NODE_BYTES * (2 * count - 1)) }
   for (const index of [...spanRoots(start, turn, foldMax), ...spanRoots(turn, end, foldMax)]) {
     const first = firstBlock(index)
     if (first === turn) checkPrologue(tree, prologue)
     const nodes = run.bytes.subarray(NODE_BYTES * (2 * first - run.first))
-    foldBlocks(blocks.slice(first - start, endBlock(index) - start), nodes)
+    foldTo(first - start, endBlock(index) - start, nodes)
     const root = nodeAtOffset(nodes, NODE_BYTES * (index - 2 * first), index)
     if (root === null) throw new SynclineError('BROKEN_INVARIANT', 'a fold without a root')
     tree.append({ ...root, tied: true })
@@ -54,7 +93,7 @@ export function appendBlocks(
   for (const node of tree.nodes) {
     if (node.index >= run.first) putNode(run.bytes, NODE_BYTES * (node.index - run.first), node)
   }
-  if (blocks.length > LOGGED_BLOCKS_MAX) {
+  if (count > LOGGED_BLOCKS_MAX) {
     // Should the run be lost with the power, the roots and all that older blocks hang from are still there.
     const nodes = tree.nodes.filter(
       (node) =>

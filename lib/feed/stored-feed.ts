@@ -4,13 +4,14 @@
  * @module
  */
 import { SynclineError } from '../errors.ts'
+import { NODE_BYTES } from '../kernels/fold.ts'
 import { BLOCK_BYTES_MAX, FEED_LENGTH_MAX } from '../limits.ts'
 import type { Bitmap, ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { endBlock, firstBlock, fullRoots, parent, sibling } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { Proof, TreeNode } from '../wire/message.ts'
 import type { PackedBlocks } from '../wire/run.ts'
-import { appendBlocks } from './append-batch.ts'
+import { appendBlocks, type AppendedNodes, appendLeaves } from './append-batch.ts'
 import { BlockReader, notAvailable } from './block-reader.ts'
 import { brokenParent, checkBlocks, type CheckedFeed } from './block-check.ts'
 import { copyBytes, equalBytes, toHex } from './bytes.ts'
@@ -43,6 +44,9 @@ import { Verifier } from './verifier.ts'
 interface SignedTree extends ProvableTree {
   readonly rootHash: Uint8Array
 }
+
+/** Leaves read in one piece. */
+const LEAVES_READ_MAX = 4096
 
 /** Blocks that wait to be appended with others in one batch. */
 interface PendingAppend {
@@ -231,6 +235,47 @@ export class StoredFeed implements Feed {
       const waiting = this.#appends.push({ blocks: [...blocks], durability, resolve, reject })
       if (waiting === 1) void this.#mutex.run(() => this.#appendPending())
     })
+  }
+
+  /**
+   * As `append`, for blocks whose bytes the store has or will find where they lie: of each only its leaf is given, 40
+   * bytes (u64le size, hash).
+   *
+   * @throws SynclineError as `append`.
+   */
+  appendLeaves(
+    leaves: Uint8Array,
+    options: AppendOptions = {}
+  ): Promise<{ length: number; byteLength: number }> {
+    return this.#exclusive(async () => {
+      this.#signer()
+      const count = leaves.byteLength / NODE_BYTES
+      if (!Number.isInteger(count)) throw badArgument('a leaf has 40 bytes')
+      if (count > 0) {
+        await this.#grow(
+          count,
+          (tree, prologue) => appendLeaves(tree, leaves, prologue),
+          [],
+          options.durability ?? 'fsync'
+        )
+      }
+      return { length: this.length, byteLength: this.byteLength }
+    })
+  }
+
+  /** The stored leaves of blocks `[start, end)`, 40 bytes each (u64le size, hash), all zero where one is not stored. */
+  async leaves(start: number, end: number): Promise<Uint8Array> {
+    this.#requireOpen()
+    const leaves = new Uint8Array(NODE_BYTES * Math.max(end - start, 0))
+    for (let block = start; block < end; block += LEAVES_READ_MAX) {
+      const to = Math.min(block + LEAVES_READ_MAX, end)
+      const run = await this.#nodes.run(block, to)
+      for (let i = 0; i < to - block; i++) {
+        const at = 2 * NODE_BYTES * i
+        leaves.set(run.subarray(at, at + NODE_BYTES), NODE_BYTES * (block - start + i))
+      }
+    }
+    return leaves
   }
 
   async read(index: number): Promise<Uint8Array | null> {
@@ -459,26 +504,18 @@ export class StoredFeed implements Feed {
   async #appendPending(): Promise<void> {
     const pending = this.#appends.splice(0)
     try {
-      const { keyPair, verifier } = this.#signer()
-      const old = this.#tree
       const blocks = pending.flatMap((append) => append.blocks)
+      const durable = pending.some((append) => append.durability === 'fsync')
+      let { length, byteLength } = this.#tree
       if (blocks.length > 0) {
-        if (old.length + blocks.length > FEED_LENGTH_MAX) throw badArgument('the feed is full')
-        const tree = new GrowingTree(old.fork, old.roots)
-        const nodes = appendBlocks(tree, blocks, old.prologue)
-        const durable = pending.some((append) => append.durability === 'fsync')
-        if (!durable) this.#unsynced = true
-        await this.#commit({
-          ...nodes,
-          data: [{ offset: old.byteLength, parts: blocks }],
-          head: { tree: this.#sign(tree, verifier, keyPair), ancestors: old.length },
-          bits: [{ start: old.length, end: tree.length, drop: false }],
-          durability: durable ? 'fsync' : 'os'
-        })
-        if (durable) this.#unsynced = false
-        this.#tell({ type: 'append', start: old.length, length: blocks.length })
+        const offset = byteLength
+        await this.#grow(
+          blocks.length,
+          (tree, prologue) => appendBlocks(tree, blocks, prologue),
+          [{ offset, parts: blocks }],
+          durable ? 'fsync' : 'os'
+        )
       }
-      let { length, byteLength } = old
       for (const append of pending) {
         length += append.blocks.length
         for (const block of append.blocks) byteLength += block.byteLength
@@ -487,6 +524,30 @@ export class StoredFeed implements Feed {
     } catch (error) {
       for (const append of pending) append.reject(error)
     }
+  }
+
+  /** Appends `count` blocks whose nodes `append` puts into the tree. */
+  async #grow(
+    count: number,
+    append: (tree: GrowingTree, prologue: SignedTree['prologue']) => AppendedNodes,
+    data: NonNullable<Commit['data']>,
+    durability: 'fsync' | 'os'
+  ): Promise<void> {
+    const { keyPair, verifier } = this.#signer()
+    const old = this.#tree
+    if (old.length + count > FEED_LENGTH_MAX) throw badArgument('the feed is full')
+    const tree = new GrowingTree(old.fork, old.roots)
+    const nodes = append(tree, old.prologue)
+    if (durability !== 'fsync') this.#unsynced = true
+    await this.#commit({
+      ...nodes,
+      data,
+      head: { tree: this.#sign(tree, verifier, keyPair), ancestors: old.length },
+      bits: [{ start: old.length, end: tree.length, drop: false }],
+      durability
+    })
+    if (durability === 'fsync') this.#unsynced = false
+    this.#tell({ type: 'append', start: old.length, length: count })
   }
 
   async #storePending(): Promise<void> {

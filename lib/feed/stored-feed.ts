@@ -72,6 +72,8 @@ export interface StoredFeedOptions {
   readonly verifyReads?: boolean
   /** Told of blocks that failed, after they were forgotten. */
   readonly onbad?: (start: number, end: number) => void
+  /** Signs, where the store is not to know the secret key. */
+  readonly keyPair?: KeyPair
 }
 
 /** A commit, of which the feed works out the rest. */
@@ -111,13 +113,13 @@ export class StoredFeed implements Feed {
     state: StoreState,
     nodes: TreeNodes,
     roots: readonly TreeNode[],
-    { verifyReads = false, onbad }: StoredFeedOptions
+    { verifyReads = false, onbad, keyPair: signer }: StoredFeedOptions
   ) {
     const { key, manifest, keyPair } = state.identity
     this.key = key
     this.discoveryKey = discoveryKeyOf(key)
     this.#store = store
-    this.#keyPair = keyPair
+    this.#keyPair = signer ?? keyPair
     this.#bitmap = state.bitmap
     this.#nodes = nodes
     this.#reader = new BlockReader({
@@ -344,6 +346,22 @@ export class StoredFeed implements Feed {
       await this.#commit({ bits, durability: 'fsync' })
       for (const bit of bits) this.#tell({ type: 'clear', start: bit.start, end: bit.end })
       for (const [offset, byteLength] of bytes) await this.#store.free(offset, byteLength)
+    })
+  }
+
+  /** As `clear`, for ranges whose bytes whoever keeps them has dropped, or is about to. */
+  release(ranges: readonly (readonly [start: number, end: number])[]): Promise<void> {
+    return this.#exclusive(async () => {
+      const bits = ranges.flatMap(([start, end]) =>
+        [...this.#bitmap.runs(start, Math.min(end, this.length))].map(([from, to]) => ({
+          start: from,
+          end: to,
+          drop: true
+        }))
+      )
+      if (bits.length === 0) return
+      await this.#commit({ bits, durability: 'os' })
+      for (const { start, end } of bits) this.#tell({ type: 'clear', start, end })
     })
   }
 

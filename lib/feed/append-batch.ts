@@ -4,12 +4,13 @@
  * @module
  */
 import { SynclineError } from '../errors.ts'
-import { fold, FOLD_BLOCKS_MAX, foldBlocks, HELD_LENGTH, NODE_BYTES } from '../kernels/fold.ts'
+import { FOLD_BLOCKS_MAX, foldBlocks, NODE_BYTES } from '../kernels/fold.ts'
 import { LOGGED_BLOCKS_MAX } from '../limits.ts'
 import { endBlock, firstBlock, parent } from '../primitives/flat-tree.ts'
 import type { Prologue } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
 import { equalBytes } from './bytes.ts'
+import { foldLeaves } from './leaf-fold.ts'
 import type { GrowingTree } from './tree/growing-tree.ts'
 import { spanRoots } from './tree/proof-plan.ts'
 import type { NodeRun } from './store.ts'
@@ -19,8 +20,6 @@ import { nodeAtOffset, nodesOfRun, putNode } from './tree/tree-nodes.ts'
 const FOLD_BYTES: number = 512 * 1024
 /** Leaves folded in one call: 4,096 with their parents are 320 KiB. */
 const LEAVES_FOLDED_MAX = 4096
-
-const NO_BYTES = new Uint8Array(0)
 
 /** Nodes of an append, as a commit wants them. */
 export interface AppendedNodes {
@@ -54,16 +53,9 @@ export function appendLeaves(
   prologue: Prologue | null
 ): AppendedNodes {
   const count = leaves.byteLength / NODE_BYTES
-  return grow(tree, count, LEAVES_FOLDED_MAX, prologue, (start, end, target) => {
-    const length = end - start
-    for (let i = 0; i < length; i++) {
-      const at = NODE_BYTES * (start + i)
-      target.set(leaves.subarray(at, at + NODE_BYTES), 2 * NODE_BYTES * i)
-    }
-    const nodes = target.subarray(0, NODE_BYTES * (2 * length - 1))
-    const held = new Uint32Array(length).fill(HELD_LENGTH)
-    target.set(fold(NO_BYTES, new Uint32Array(length), held, nodes))
-  })
+  return grow(tree, count, LEAVES_FOLDED_MAX, prologue, (start, end, target) =>
+    target.set(foldLeaves(leaves.subarray(NODE_BYTES * start, NODE_BYTES * end)))
+  )
 }
 
 /** Appends `count` blocks, of which `fold` makes the nodes of a subtree over blocks `[start, end)` of them. */

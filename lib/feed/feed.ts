@@ -10,7 +10,7 @@
  */
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import type { Manifest } from '../wire/manifest.ts'
-import type { BlockRequest, Proof, SeekRequest, UpgradeRequest } from '../wire/message.ts'
+import type { BlockRequest, Proof, SeekRequest, TreeNode, UpgradeRequest } from '../wire/message.ts'
 import type { PackedBlocks } from '../wire/run.ts'
 
 /** What a proof shall contain; field for field the parts of a request. */
@@ -68,6 +68,22 @@ export const HELD = 0xffffffff
 
 /** What became of a chunk: stored, stale (the fork moved on), or not what its root promises. */
 export type ChunkResult = 'stored' | 'stale' | 'wrong'
+
+/** Blocks whose bytes are at their place in the store already, for {@link Feed.adopt}. */
+export interface AdoptedBlocks {
+  /** First block. */
+  readonly start: number
+  /** Leaves of the blocks from `start` on, 40 bytes each (u64le size, hash): at least one and at most 65,536. */
+  readonly leaves: Uint8Array
+  /**
+   * Nodes beside and above the blocks which are not stored, in any order. Nothing is believed of them: what the blocks and
+   * they fold to is compared with what is stored.
+   */
+  readonly path?: readonly TreeNode[]
+}
+
+/** What became of an adoption: done, nothing stored leads to the blocks, or not what the tree says. */
+export type AdoptResult = 'adopted' | 'stale' | 'wrong'
 
 /** A change of a feed, whoever made it. */
 export type FeedChange =
@@ -191,6 +207,9 @@ export interface Feed {
    */
   missingNodes(index: number): Promise<number>
 
+  /** The stored node at a flat index, or null. */
+  node(index: number): Promise<TreeNode | null>
+
   /** Stored nodes on the path from block `index` up to its root, in ascending height. */
   trustedPath(index: number): Promise<TrustedNode[]>
 
@@ -207,6 +226,13 @@ export interface Feed {
    * @throws SynclineError DISK_FULL, STORAGE_FAILED.
    */
   putChunk(chunk: ChunkBlocks): Promise<ChunkResult>
+
+  /**
+   * Holds blocks from now on whose bytes the store has or will find where they lie, if their leaves fold to a stored node;
+   * with them the nodes on the way are stored.
+   * @throws SynclineError DISK_FULL, STORAGE_FAILED, BAD_ARGUMENT; UNSUPPORTED where the store is not ours.
+   */
+  adopt(blocks: AdoptedBlocks): Promise<AdoptResult>
 
   /**
    * Begins to follow a higher fork: `proof` is an upgrade from 0 under that fork. Null if stale.

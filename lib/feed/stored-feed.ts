@@ -11,12 +11,15 @@ import { endBlock, firstBlock, fullRoots, parent, sibling } from '../primitives/
 import type { Manifest } from '../wire/manifest.ts'
 import type { Proof, TreeNode } from '../wire/message.ts'
 import type { PackedBlocks } from '../wire/run.ts'
+import { verifyLeaves } from './adoption.ts'
 import { appendBlocks, type AppendedNodes, appendLeaves } from './append-batch.ts'
 import { BlockReader, notAvailable } from './block-reader.ts'
 import { brokenParent, checkBlocks, type CheckedFeed } from './block-check.ts'
 import { copyBytes, equalBytes, toHex } from './bytes.ts'
 import { joinChunks, type VerifiedChunk, verifyChunk } from './chunk.ts'
 import type {
+  AdoptedBlocks,
+  AdoptResult,
   AppendOptions,
   Applied,
   AuditReport,
@@ -391,6 +394,13 @@ export class StoredFeed implements Feed {
     return countMissing(this.#tree, index)
   }
 
+  async node(index: number): Promise<TreeNode | null> {
+    this.#requireOpen()
+    const node = await this.#nodes.get(index)
+    // Nodes may be cached, and the caller owns what it gets.
+    return node && { ...node, hash: copyBytes(node.hash) }
+  }
+
   async trustedPath(index: number): Promise<TrustedNode[]> {
     this.#requireOpen()
     return storedPath(this.#tree, index)
@@ -443,6 +453,21 @@ export class StoredFeed implements Feed {
       // Whatever comes while something else is being written is written together after it.
       const waiting = this.#chunks.push({ chunk, resolve, reject })
       if (waiting === 1) void this.#mutex.run(() => this.#storePending())
+    })
+  }
+
+  adopt(blocks: AdoptedBlocks): Promise<AdoptResult> {
+    return this.#exclusive(async () => {
+      const verified = this.#frozen ? 'stale' : await verifyLeaves(this.#tree, blocks)
+      if (typeof verified === 'string') return verified
+      const { start, end, nodes, nodeRuns } = verified
+      if (this.#bitmap.hasAll(start, end)) return 'adopted'
+      const bits = [{ start, end, drop: false }]
+      if (nodeRuns.length > 0 && nodes.length > 0) await this.#commit({ nodes, durability: 'os' })
+      const rest = nodeRuns.length > 0 ? { nodeRuns } : { nodes }
+      await this.#commit({ ...rest, bits, durability: 'os' })
+      this.#tell({ type: 'have', start, end })
+      return 'adopted'
     })
   }
 

@@ -15,5 +15,5 @@ feedSuite(
     t.teardown(() => feed.close(), { order: -1 })
     return feed
   },
-  { proofsAfterClear: true, chosenFork: true }
+  { proofsAfterClear: true, chosenFork: true, adopts: true }
 )

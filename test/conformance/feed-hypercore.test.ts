@@ -14,7 +14,7 @@ feedSuite(
     t.teardown(() => feed.close(), { order: 0 })
     return feed
   },
-  { proofsAfterClear: true, chosenFork: true }
+  { proofsAfterClear: true, chosenFork: true, adopts: false }
 )
 
 /** Hypercore prints a line for each conflict. */

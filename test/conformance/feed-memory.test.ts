@@ -13,5 +13,5 @@ feedSuite(
     t.teardown(() => feed.close())
     return feed
   },
-  { proofsAfterClear: true, chosenFork: true }
+  { proofsAfterClear: true, chosenFork: true, adopts: true }
 )

@@ -6,10 +6,10 @@
 import type { Assertions, TestFunction } from 'brittle'
 import { type ErrorCode, isSynclineError } from '../../lib/errors.ts'
 import { BLOCK_BYTES_MAX } from '../../lib/limits.ts'
-import { type Feed, type FeedChange, HELD } from '../../lib/feed/feed.ts'
+import { type AdoptResult, type Feed, type FeedChange, HELD } from '../../lib/feed/feed.ts'
 import { createKeyPair } from '../../lib/feed/signature.ts'
 import type { KeyPair } from '../../lib/feed/store.ts'
-import type { Proof } from '../../lib/wire/message.ts'
+import type { Proof, TreeNode } from '../../lib/wire/message.ts'
 
 /** Which feed is to be made. */
 export interface MakeFeedOptions {
@@ -28,6 +28,8 @@ export interface FeedSupports {
   readonly proofsAfterClear: boolean
   /** A fork can be given to `truncate`. */
   readonly chosenFork: boolean
+  /** Blocks that lie in the store already can be adopted. */
+  readonly adopts: boolean
 }
 
 /** Registers the tests of one implementation. */
@@ -335,6 +337,96 @@ export function feedSuite(
     t.is(await copy.putChunk(chunkOf(25, [12, 13])), 'stale', 'its root is not trusted')
     t.alike(await stateOf(copy), before)
     t.is(await copy.putChunk(chunkOf(15, order)), 'stored')
+  })
+
+  check('tells the nodes that are stored', async (t) => {
+    const feed = await writer(t, 11)
+    const copy = await copyOf(t, feed)
+    const root = await copy.node(7)
+    t.is(root?.size, sum(blocksFrom(0, 8)))
+    t.alike(root, await feed.node(7))
+    t.is(await copy.node(9), null, 'not stored')
+    t.is((await feed.node(9))?.size, sum(blocksFrom(4, 6)))
+    t.is(await feed.node(23), null, 'beyond the length')
+    root?.hash.fill(0)
+    t.alike(await copy.node(7), await feed.node(7), 'what is given belongs to the caller')
+  })
+
+  check('adopts blocks by their leaves', async (t) => {
+    const feed = await writer(t, 40)
+    const copy = await copyOf(t, feed)
+    const leaves = await leavesOf(feed, 0, 40)
+    const adopt = (start: number, end: number, path: TreeNode[] = []): Promise<AdoptResult> =>
+      copy.adopt({ start, leaves: leaves.slice(40 * start, 40 * end), path })
+    if (!supports.adopts) {
+      await fails(t, 'UNSUPPORTED', adopt(0, 32))
+      return
+    }
+    const changes = watch(copy)
+    t.is(await adopt(20, 24), 'stale', 'nothing trusted leads there')
+    t.is(await adopt(20, 24, await nodesOf(feed, [35])), 'stale')
+    t.is(await adopt(30, 41), 'stale', 'beyond the length')
+    t.is(copy.have.count(0, 40), 1)
+    t.is(await adopt(20, 24, await nodesOf(feed, [35, 55, 77])), 'adopted')
+    t.alike(await copy.node(35), await feed.node(35), 'what lies beside is stored with them')
+    t.is(await adopt(0, 20), 'adopted', 'and leads to others')
+    t.is(await adopt(21, 23), 'adopted', 'again')
+    t.is(await adopt(24, 40), 'adopted', 'to the end, over several roots')
+    t.alike(changes, [
+      { type: 'have', start: 20, end: 24 },
+      { type: 'have', start: 0, end: 20 },
+      { type: 'have', start: 24, end: 40 }
+    ])
+    t.is(copy.contiguousLength, 40)
+    t.alike(await nodesOf(copy, upTo(79)), await nodesOf(feed, upTo(79)))
+  })
+
+  check('adopts nothing that is not what the tree says', async (t) => {
+    const feed = await writer(t, 64)
+    const copy = await copyOf(t, feed)
+    if (!supports.adopts) return
+    const path = await nodesOf(feed, [43, 55])
+    const leaves = await leavesOf(feed, 16, 20)
+    const before = await stateOf(copy)
+    const bent = (bend: (node: TreeNode) => Partial<TreeNode>): { path: TreeNode[] } => ({
+      path: path.map((node) => ({ ...node, ...bend(node) }))
+    })
+    for (const [what, lie] of [
+      ['hashes beside', bent(({ hash }) => ({ hash: flip(hash) }))],
+      ['sizes beside', bent(({ size }) => ({ size: size + 1 }))],
+      ['sizes below zero', bent(() => ({ size: -1e9 }))],
+      ['sizes too large', bent(() => ({ size: 2 ** 53 - 1 }))],
+      ['the hash of a leaf', { leaves: leaves.map((byte, i) => (i === 90 ? byte ^ 1 : byte)) }],
+      ['the size of a leaf', { leaves: leaves.map((byte, i) => (i === 80 ? byte ^ 1 : byte)) }],
+      ['no leaf', { leaves: leaves.map((byte, i) => (i < 40 ? 0 : byte)) }]
+    ] as const) {
+      t.is(await copy.adopt({ start: 16, leaves, path, ...lie }), 'wrong', what)
+    }
+    const elsewhere = await nodesOf(feed, [35, 55])
+    t.is(await copy.adopt({ start: 20, leaves, path: elsewhere }), 'wrong', 'another place')
+    t.alike(await stateOf(copy), before)
+    for (const bad of [
+      { start: 16, leaves: leaves.subarray(1) },
+      { start: 16, leaves: new Uint8Array(0) },
+      { start: -16, leaves }
+    ]) {
+      await fails(t, 'BAD_ARGUMENT', copy.adopt({ path, ...bad }))
+    }
+    t.is(await copy.adopt({ start: 16, leaves, path }), 'adopted')
+  })
+
+  check('adopts below nodes of which only the sum of the sizes is sure', async (t) => {
+    const feed = await writer(t, 64)
+    const copy = await copyOf(t, feed)
+    if (!supports.adopts) return
+    const indexes = [35, 43, 39, 55]
+    // The pairs on the way down, each with bytes moved from one to the other.
+    const path = (await nodesOf(feed, indexes)).map((node) => {
+      const moved = node.index === 35 || node.index === 39 ? 5 : -5
+      return { ...node, size: node.size + moved }
+    })
+    t.is(await copy.adopt({ start: 16, leaves: await leavesOf(feed, 16, 20), path }), 'adopted')
+    t.alike(await nodesOf(copy, indexes), await nodesOf(feed, indexes))
   })
 
   check('truncates and goes on under a new fork', async (t) => {
@@ -679,6 +771,30 @@ async function getAll(from: Feed, to: Feed): Promise<void> {
   for (let index = 0; index < from.length; index++) {
     if (!to.have.get(index)) await getBlock(from, to, index)
   }
+}
+
+/** Leaves of blocks `[start, end)`, as an adoption wants them. */
+async function leavesOf(feed: Feed, start: number, end: number): Promise<Uint8Array> {
+  const leaves = new Uint8Array(40 * (end - start))
+  for (const { index, size, hash } of await nodesOf(
+    feed,
+    upTo(end).map((block) => 2 * block)
+  )) {
+    const at = 40 * (index / 2 - start)
+    if (at < 0) continue
+    new DataView(leaves.buffer).setUint32(at, size, true)
+    leaves.set(hash, at + 8)
+  }
+  return leaves
+}
+
+async function nodesOf(feed: Feed, indexes: readonly number[]): Promise<TreeNode[]> {
+  const nodes = await Promise.all(indexes.map((index) => feed.node(index)))
+  return nodes.filter((node) => node !== null)
+}
+
+function upTo(end: number): number[] {
+  return Array.from({ length: end }, (_, i) => i)
 }
 
 /** A chunk whose blocks lie in memory in the given order of arrival. */

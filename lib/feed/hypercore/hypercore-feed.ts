@@ -18,6 +18,7 @@ import { packBlocks, type PackedBlocks } from '../../wire/run.ts'
 import { brokenParent } from '../block-check.ts'
 import { equalBytes, readUint64 } from '../bytes.ts'
 import {
+  type AdoptResult,
   type Applied,
   type AuditReport,
   type ChunkBlocks,
@@ -310,6 +311,12 @@ export class HypercoreFeed implements Feed {
     return stored === -1 ? path.length : stored
   }
 
+  async node(index: number): Promise<TreeNode | null> {
+    this.#mustBeOpen()
+    if (flat.endBlock(index) > this.length) return null
+    return this.#call('storage', () => this.#reader.node(index))
+  }
+
   async trustedPath(index: number): Promise<TrustedNode[]> {
     this.#mustBeOpen()
     const path = pathAbove(2 * index, this.length)
@@ -368,6 +375,10 @@ export class HypercoreFeed implements Feed {
       this.#wake()
     }
     return 'stored'
+  }
+
+  async adopt(): Promise<AdoptResult> {
+    throw new SynclineError('UNSUPPORTED', 'a hypercore holds no bytes but those in its own store')
   }
 
   async reorg(proof: Proof): Promise<Reorg | null> {

@@ -158,3 +158,14 @@ export const LOGGED_BLOCKS_MAX = 16
 export const NODE_PAGES_MAX = 3200
 /** Bytes of log entries after which the state of a feed is folded into its tree and bitfield files. */
 export const LOG_BYTES_MAX: number = 64 * 1024
+
+/** Levels of the tree of an index: 2^50 keys, four to a node, need 22. */
+export const INDEX_DEPTH_MAX = 32
+/** Bytes of the nodes in one block of an index: a change touches some dozens, each of at most 150 bytes. */
+export const INDEX_NODES_BYTES_MAX: number = 64 * 1024
+/** Bytes of blocks of one index that stay in memory: those of some 50,000 files. */
+export const INDEX_CACHE_BYTES_MAX: number = 16 * 1024 * 1024
+/** Blocks of an index that a listing asks the network for before it comes to them. */
+export const INDEX_READ_AHEAD_BLOCKS = 512
+/** Bytes of one entry of a drive: names and numbers, and what applications put into its metadata. */
+export const ENTRY_BYTES_MAX: number = 1024 * 1024

@@ -39,13 +39,23 @@ const PARTS: Record<string, readonly string[]> = {
     'transport',
     'wire'
   ],
+  drive: [
+    'engine',
+    'errors.ts',
+    'feed',
+    'kernels',
+    'limits.ts',
+    'primitives',
+    'synchronizer',
+    'wire'
+  ],
   cli: ['engine', 'errors.ts', 'feed', 'index.ts', 'limits.ts', 'synchronizer', 'transport', 'wire']
 }
 
 /** Packages and platform modules, and the only places that may import them. */
 const OUTSIDE: Record<string, readonly string[]> = {
   'compact-encoding': ['wire', 'feed'],
-  b4a: ['wire', 'feed', 'transport', 'synchronizer', 'cli'],
+  b4a: ['wire', 'feed', 'transport', 'synchronizer', 'drive', 'cli'],
   protomux: ['synchronizer'],
   hyperswarm: ['transport'],
   '@hyperswarm/secret-stream': ['transport'],
@@ -56,7 +66,7 @@ const OUTSIDE: Record<string, readonly string[]> = {
 }
 
 /** Platform modules and the parts that may touch the platform at all. */
-const PLATFORM = ['feed', 'transport', 'synchronizer', 'cli']
+const PLATFORM = ['feed', 'transport', 'synchronizer', 'drive', 'cli']
 
 /** Untyped packages stand in one file each, so that a change of theirs is met in one place. */
 const ONE_FILE = ['protomux', '@hyperswarm/secret-stream', 'hyperswarm', 'random-access-file']

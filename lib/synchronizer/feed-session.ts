@@ -4,12 +4,13 @@
  * @module
  */
 import { EventEmitter } from 'node:events'
-import { SynclineError } from '../errors.ts'
+import { isSynclineError, SynclineError } from '../errors.ts'
 import type { Direction, Mode } from '../engine/input.ts'
 import type { ChannelProgress } from '../engine/engine.ts'
 import { BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
 import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
 import type { Manifest } from '../wire/manifest.ts'
+import { packedBlock, type PackedBlocks } from '../wire/run.ts'
 import { formatKey } from './key.ts'
 import type { ExtensionHandlers, FeedExtension } from './extension.ts'
 import type { Peer } from './peer.ts'
@@ -289,6 +290,33 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     const raw = options.raw === true || !this.#encrypted
     const bytes = raw ? stored : this.#encryptionOf(feed).decrypt(index, stored)
     return decodeValue(bytes, options.valueEncoding ?? this.#settings.valueEncoding)
+  }
+
+  /**
+   * Blocks from `start` on that are here and that one read gives, at most up to `end`: as `get` gives them without a value
+   * encoding, and the caller's. Null if block `start` is not here.
+   */
+  async getRun(start: number, end: number): Promise<Uint8Array[] | null> {
+    const { feed } = await this.#opened()
+    if (start >= end || !feed.have.get(start)) return null
+    let packed: PackedBlocks
+    try {
+      packed = await feed.readPacked(start, end)
+    } catch (error) {
+      // It was dropped meanwhile.
+      if (isSynclineError(error, 'BLOCK_NOT_AVAILABLE')) return null
+      throw error
+    }
+    const encryption = this.#encrypted ? this.#encryptionOf(feed) : null
+    return Array.from(packed.lengths, (_, i) => {
+      const block = packedBlock(packed, i)
+      return encryption === null ? block : encryption.decrypt(start + i, block)
+    })
+  }
+
+  /** True if a block is here, as far as is known now. */
+  holds(index: number): boolean {
+    return this.#host?.feed.have.get(index) ?? false
   }
 
   /** True if all blocks of `[start, end)` are here. */

@@ -328,7 +328,7 @@ test('index: a small cache gives the same entries', async (t) => {
   const small = new DriveIndex(
     {
       ...source,
-      has: () => true,
+      holds: () => true,
       getRun: async (start, end) => {
         const blocks: Uint8Array[] = []
         for (let i = start; i < end; i++) blocks.push((await feed.get(i)) as Uint8Array)

@@ -13,7 +13,7 @@ export interface IndexSource {
   /** A block, decrypted, fetched first if it must be. It stays unchanged. */
   get(index: number): Promise<Uint8Array>
   /** False if a block would have to be fetched: such ones are asked for ahead of a reader. */
-  has?(index: number): boolean
+  holds?(index: number): boolean
   /** Blocks from `start` on that one read gives, at most up to `end`; null if the first is not here. */
   getRun?(start: number, end: number): Promise<Uint8Array[] | null>
 }
@@ -121,7 +121,7 @@ export class BlockCache {
 
   /** True if asking for a block now would go to the network: nobody has it in memory or on disk. */
   isFar(index: number): boolean {
-    return this.peek(index) === null && this.source.has?.(index) !== true
+    return this.peek(index) === null && this.source.holds?.(index) !== true
   }
 
   /** Forgets everything: the feed was rewritten. */
@@ -136,7 +136,7 @@ export class BlockCache {
   /** Reads the page of a block as far as it is here; calls for one page share the reading. */
   async #readRun(index: number): Promise<void> {
     const { source } = this
-    if (source.getRun === undefined || source.has?.(index) === false) return
+    if (source.getRun === undefined || source.holds?.(index) === false) return
     const number = Math.floor(index / PAGE_BLOCKS)
     const reading = this.#reading.get(number)
     if (reading !== undefined) return reading

@@ -37,9 +37,9 @@ export interface FeedFolderOptions {
   readonly pool?: FilePool
 }
 
-/** Options of {@link FeedFolder.create}; key pair and seed follow from the name. */
+/** Options of {@link FeedFolder.create}; without a key pair it follows from the name. */
 export interface CreateFeedOptions
-  extends Omit<NewIdentityOptions, 'keyPair' | 'seed'>, Pick<FileStoreOptions, 'lock'> {}
+  extends Omit<NewIdentityOptions, 'seed'>, Pick<FileStoreOptions, 'lock'> {}
 
 /** One stored feed, as {@link FeedFolder.list} tells. */
 export interface FeedEntry {
@@ -104,8 +104,8 @@ export class FeedFolder {
   }
 
   /**
-   * Makes a feed whose key pair follows from `name`, the one that Corestore 6 gives for this name; by
-   * default a compat feed, as there.
+   * Makes a feed whose key pair follows from `name` unless one is given, the one that Corestore 6 gives for this
+   * name; by default a compat feed, as there.
    *
    * @throws SynclineError FEED_EXISTS when the name is taken; BAD_ARGUMENT, DISK_FULL, STORAGE_FAILED.
    */
@@ -116,9 +116,11 @@ export class FeedFolder {
       throw new SynclineError('FEED_EXISTS', `the name ${name} is taken`, { path: this.root })
     }
     const { lock, ...rest } = options
-    const keyPair = keyPairOfName(primaryKey, name)
+    const keyPair = rest.keyPair ?? keyPairOfName(primaryKey, name)
     const identity = newIdentity({ compat: rest.manifest === undefined, ...rest, keyPair })
-    const isDerived = candidates(keyPair).some(({ key }) => equalBytes(key, identity.key))
+    const isDerived = candidates(keyPairOfName(primaryKey, name)).some(({ key }) =>
+      equalBytes(key, identity.key)
+    )
     if (!isDerived) await this.#putName(name, identity.key)
     const userData = new Map([
       [USER_DATA_NAME, new TextEncoder().encode(name)],

@@ -158,3 +158,14 @@ export const LOGGED_BLOCKS_MAX = 16
 export const NODE_PAGES_MAX = 3200
 /** Bytes of log entries after which the state of a feed is folded into its tree and bitfield files. */
 export const LOG_BYTES_MAX: number = 64 * 1024
+
+/** Rules of the ignore files that hold in one folder: each is compared with each name, and a clone's come from strangers. */
+export const IGNORE_RULES_MAX = 16_384
+/** Bytes of the ignore files that hold in one folder. */
+export const IGNORE_BYTES_MAX: number = 1024 * 1024
+/** Milliseconds of a scan between two turns of the event loop. */
+export const SCAN_TURN_MS = 4
+/** Entries that a scan hands over together. */
+export const SCAN_BATCH_ENTRIES = 1024
+/** Milliseconds in which a file may change twice at the same time by its file system's clock: FAT's has steps of 2 s. */
+export const RACY_MS = 2_000

@@ -169,3 +169,13 @@ export const INDEX_CACHE_BYTES_MAX: number = 16 * 1024 * 1024
 export const INDEX_READ_AHEAD_BLOCKS = 512
 /** Bytes of one entry of a drive: names and numbers, and what applications put into its metadata. */
 export const ENTRY_BYTES_MAX: number = 1024 * 1024
+/** Rules of the ignore files that hold in one folder: each is compared with each name, and a clone's come from strangers. */
+export const IGNORE_RULES_MAX = 16_384
+/** Bytes of the ignore files that hold in one folder. */
+export const IGNORE_BYTES_MAX: number = 1024 * 1024
+/** Milliseconds of a scan between two turns of the event loop. */
+export const SCAN_TURN_MS = 4
+/** Entries that a scan hands over together. */
+export const SCAN_BATCH_ENTRIES = 1024
+/** Milliseconds in which a file may change twice at the same time by its file system's clock: FAT's has steps of 2 s. */
+export const RACY_MS = 2_000

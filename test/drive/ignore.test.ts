@@ -39,9 +39,9 @@ function ours(texts: Texts, name: string): string {
   const scopeOf = (folder: string): IgnoreScope | null => {
     const known = scopes.get(folder)
     if (known !== undefined) return known
-    const above = folder === '/' ? null : scopeOf(folder.slice(0, folder.lastIndexOf('/')) || '/')
-    const text = texts[folder]
-    const file = `${folder === '/' ? '' : folder}/.gitignore`
+    const above = folder === '' ? null : scopeOf(folder.slice(0, folder.lastIndexOf('/')))
+    const text = texts[folder || '/']
+    const file = `${folder}/.gitignore`
     const scope = text === undefined ? above : scopeWith(above, file, folder, Buffer.from(text))
     scopes.set(folder, scope)
     return scope
@@ -258,7 +258,7 @@ test('ignore: the rule says where it stands', (t) => {
 })
 
 test('ignore: rules that are not UTF-8 match names byte by byte', (t) => {
-  const scope = scopeWith(null, '/.synclineignore', '/', Buffer.from([0xff, 0x0a, 0x3f, 0x3f]))
+  const scope = scopeWith(null, '/.synclineignore', '', Buffer.from([0xff, 0x0a, 0x3f, 0x3f]))
   const scopeOf = (): IgnoreScope => scope
   t.is(rulingOf('/é', false, scopeOf)?.line, 2, 'a question mark is a byte')
   t.is(rulingOf('/e', false, scopeOf), null)
@@ -266,19 +266,19 @@ test('ignore: rules that are not UTF-8 match names byte by byte', (t) => {
 
 test('ignore: the innermost file wins, and of one folder the one that was added last', (t) => {
   const root = scopeWith(
-    scopeWith(null, '/.gitignore', '/', Buffer.from('*.a')),
+    scopeWith(null, '/.gitignore', '', Buffer.from('*.a')),
     '/.synclineignore',
-    '/',
+    '',
     Buffer.from('!*.a')
   )
   const inner = scopeWith(root, '/b/.gitignore', '/b', Buffer.from('*.a'))
-  const scopeOf = (folder: string): IgnoreScope => (folder === '/' ? root : inner)
+  const scopeOf = (folder: string): IgnoreScope => (folder === '' ? root : inner)
   t.is(rulingOf('/x.a', false, scopeOf)?.file, '/.synclineignore')
   t.is(rulingOf('/b/x.a', false, scopeOf)?.file, '/b/.gitignore')
 })
 
 test('ignore: the totals of a scope grow with each file', (t) => {
-  const outer = scopeWith(null, '/.synclineignore', '/', Buffer.from('a\nb\n'))
+  const outer = scopeWith(null, '/.synclineignore', '', Buffer.from('a\nb\n'))
   const inner = scopeWith(outer, '/a/.synclineignore', '/a', Buffer.from('c\n'))
   t.alike(inner.total, { rules: 3, bytes: 6 })
 })

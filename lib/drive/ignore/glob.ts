@@ -8,6 +8,9 @@
 
 /** A pattern that is ready to be compared. */
 export interface Glob {
+  /** The first and the last byte of every text that matches, -1 if they may be any: most names differ there already. */
+  readonly first: number
+  readonly last: number
   /** Bytes that stand at the beginning of every text that matches. */
   readonly prefix: string
   /** What must follow the prefix: a byte, one of the steps below, or `CLASS` and the index of a class. */
@@ -66,7 +69,9 @@ export function compileGlob(pattern: string): Glob | null {
       at++
     }
   }
-  return { prefix, steps, classes }
+  const first = prefix === '' ? -1 : prefix.charCodeAt(0)
+  const end = steps.at(-1) ?? prefix.charCodeAt(prefix.length - 1)
+  return { first, last: end < ONE ? end : -1, prefix, steps, classes }
 }
 
 /**
@@ -76,7 +81,9 @@ export function compileGlob(pattern: string): Glob | null {
  * anything, so what an earlier one could still reach, the last one reaches too. Time is bounded by a polynomial.
  */
 export function matchesGlob(glob: Glob, text: string): boolean {
-  const { prefix, steps, classes } = glob
+  const { first, last, prefix, steps, classes } = glob
+  if (first >= 0 && text.charCodeAt(0) !== first) return false
+  if (last >= 0 && text.charCodeAt(text.length - 1) !== last) return false
   if (!text.startsWith(prefix)) return false
   if (steps.length === 0) return text.length === prefix.length
   let step = 0

@@ -19,6 +19,9 @@ export interface IgnoreRule {
   readonly negated: boolean
 }
 
+/** The ignore file that always holds; others are git's. */
+export const IGNORE_FILE = '.synclineignore'
+
 interface Rule extends IgnoreRule {
   readonly folderOnly: boolean
   /** Whether the pattern is compared with the last part of a name alone. */
@@ -34,6 +37,8 @@ export interface IgnoreScope {
   readonly total: { readonly rules: number; readonly bytes: number }
   /** Name of the folder with a slash behind it, as a byte string. */
   readonly base: string
+  /** Whether the file is git's: such rules do not hold in a folder `.git`, of which git does not speak. */
+  readonly git: boolean
   /** In the order of the file. */
   readonly rules: readonly Rule[]
 }
@@ -43,7 +48,7 @@ export interface IgnoreScope {
  *
  * @param above rules that yield to the new ones, or null.
  * @param file name of the ignore file, for {@link IgnoreRule.file}.
- * @param folder name of the folder for which it holds, such as `/` or `/a`.
+ * @param folder name of the folder for which it holds, such as `/a`; empty for the root.
  * @param text bytes of the file.
  */
 export function scopeWith(
@@ -57,7 +62,8 @@ export function scopeWith(
     rules: (above?.total.rules ?? 0) + rules.length,
     bytes: (above?.total.bytes ?? 0) + text.length
   }
-  return { above, total, base: byteString(folder === '/' ? folder : `${folder}/`), rules }
+  const git = !file.endsWith(`/${IGNORE_FILE}`)
+  return { above, total, base: byteString(`${folder}/`), git, rules }
 }
 
 /**
@@ -75,7 +81,8 @@ export function decidingRule(
   const bytes = byteString(name)
   const lastPart = bytes.slice(bytes.lastIndexOf('/') + 1)
   for (let asked: IgnoreScope | null = scope; asked !== null; asked = asked.above) {
-    const { base, rules } = asked
+    const { base, git, rules } = asked
+    if (git && IN_GIT.test(bytes)) continue
     const path = bytes.slice(base.length)
     for (let index = rules.length - 1; index >= 0; index--) {
       const rule = rules[index] as Rule
@@ -89,7 +96,7 @@ export function decidingRule(
 /**
  * The rule that decides about a name in any folder: below a folder that is ignored, nothing is shared any more.
  *
- * @param scopeOf the rules that hold in a folder; asked for `/` first and never below an ignored folder.
+ * @param scopeOf the rules that hold in a folder; asked for the root (an empty name) first and never below an ignored folder.
  */
 export function rulingOf(
   name: string,
@@ -97,14 +104,15 @@ export function rulingOf(
   scopeOf: (folder: string) => IgnoreScope | null
 ): IgnoreRule | null {
   for (let at = 0; ;) {
-    const parent = at === 0 ? '/' : name.slice(0, at)
     const end = name.indexOf('/', at + 1)
     const part = end < 0 ? name : name.slice(0, end)
-    const rule = decidingRule(scopeOf(parent), part, end >= 0 || folder)
+    const rule = decidingRule(scopeOf(name.slice(0, at)), part, end >= 0 || folder)
     if (end < 0 || (rule !== null && !rule.negated)) return rule
     at = end
   }
 }
+
+const IN_GIT = /\/\.git(?:\/|$)/
 
 function parseRules(file: string, text: Uint8Array): Rule[] {
   const rules: Rule[] = []

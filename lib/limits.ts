@@ -158,3 +158,14 @@ export const LOGGED_BLOCKS_MAX = 16
 export const NODE_PAGES_MAX = 3200
 /** Bytes of log entries after which the state of a feed is folded into its tree and bitfield files. */
 export const LOG_BYTES_MAX: number = 64 * 1024
+
+/** Bytes of one part of a path: what nearly all file systems take. */
+export const SEGMENT_BYTES_MAX = 255
+/** Milliseconds for which a folder that was no link is not looked at again before something is put into it. */
+export const FOLDER_TRUST_MS = 250
+/** Milliseconds of changes to a folder in a row before others have a turn. */
+export const FOLDER_TURN_MS = 5
+/** Days that what was replaced or deleted is kept. */
+export const TRASH_DAYS = 30
+/** Percent of the data that the trash may take. */
+export const TRASH_PERCENT = 10

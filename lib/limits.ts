@@ -179,3 +179,13 @@ export const SCAN_TURN_MS = 4
 export const SCAN_BATCH_ENTRIES = 1024
 /** Milliseconds in which a file may change twice at the same time by its file system's clock: FAT's has steps of 2 s. */
 export const RACY_MS = 2_000
+/** Bytes of one part of a path: what nearly all file systems take. */
+export const SEGMENT_BYTES_MAX = 255
+/** Milliseconds for which a folder that was no link is not looked at again before something is put into it. */
+export const FOLDER_TRUST_MS = 250
+/** Milliseconds of changes to a folder in a row before others have a turn. */
+export const FOLDER_TURN_MS = 5
+/** Days that what was replaced or deleted is kept. */
+export const TRASH_DAYS = 30
+/** Percent of the data that the trash may take. */
+export const TRASH_PERCENT = 10

@@ -1,0 +1,24 @@
+import fs from 'node:fs'
+import { promisify } from 'node:util'
+import { storageError } from '../../feed/file/file-error.ts'
+import { type SystemCalls, systemCalls } from './system-calls.ts'
+
+/**
+ * Copies a file, sharing its blocks where the file system can. A part of a copy is taken away again.
+ *
+ * @param to - must not exist.
+ * @throws SynclineError DISK_FULL, STORAGE_FAILED.
+ */
+export async function reflinkOrCopy(
+  from: string,
+  to: string,
+  calls: Pick<SystemCalls, 'copyFile'> = systemCalls
+): Promise<void> {
+  const { COPYFILE_EXCL, COPYFILE_FICLONE } = fs.constants
+  try {
+    await promisify(calls.copyFile)(from, to, COPYFILE_EXCL | COPYFILE_FICLONE)
+  } catch (error) {
+    // libuv takes away what it began, and leaves alone what was there.
+    throw storageError(error, to)
+  }
+}

@@ -189,3 +189,7 @@ export const FOLDER_TURN_MS = 5
 export const TRASH_DAYS = 30
 /** Percent of the data that the trash may take. */
 export const TRASH_PERCENT = 10
+/** Bytes of a block of a file in a drive: what Hyperdrive cuts. */
+export const DRIVE_BLOCK_BYTES: number = 64 * 1024
+/** Changes of a drive that are appended to its index together: memory, and what a stop in between takes. */
+export const IMPORT_ENTRIES_MAX = 16_384

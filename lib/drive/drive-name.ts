@@ -148,3 +148,20 @@ function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
     b4a.equals(bytes.subarray(0, prefix.byteLength), prefix)
   )
 }
+
+/** Orders names as the index orders their keys: by their UTF-8 bytes. */
+export function compareNames(a: string, b: string): number {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i)
+    const y = b.charCodeAt(i)
+    if (x !== y) return rank(x) - rank(y)
+  }
+  return a.length - b.length
+}
+
+/** Characters beyond 16 bits come last in UTF-8, and in the middle as halves of UTF-16. */
+function rank(unit: number): number {
+  if (unit < 0xd800) return unit
+  return unit < 0xe000 ? unit + 0x10000 : unit
+}

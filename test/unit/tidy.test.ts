@@ -49,7 +49,8 @@ const PARTS: Record<string, readonly string[]> = {
     'synchronizer',
     'wire'
   ],
-  cli: ['engine', 'errors.ts', 'feed', 'index.ts', 'limits.ts', 'synchronizer', 'transport', 'wire']
+  drive: ['errors.ts', 'feed', 'kernels', 'limits.ts', 'primitives', 'synchronizer', 'wire'],
+  cli: ['drive', 'engine', 'errors.ts', 'feed', 'index.ts', 'limits.ts', 'synchronizer', 'transport', 'wire']
 }
 
 /** Packages and platform modules, and the only places that may import them. */

@@ -53,3 +53,19 @@ export function encodeStamp(stamp: Stamp): Uint8Array {
 export function decodeStamp(from: Uint8Array, offset = 0): Stamp {
   return Buffer.from(from.buffer, from.byteOffset + offset, STAMP_BYTES).toString('latin1')
 }
+
+/** What a stamp tells. */
+export type StampFields = Pick<BigIntStats, 'size' | 'mtimeNs' | 'ctimeNs' | 'ino' | 'dev'>
+
+/** The fields of a stamp. */
+export function fieldsOf(stamp: Stamp): StampFields {
+  bytes.write(stamp, 'latin1')
+  const [size, mtimeNs, ctimeNs, ino, dev] = words as unknown as [
+    bigint,
+    bigint,
+    bigint,
+    bigint,
+    bigint
+  ]
+  return { size, mtimeNs, ctimeNs, ino, dev }
+}

@@ -1,0 +1,89 @@
+/**
+ * A drive that is synchronized as its two feeds, without a folder: seeded, or read through `Drive`.
+ *
+ * @module
+ */
+import { SynclineError } from '../errors.ts'
+import type { FeedSession } from '../synchronizer/feed-session.ts'
+import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
+import type { WaitOptions } from '../synchronizer/waiting.ts'
+import { blobsKey } from './blobs-key.ts'
+import { DriveIndex } from './index/drive-index.ts'
+
+/** See the module comment. */
+export class DriveSession {
+  readonly index: FeedSession
+  readonly #sync: Synchronizer
+  readonly #options: Omit<AddOptions, 'ranges'>
+  readonly #stop = new AbortController()
+  readonly #opening: Promise<FeedSession>
+  #blobs: FeedSession | null = null
+
+  /** @throws SynclineError as {@link Synchronizer.add}. */
+  constructor(
+    sync: Synchronizer,
+    key: string | Uint8Array,
+    options: Omit<AddOptions, 'ranges'> = {}
+  ) {
+    this.#sync = sync
+    this.#options = options
+    this.index = sync.add(key, options)
+    this.#opening = this.#open()
+    this.#opening.catch(() => {})
+  }
+
+  /** 32 bytes: the key of the drive. */
+  get key(): Uint8Array {
+    return this.index.key
+  }
+
+  /** The blobs; null until the index tells which feed they are. */
+  get blobs(): FeedSession | null {
+    return this.#blobs
+  }
+
+  /**
+   * Resolves to the blobs when the index tells which feed they are.
+   *
+   * @throws SynclineError ENCRYPTED; UNSUPPORTED if the feed is no index of a drive; SESSION_CLOSED.
+   */
+  ready(): Promise<FeedSession> {
+    return this.#opening
+  }
+
+  /**
+   * Everything of both feeds is here; with `peers`, that many remote peers hold everything that we have.
+   *
+   * @throws SynclineError TIMEOUT, SESSION_CLOSED, and what {@link DriveSession.ready} throws.
+   */
+  async synced(options: WaitOptions & { readonly peers?: number } = {}): Promise<void> {
+    await this.index.synced(options)
+    const blobs = await this.#opening
+    await blobs.synced(options)
+  }
+
+  /** Closes both feeds. Idempotent. */
+  async close(): Promise<void> {
+    this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the drive is closed'))
+    const blobs = await this.#opening.catch(() => null)
+    await blobs?.close()
+    await this.index.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #open(): Promise<FeedSession> {
+    await this.index.ready()
+    // The manifest comes with the first block.
+    await this.index.get(0, { signal: this.#stop.signal, raw: false })
+    const header = await new DriveIndex(this.index).header()
+    const key = blobsKey(this.index.key, this.index.manifest, header?.contentFeed ?? null)
+    if (key === null) {
+      throw new SynclineError('UNSUPPORTED', 'the index does not say which feed its blobs are')
+    }
+    this.#blobs = this.#sync.add(key, this.#options)
+    return this.#blobs
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * What is known of each file of a shared or cloned folder: the entry of the drive that it was last brought to, and
+ * the stamp of the local file when it was known to hold just that.
+ *
+ * The file `catalog` is a list of lines, each a JSON array; later ones win, and a line that is torn or unreadable
+ * is skipped. All of it can be found again, from the index and by hashing the files: it is a memory, not a truth, so
+ * it is written without syncs, and losing a part of it costs time only.
+ *
+ * @module
+ */
+import { appendFile, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { storageError, systemCode } from '../../feed/file/file-error.ts'
+import type { BlobRange, Entry } from '../entry.ts'
+import { compareNames } from '../drive-name.ts'
+import { decodeStamp, encodeStamp, STAMP_BYTES, type Stamp } from './stamp.ts'
+
+/** A file, link or empty folder of the drive, as it was last applied here. */
+export interface Known {
+  readonly kind: 'file' | 'link' | 'folder'
+  /** Of a folder only `metadata` says something. */
+  readonly entry: Entry
+  /** Of the local file when it held this entry; null if it has to be looked at. */
+  readonly stamp: Stamp | null
+  /** 48 bits of a hash of its leaf hashes, by which equal files are found; 0 for all but files with content. */
+  readonly digest: number
+  /** Below the root, where it is not the name itself. */
+  readonly path?: string
+}
+
+/** Lines beyond twice the rows, after which the file is written anew. */
+const SPARE_LINES = 1000
+const FORMAT = 'syncline catalog 1'
+
+/** See the module comment. Not for several writers at a time: the lock of the index keeps them apart. */
+export class Catalog {
+  /** Length of the index that all rows together stand for; 0 if they stand for none. */
+  #version = 0
+  readonly #path: string
+  readonly #rows = new Map<string, Known>()
+  #lines: string[] = []
+  #written = 0
+  #sorted: string[] | null = null
+
+  private constructor(file: string) {
+    this.#path = file
+  }
+
+  /** Reads the catalog; one that is missing or of another format is empty. @throws SynclineError STORAGE_FAILED. */
+  static async open(file: string): Promise<Catalog> {
+    const catalog = new Catalog(file)
+    const text = await readFile(file, 'utf8').catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return ''
+      throw storageError(error, file)
+    })
+    catalog.#load(text)
+    return catalog
+  }
+
+  get version(): number {
+    return this.#version
+  }
+
+  set version(version: number) {
+    if (version === this.#version) return
+    this.#version = version
+    this.#lines.push(JSON.stringify(['v', version]))
+  }
+
+  get size(): number {
+    return this.#rows.size
+  }
+
+  get(name: string): Known | undefined {
+    return this.#rows.get(name)
+  }
+
+  set(name: string, known: Known): void {
+    if (!this.#rows.has(name)) this.#sorted = null
+    this.#rows.set(name, known)
+    this.#lines.push(rowLine(name, known))
+  }
+
+  delete(name: string): void {
+    if (!this.#rows.delete(name)) return
+    this.#sorted = null
+    this.#lines.push(JSON.stringify(['-', name]))
+  }
+
+  /** Names and rows in the order of the index. A name that is set or deleted meanwhile may or may not be seen. */
+  *rows(): IterableIterator<readonly [name: string, known: Known]> {
+    this.#sorted ??= [...this.#rows.keys()].sort(compareNames)
+    for (const name of this.#sorted) {
+      const known = this.#rows.get(name)
+      if (known !== undefined) yield [name, known]
+    }
+  }
+
+  /** Writes what changed. @throws SynclineError DISK_FULL, STORAGE_FAILED; then it is written with the next call. */
+  async save(): Promise<void> {
+    const lines = this.#lines.splice(0)
+    if (lines.length === 0) return
+    const count = this.#rows.size
+    try {
+      if (this.#written === 0 || this.#written + lines.length > 2 * count + SPARE_LINES) {
+        await this.#rewrite()
+      } else {
+        await appendFile(this.#path, `${lines.join('\n')}\n`)
+        this.#written += lines.length
+      }
+    } catch (error) {
+      this.#lines.unshift(...lines)
+      throw storageError(error, this.#path)
+    }
+  }
+
+  async #rewrite(): Promise<void> {
+    const draft = `${this.#path}.new`
+    const all = [JSON.stringify([FORMAT])]
+    for (const [name, known] of this.rows()) all.push(rowLine(name, known))
+    all.push(JSON.stringify(['v', this.#version]))
+    try {
+      await writeFile(draft, `${all.join('\n')}\n`, { mode: 0o600 })
+      await rename(draft, this.#path)
+    } catch (error) {
+      await rm(draft, { force: true }).catch(() => {})
+      throw error
+    }
+    this.#written = all.length
+  }
+
+  #load(text: string): void {
+    const lines = text.split('\n')
+    if (lines[0] !== JSON.stringify([FORMAT])) return
+    for (const line of lines) {
+      const row = parseLine(line)
+      if (row === null) continue
+      this.#written++
+      const [type, name] = row
+      if (type === 'v' && isCount(name)) this.#version = name
+      if (typeof name !== 'string') continue
+      if (type === '-') this.#rows.delete(name)
+      else {
+        const known = parseRow(row)
+        if (known !== null) this.#rows.set(name, known)
+      }
+    }
+  }
+}
+
+const TYPE_OF = { file: 'f', link: 'l', folder: 'd' } as const
+const KIND_OF: Record<string, Known['kind']> = { f: 'file', l: 'link', d: 'folder' }
+
+function rowLine(name: string, { kind, entry, stamp, digest, path }: Known): string {
+  const { executable, linkname, blob, metadata } = entry
+  const range =
+    blob === null
+      ? null
+      : [
+          blob.blockOffset,
+          blob.blockLength,
+          blob.byteOffset,
+          blob.byteLength,
+          blob.blockMap ? 1 : 0
+        ]
+  return JSON.stringify([
+    TYPE_OF[kind],
+    name,
+    executable ? 1 : 0,
+    linkname,
+    range,
+    metadata,
+    stamp === null ? null : Buffer.from(encodeStamp(stamp)).toString('base64'),
+    digest,
+    ...(path === undefined ? [] : [path])
+  ])
+}
+
+function parseLine(line: string): unknown[] | null {
+  if (line === '') return null
+  try {
+    const row: unknown = JSON.parse(line)
+    return Array.isArray(row) ? row : null
+  } catch {
+    return null
+  }
+}
+
+function parseRow(row: readonly unknown[]): Known | null {
+  const [type, , executable, linkname, range, metadata, stamp, digest, path] = row
+  const kind = typeof type === 'string' ? KIND_OF[type] : undefined
+  if (kind === undefined || (linkname !== null && typeof linkname !== 'string')) return null
+  const blob = range === null ? null : parseRange(range)
+  if (blob === undefined || !isCount(digest)) return null
+  return {
+    kind,
+    entry: { executable: executable === 1, linkname, blob, metadata: metadata ?? null },
+    stamp: typeof stamp === 'string' ? parseStamp(stamp) : null,
+    digest,
+    ...(typeof path === 'string' ? { path } : {})
+  }
+}
+
+function parseStamp(text: string): Stamp | null {
+  const bytes = Buffer.from(text, 'base64')
+  return bytes.byteLength === STAMP_BYTES ? decodeStamp(bytes) : null
+}
+
+function parseRange(range: unknown): BlobRange | undefined {
+  if (!Array.isArray(range) || range.length !== 5 || !range.every(isCount)) return undefined
+  const [blockOffset, blockLength, byteOffset, byteLength, map] = range
+  return {
+    blockOffset: blockOffset as number,
+    blockLength: blockLength as number,
+    byteOffset: byteOffset as number,
+    byteLength: byteLength as number,
+    ...(map === 1 ? { blockMap: true } : {})
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}

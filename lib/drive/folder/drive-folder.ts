@@ -1,0 +1,411 @@
+/**
+ * A folder that is shared or cloned: its state in `.syncline`, and the two feeds of its drive.
+ *
+ * ```text
+ * .syncline/
+ *   config        what the folder is: key, kind, choices
+ *   index/        the index, a feed like any other
+ *   blobs/        the blobs: tree, bits and log of a feed whose block bytes are the files of the folder
+ *   catalog       which local file holds what (see catalog.ts)
+ *   incoming/     files that are being received
+ *   trash/        what a new version replaced or removed
+ * ```
+ * All paths in it are relative, so the folder can be moved. Secret keys are in the user's store only.
+ *
+ * @module
+ */
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import b4a from 'b4a'
+import { SynclineError } from '../../errors.ts'
+import { storageError, systemCode } from '../../feed/file/file-error.ts'
+import { FileStore } from '../../feed/file/file-store.ts'
+import type { Identity, KeyPair } from '../../feed/store.ts'
+import { StoredFeed } from '../../feed/stored-feed.ts'
+import type { FeedSession } from '../../synchronizer/feed-session.ts'
+import type { AddOptions, Synchronizer } from '../../synchronizer/synchronizer.ts'
+import { blobsKey, blobsManifest, newDriveIdentities } from '../blobs-key.ts'
+import { DriveIndex } from '../index/drive-index.ts'
+import { listDrive } from '../listing.ts'
+import type { BlobRange } from '../entry.ts'
+import { Catalog } from './catalog.ts'
+import { digestOf } from './file-reader.ts'
+import { Places } from './places.ts'
+
+/** Name of the folder that holds the state. */
+export const STATE_NAME = '.syncline'
+
+/** What a folder is, as `config` keeps it. */
+export interface FolderConfig {
+  /** Of the index: the key of the drive, hexadecimal. */
+  readonly key: string
+  readonly kind: 'share' | 'clone'
+  /** True keeps the blocks in the flat file of the feed instead of in place. */
+  readonly copy: boolean
+  /** Patterns of what a clone takes; empty is everything. */
+  readonly only: readonly string[]
+  /** The version that a clone stays at, or null for the newest. */
+  readonly at: number | null
+  /** True honours `.gitignore` files as well. */
+  readonly gitignore: boolean
+  /** How long and how much of what was replaced is kept: see trash.ts. */
+  readonly keep: string
+  /** True creates links that leave the folder, too. */
+  readonly allLinks: boolean
+}
+
+/** Secrets that open a drive. */
+export interface DriveSecrets {
+  /** Signs both feeds. */
+  readonly keyPair?: KeyPair | null
+  readonly encryptionKey?: Uint8Array | null
+}
+
+/** Options of {@link DriveFolder.open}. */
+export interface OpenFolderOptions extends DriveSecrets {
+  /** True takes no lock and changes nothing. */
+  readonly readOnly?: boolean
+  /** How the feeds are synchronized. Default: `serve` for a share, `both` for a clone. */
+  readonly mode?: AddOptions['mode']
+}
+
+/** See the module comment. */
+export class DriveFolder {
+  /** Absolute path of the folder. */
+  readonly root: string
+  readonly key: Uint8Array
+  readonly catalog: Catalog
+  readonly places: Places
+  /** The index, decoded. */
+  readonly index: DriveIndex
+  readonly indexSession: FeedSession
+  /** Called with blocks of the blobs whose bytes are gone or changed, after they were dropped. */
+  onbad: ((start: number, end: number) => void) | null = null
+  readonly #sync: Synchronizer
+  readonly #options: OpenFolderOptions
+  readonly #indexFeed: Promise<StoredFeed>
+  #config: FolderConfig
+  #blobs: Promise<Blobs> | null = null
+  /** Names of the files that hold a blob, by its byte offset. */
+  readonly #users = new Map<number, string | Set<string>>()
+
+  private constructor(
+    sync: Synchronizer,
+    root: string,
+    config: FolderConfig,
+    catalog: Catalog,
+    options: OpenFolderOptions
+  ) {
+    this.#sync = sync
+    this.#options = options
+    this.#config = config
+    this.root = root
+    this.key = b4a.from(config.key, 'hex')
+    this.catalog = catalog
+    this.places = new Places(root, this.statePath(), this.statePath('blobs'))
+    this.#indexFeed = this.#openFeed('index', null)
+    this.#indexFeed.catch(() => {})
+    this.indexSession = sync.host(this.key, () => this.#indexFeed, {
+      mode: this.#mode(),
+      ...this.#encryption()
+    })
+    this.index = new DriveIndex(this.indexSession)
+    for (const [name, { entry, path }] of catalog.rows()) {
+      if (entry.blob !== null) this.placeFile(name, entry.blob, path)
+    }
+  }
+
+  /**
+   * Makes the state of a folder that is to be shared or cloned, and opens it.
+   *
+   * @param identity - of the index; with the manifest for a share.
+   * @throws SynclineError FEED_EXISTS if there is one already; DISK_FULL, STORAGE_FAILED.
+   */
+  static async create(
+    sync: Synchronizer,
+    root: string,
+    config: FolderConfig,
+    options: OpenFolderOptions = {}
+  ): Promise<DriveFolder> {
+    const state = path.join(path.resolve(root), STATE_NAME)
+    if ((await readConfig(root)) !== null) {
+      throw new SynclineError('FEED_EXISTS', `${root} is shared or cloned already`, { path: root })
+    }
+    const key = b4a.from(config.key, 'hex')
+    const { keyPair = null } = options
+    const identities = keyPair === null ? null : newDriveIdentities(keyPair)
+    try {
+      await mkdir(path.join(state, 'incoming'), { recursive: true, mode: 0o700 })
+      const identity: Identity = {
+        key,
+        manifest: identities?.index.manifest ?? null,
+        keyPair: null
+      }
+      // Of a try that did not come to its end there may be something.
+      await rm(path.join(state, 'index'), { recursive: true, force: true })
+      await rm(path.join(state, 'blobs'), { recursive: true, force: true })
+      await (await FileStore.create(path.join(state, 'index'), identity)).close()
+      await writeConfig(state, config)
+    } catch (error) {
+      throw storageError(error, state)
+    }
+    return DriveFolder.open(sync, root, options)
+  }
+
+  /**
+   * Opens the folder at `root`.
+   *
+   * @throws SynclineError FEED_NOT_FOUND if it is neither shared nor cloned; FEED_DAMAGED, FEED_LOCKED, STORAGE_FAILED.
+   */
+  static async open(
+    sync: Synchronizer,
+    root: string,
+    options: OpenFolderOptions = {}
+  ): Promise<DriveFolder> {
+    const absolute = path.resolve(root)
+    const config = await readConfig(absolute)
+    if (config === null) {
+      const reason = `${absolute} is neither shared nor cloned`
+      throw new SynclineError('FEED_NOT_FOUND', reason, { path: absolute })
+    }
+    const catalog = await Catalog.open(path.join(absolute, STATE_NAME, 'catalog'))
+    const folder = new DriveFolder(sync, absolute, config, catalog, options)
+    await folder.indexSession.ready()
+    return folder
+  }
+
+  get config(): FolderConfig {
+    return this.#config
+  }
+
+  /** True if blobs are files of the folder: encrypted blocks differ from the files, so they are copies. */
+  get inPlace(): boolean {
+    return !this.#config.copy && !this.encrypted
+  }
+
+  get encrypted(): boolean {
+    return (this.#options.encryptionKey ?? null) !== null
+  }
+
+  /** A path below the state of the folder. */
+  statePath(...parts: string[]): string {
+    return path.join(this.root, STATE_NAME, ...parts)
+  }
+
+  /** Changes what the folder is, durably. */
+  async configure(change: Partial<FolderConfig>): Promise<void> {
+    const config = { ...this.#config, ...change }
+    await writeConfig(this.statePath(), config)
+    this.#config = config
+  }
+
+  /**
+   * The blobs, once the index tells which feed they are.
+   *
+   * @throws SynclineError INVALID_OPERATION while the manifest of the index is not here; ENCRYPTED.
+   */
+  blobs(): Promise<Blobs> {
+    this.#blobs ??= this.#openBlobs().catch((error: unknown) => {
+      this.#blobs = null
+      throw error
+    })
+    return this.#blobs
+  }
+
+  /**
+   * Makes the catalog say what the newest version of the index says, where a stop came in between. Stamps stay where the
+   * content is the same; the rest has to be looked at.
+   */
+  async reconcile(): Promise<void> {
+    const { catalog, index } = this
+    const version = index.version
+    if (catalog.version === version) return
+    const seen = new Set<string>()
+    for await (const { name, kind, entry } of listDrive(index, version)) {
+      seen.add(name)
+      const known = catalog.get(name)
+      const same =
+        known?.kind === kind &&
+        known.entry.blob?.byteOffset === entry.blob?.byteOffset &&
+        known.entry.blob?.byteLength === entry.blob?.byteLength
+      catalog.set(name, {
+        kind,
+        entry,
+        stamp: same ? known.stamp : null,
+        digest: same ? known.digest : await this.#digestOf(entry.blob)
+      })
+      if (entry.blob !== null) this.placeFile(name, entry.blob)
+    }
+    for (const [name] of [...catalog.rows()]) if (!seen.has(name)) catalog.delete(name)
+    catalog.version = version
+    await catalog.save()
+  }
+
+  async #digestOf(blob: BlobRange | null): Promise<number> {
+    if (blob === null || blob.byteLength === 0 || blob.blockMap === true) return 0
+    const { feed } = await this.blobs()
+    const end = blob.blockOffset + blob.blockLength
+    return feed.have.hasAll(blob.blockOffset, end)
+      ? digestOf(await feed.leaves(blob.blockOffset, end))
+      : 0
+  }
+
+  /**
+   * Notes that the file of `name` holds a blob.
+   *
+   * @param local - its path below the root, where it is not the name itself.
+   */
+  placeFile(name: string, blob: BlobRange, local?: string): void {
+    if (blob.byteLength === 0 || blob.blockMap === true) return
+    const { byteOffset } = blob
+    const user = this.#users.get(byteOffset)
+    if (user === undefined) this.#users.set(byteOffset, name)
+    else if (user instanceof Set) user.add(name)
+    else if (user !== name) this.#users.set(byteOffset, new Set([user, name]))
+    if (this.inPlace) this.places.put(blob, local === undefined ? filePath(name) : local)
+  }
+
+  /**
+   * Notes that the file of `name` no longer holds a blob.
+   *
+   * @returns true if no other file does.
+   */
+  leaveFile(name: string, blob: BlobRange): boolean {
+    const { byteOffset } = blob
+    const user = this.#users.get(byteOffset)
+    if (!(user instanceof Set)) {
+      if (user === name) this.#users.delete(byteOffset)
+      return user === undefined || user === name
+    }
+    user.delete(name)
+    const [other] = user
+    if (other === undefined) this.#users.delete(byteOffset)
+    else if (this.inPlace) {
+      this.places.put(blob, this.catalog.get(other)?.path ?? filePath(other))
+    }
+    return other === undefined
+  }
+
+  /** Writes what is remembered, and lets feeds and files go. */
+  async close(): Promise<void> {
+    if (this.#options.readOnly !== true) await this.catalog.save()
+    const blobs = await this.#blobs?.catch(() => null)
+    await blobs?.session.close()
+    await this.indexSession.close()
+  }
+
+  async #openBlobs(): Promise<Blobs> {
+    const feed = await this.#indexFeed
+    const header = await this.index.header()
+    const contentFeed = header?.contentFeed ?? null
+    const key = blobsKey(feed.key, feed.manifest, contentFeed)
+    if (key === null) {
+      throw new SynclineError('INVALID_OPERATION', 'the index does not say yet where its blobs are')
+    }
+    const derives = contentFeed === null && feed.manifest !== null
+    const manifest = derives ? blobsManifest(feed.key, feed.manifest) : null
+    const opening = this.#openFeed('blobs', { key, manifest, keyPair: null })
+    const session = this.#sync.host(key, () => opening, {
+      mode: this.#mode(),
+      ranges: [],
+      ...this.#encryption()
+    })
+    await session.ready()
+    return { session, feed: await opening }
+  }
+
+  async #openFeed(name: 'index' | 'blobs', identity: Identity | null): Promise<StoredFeed> {
+    const folder = this.statePath(name)
+    const { readOnly = false, keyPair } = this.#options
+    const data = name === 'blobs' ? { data: this.places } : {}
+    const options = { readOnly, lock: !readOnly && keyPair != null, ...data }
+    let store = FileStore.open(folder, options)
+    if (identity !== null && !readOnly && !(await store.exists())) {
+      store = await FileStore.create(folder, { ...identity, keyPair: null }, options)
+    }
+    return StoredFeed.open(store, {
+      verifyReads: name === 'blobs',
+      ...(name === 'blobs' ? { onbad: (start, end) => this.onbad?.(start, end) } : {}),
+      ...(keyPair == null ? {} : { keyPair })
+    })
+  }
+
+  #mode(): NonNullable<AddOptions['mode']> {
+    return this.#options.mode ?? (this.#config.kind === 'share' ? 'serve' : 'both')
+  }
+
+  #encryption(): Pick<AddOptions, 'encryptionKey'> {
+    const { encryptionKey } = this.#options
+    return encryptionKey == null ? {} : { encryptionKey }
+  }
+}
+
+/** The blobs of a drive: as its peers see them, and the feed below. */
+export interface Blobs {
+  readonly session: FeedSession
+  readonly feed: StoredFeed
+}
+
+/** Path of a name, relative to the root of the folder. */
+export function filePath(name: string): string {
+  return name.slice(1).split('/').join(path.sep)
+}
+
+/** The nearest folder from `start` upwards that is shared or cloned, or null. */
+export async function findFolder(start: string): Promise<string | null> {
+  for (let at = path.resolve(start); ; at = path.dirname(at)) {
+    if (await isFile(path.join(at, STATE_NAME, 'config'))) return at
+    if (at === path.dirname(at)) return null
+  }
+}
+
+/** What the folder at `root` is; null if it is neither shared nor cloned. @throws SynclineError FEED_DAMAGED. */
+export async function readConfig(root: string): Promise<FolderConfig | null> {
+  const file = path.join(root, STATE_NAME, 'config')
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null
+    throw storageError(error, file)
+  }
+  try {
+    const value = JSON.parse(text) as Partial<FolderConfig>
+    const { key, kind } = value
+    if (typeof key === 'string' && /^[0-9a-f]{64}$/.test(key)) {
+      if (kind === 'share' || kind === 'clone') return { ...DEFAULTS, ...value, key, kind }
+    }
+  } catch {
+    // As damaged as one without a key.
+  }
+  throw new SynclineError('FEED_DAMAGED', `${file} is damaged`, { path: file })
+}
+
+/** Choices of a folder that says nothing else. */
+export const DEFAULTS: Omit<FolderConfig, 'key' | 'kind'> = {
+  copy: false,
+  only: [],
+  at: null,
+  gitignore: false,
+  keep: '30d,10%',
+  allLinks: false
+}
+
+async function writeConfig(state: string, config: FolderConfig): Promise<void> {
+  const file = path.join(state, 'config')
+  const draft = `${file}.new`
+  try {
+    await writeFile(draft, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600, flush: true })
+    await rename(draft, file)
+  } catch (error) {
+    throw storageError(error, file)
+  }
+}
+
+async function isFile(file: string): Promise<boolean> {
+  return stat(file).then(
+    (stats) => stats.isFile(),
+    () => false
+  )
+}

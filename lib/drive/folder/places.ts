@@ -1,0 +1,281 @@
+/**
+ * The block bytes of a blobs feed as files of a folder: in place, without a second copy.
+ *
+ * A *place* says in which file a range of the feed should lie. It is a hint: the feed hashes whatever is read here
+ * before anybody sees it, so a file that was changed, replaced or moved away gives blocks that are not held, never
+ * wrong ones. What no place covers lies in the flat file of the feed, as in any other.
+ *
+ * Nothing here writes to a file of the user's. What comes from peers goes to files of ours, in `incoming`, from
+ * where whoever knows the drive moves it once it is whole.
+ *
+ * @module
+ */
+import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { open, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { SynclineError } from '../../errors.ts'
+import { storageError, systemCode } from '../../feed/file/file-error.ts'
+import { type BlockData, DataFile } from '../../feed/file/feed-files.ts'
+import { PooledFile, sharedPool } from '../../feed/file/file-pool.ts'
+import { SMALL_BYTES } from '../../feed/file/pace.ts'
+import type { BlobRange } from '../entry.ts'
+
+/** Where the bytes of one blob are, or shall come. */
+interface Place {
+  readonly range: BlobRange
+  /** File that should hold it, relative to the folder; null while it is to come. */
+  file: string | null
+  /** Receives it, once the first part came. */
+  incoming: PooledFile | null
+}
+
+/** What is done with blobs as they come. */
+export interface PlaceKeeper {
+  /**
+   * A whole blob has come in one piece, verified. True if it was put where it belongs (with {@link Places.put});
+   * else it is kept in `incoming`. The bytes are not the callee's to keep after that.
+   */
+  whole(range: BlobRange, bytes: Uint8Array): Promise<boolean>
+}
+
+// A name may be a pipe by now, which would wait for a writer, or a link.
+const READ_FLAGS: number =
+  constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
+
+/** See the module comment. */
+export class Places implements BlockData {
+  /** Root of the folder. */
+  readonly path: string
+  readonly #incoming: string
+  readonly #flat: DataFile
+  readonly #places = new Map<number, Place>()
+  /** Byte offsets of the places, ascending; null when it has to be made again. */
+  #starts: Float64Array | null = null
+  keeper: PlaceKeeper | null = null
+  /** Bytes that came for places, so far. */
+  bytesWritten = 0
+
+  /** @param feedFolder - where the flat file of the feed is. */
+  constructor(root: string, state: string, feedFolder: string) {
+    this.path = root
+    this.#incoming = path.join(state, 'incoming')
+    this.#flat = new DataFile(sharedPool, path.join(feedFolder, 'data'))
+  }
+
+  /** Says that a blob lies in a file, its path relative to the folder. */
+  put(range: BlobRange, file: string): void {
+    if (range.byteLength === 0) return
+    const place = this.#places.get(range.byteOffset)
+    if (place === undefined) this.#add({ range, file, incoming: null })
+    else {
+      void place.incoming?.close()
+      place.file = file
+      place.incoming = null
+    }
+  }
+
+  /** Says that a blob shall come: what is written of it goes to `incoming`. */
+  expect(range: BlobRange): void {
+    if (range.byteLength === 0) return
+    const place = this.#places.get(range.byteOffset)
+    if (place === undefined) this.#add({ range, file: null, incoming: null })
+    else place.file = null
+  }
+
+  /** Forgets where a blob is; what came of it is removed. */
+  async drop(range: BlobRange): Promise<void> {
+    const place = this.#places.get(range.byteOffset)
+    if (place === undefined) return
+    this.#places.delete(range.byteOffset)
+    this.#starts = null
+    await place.incoming?.close()
+    if (place.file === null) await rm(this.incomingPath(range), { force: true })
+  }
+
+  /** The file that should hold a blob, relative to the folder; null if none does. */
+  fileOf(range: BlobRange): string | null {
+    return this.#places.get(range.byteOffset)?.file ?? null
+  }
+
+  /** True if a blob is to come. */
+  expects(range: BlobRange): boolean {
+    return this.#places.get(range.byteOffset)?.file === null
+  }
+
+  /** The file of ours that a blob comes to. */
+  incomingPath({ byteOffset, blockOffset }: BlobRange): string {
+    return path.join(this.#incoming, `${blockOffset}-${byteOffset}`)
+  }
+
+  async read(offset: number, byteLength: number): Promise<Uint8Array> {
+    const target = new Uint8Array(byteLength)
+    const end = offset + byteLength
+    let at = offset
+    for (const place of this.#overlapping(offset, end)) {
+      const { byteOffset } = place.range
+      if (byteOffset > at)
+        await this.#readFlat(target.subarray(at - offset, byteOffset - offset), at)
+      const from = Math.max(byteOffset, at)
+      const to = Math.min(byteOffset + place.range.byteLength, end)
+      await this.#readPlace(place, target.subarray(from - offset, to - offset), from - byteOffset)
+      at = to
+    }
+    if (at < end) await this.#readFlat(target.subarray(at - offset), at)
+    return target
+  }
+
+  async write(parts: readonly Uint8Array[], offset: number): Promise<void> {
+    const end = offset + parts.reduce((sum, part) => sum + part.byteLength, 0)
+    const bytes = new Cursor(parts)
+    let at = offset
+    for (const place of this.#overlapping(offset, end)) {
+      const { byteOffset, byteLength } = place.range
+      if (byteOffset > at) await this.#flat.write(bytes.take(byteOffset - at), at)
+      const from = Math.max(byteOffset, at)
+      const to = Math.min(byteOffset + byteLength, end)
+      const taken = bytes.take(to - from)
+      at = to
+      this.bytesWritten += to - from
+      // A file of the user's has it, or had it and is his: it is never written.
+      if (place.file !== null) continue
+      const isWhole = to - from === byteLength
+      if (isWhole && this.keeper !== null) {
+        if (await this.keeper.whole(place.range, joined(taken))) continue
+      }
+      place.incoming ??= new PooledFile(sharedPool, this.incomingPath(place.range))
+      await place.incoming.write(taken, from - byteOffset)
+    }
+    if (at < end) await this.#flat.write(bytes.take(end - at), at)
+  }
+
+  /** Files of the user's and those that come are not synced: what a power loss takes is found by its hash. */
+  async sync(): Promise<void> {
+    if ((await this.#flat.size()) !== null) await this.#flat.sync()
+  }
+
+  async free(offset: number, byteLength: number): Promise<void> {
+    const end = offset + byteLength
+    let at = offset
+    for (const { range } of this.#overlapping(offset, end)) {
+      if (range.byteOffset > at) await this.#flat.free(at, range.byteOffset - at)
+      at = range.byteOffset + range.byteLength
+    }
+    if (at < end) await this.#flat.free(at, end - at)
+  }
+
+  async close(): Promise<void> {
+    for (const { incoming } of this.#places.values()) await incoming?.close()
+    await this.#flat.close()
+  }
+
+  #add(place: Place): void {
+    this.#places.set(place.range.byteOffset, place)
+    this.#starts = null
+  }
+
+  /** Places with bytes in `[start, end)`, ascending. */
+  *#overlapping(start: number, end: number): IterableIterator<Place> {
+    this.#starts ??= Float64Array.from(this.#places.keys()).sort()
+    const starts = this.#starts
+    let low = 0
+    let high = starts.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((starts[middle] as number) <= start) low = middle + 1
+      else high = middle
+    }
+    for (let i = Math.max(low - 1, 0); i < starts.length && (starts[i] as number) < end; i++) {
+      const place = this.#places.get(starts[i] as number)
+      if (place === undefined) continue
+      if (place.range.byteOffset + place.range.byteLength > start) yield place
+    }
+  }
+
+  async #readFlat(target: Uint8Array, offset: number): Promise<void> {
+    const bytes = await this.#flat.read(offset, target.byteLength)
+    if (bytes !== null) target.set(bytes)
+  }
+
+  /** Fills `target` as far as the file goes. What is missing reads as zeros, and fails its hash. */
+  async #readPlace(place: Place, target: Uint8Array, position: number): Promise<void> {
+    if (place.file === null) {
+      place.incoming ??= new PooledFile(sharedPool, this.incomingPath(place.range))
+      const bytes = await place.incoming.read(position, target.byteLength)
+      if (bytes !== null) target.set(bytes)
+      return
+    }
+    const file = path.join(this.path, place.file)
+    try {
+      if (target.byteLength <= SMALL_BYTES) readNow(file, target, position)
+      else await readLater(file, target, position)
+    } catch (error) {
+      if (!GONE.has(systemCode(error))) throw storageError(error, file)
+    }
+  }
+}
+
+/** What says that a file is not what it was, rather than that the disk failed. */
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'EACCES', 'EPERM', 'ENXIO', 'EAGAIN'])
+
+function readNow(file: string, target: Uint8Array, position: number): void {
+  const fd = openSync(file, READ_FLAGS)
+  try {
+    let count = 0
+    while (count < target.byteLength) {
+      const read = readSync(fd, target, count, target.byteLength - count, position + count)
+      if (read === 0) return
+      count += read
+    }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+async function readLater(file: string, target: Uint8Array, position: number): Promise<void> {
+  const handle = await open(file, READ_FLAGS)
+  try {
+    let count = 0
+    while (count < target.byteLength) {
+      const rest = target.byteLength - count
+      const { bytesRead } = await handle.read(target, count, rest, position + count)
+      if (bytesRead === 0) return
+      count += bytesRead
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Takes bytes from the front of parts, without copying. */
+class Cursor {
+  readonly #parts: readonly Uint8Array[]
+  #part = 0
+  #at = 0
+
+  constructor(parts: readonly Uint8Array[]) {
+    this.#parts = parts
+  }
+
+  take(byteLength: number): Uint8Array[] {
+    const taken: Uint8Array[] = []
+    let rest = byteLength
+    while (rest > 0) {
+      const part = this.#parts[this.#part]
+      if (part === undefined) throw new SynclineError('BROKEN_INVARIANT', 'more bytes than parts')
+      const piece = part.subarray(this.#at, this.#at + rest)
+      this.#at += piece.byteLength
+      rest -= piece.byteLength
+      if (this.#at === part.byteLength) {
+        this.#part++
+        this.#at = 0
+      }
+      if (piece.byteLength > 0) taken.push(piece)
+    }
+    return taken
+  }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const [first] = parts
+  return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts)
+}

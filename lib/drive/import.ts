@@ -1,0 +1,483 @@
+/**
+ * Brings a drive to what its folder holds: scan, plan, read what changed, append.
+ *
+ * In place, a file is read and hashed, and its blocks are appended as leaves only: their bytes stay where they are.
+ * A file whose blocks the drive has already, under whatever name, brings no blocks at all.
+ *
+ * @module
+ */
+import path from 'node:path'
+import { SynclineError } from '../errors.ts'
+import { storageError, systemCode } from '../feed/file/file-error.ts'
+import type { StoredFeed } from '../feed/stored-feed.ts'
+import { NODE_BYTES } from '../kernels/fold.ts'
+import { IMPORT_ENTRIES_MAX } from '../limits.ts'
+import { keyOfName } from './drive-name.ts'
+import { encodeEntry, readMetadata, writeMetadata, type BlobRange, type Entry } from './entry.ts'
+import type { Known } from './folder/catalog.ts'
+import { type DriveFolder, filePath } from './folder/drive-folder.ts'
+import { blocksOf, digestOf, hashFile, leavesOf, readWhole } from './folder/file-reader.ts'
+import { scan, type ScanCounts, type ScannedEntry, type Skipped } from './folder/scan.ts'
+import { isRacy, sameStamp, type Stamp } from './folder/stamp.ts'
+import { holdsBack, plan, type Action, type Comparison } from './plan.ts'
+import { ProgressNotes } from './progress.ts'
+
+/** Options of {@link importFolder}. */
+export interface ImportOptions {
+  /** Deletes that are allowed; null holds back more than ten that are more than a quarter. Default: null. */
+  readonly maxDelete?: number | null
+  /** True tells what would be done, and does nothing. */
+  readonly dryRun?: boolean
+  readonly progress?: ProgressNotes
+  readonly signal?: AbortSignal
+}
+
+/** One change of a drive. */
+export interface Change {
+  readonly type: 'add' | 'change' | 'touch' | 'remove'
+  readonly name: string
+  readonly byteLength: number
+}
+
+/** What an import did, or with `dryRun` would do. */
+export interface ImportReport {
+  readonly changes: readonly Change[]
+  /** What the folder holds, and what was left out of it. */
+  readonly counts: ScanCounts
+  /** Files whose content the drive had under another name: nothing was stored for them. */
+  readonly reused: number
+  /** Names whose deletion is held back: too many at once. */
+  readonly heldBack: readonly string[]
+  /** What could not be taken in, ignored names left out. */
+  readonly skipped: readonly Skipped[]
+  /** Earlier contents that can be given to nobody any more, as their owner replaced or removed them. */
+  readonly lost: readonly string[]
+  /** Files that changed while they were read: the next import takes them in. */
+  readonly unsettled: readonly string[]
+}
+
+/** Bytes of small files that are read, hashed and appended together, and how many of them. */
+const BATCH_BYTES: number = 4 * 1024 * 1024
+const BATCH_FILES = 1024
+/** Bytes from which a file is read in pieces. */
+const LARGE_BYTES: number = 1024 * 1024
+/** Times that a file is read that changes meanwhile. */
+const TRIES = 3
+
+/** A row of the catalog. */
+interface Row {
+  readonly name: string
+  readonly known: Known
+}
+
+type Step = Exclude<Action<ScannedEntry, Row>, { type: 'remove' }>
+
+/**
+ * See the module comment. The folder is a share of ours.
+ *
+ * @throws SynclineError FOLDER_MISSING; REFUSED for a folder that lost all its files; NOT_WRITABLE, DISK_FULL,
+ * STORAGE_FAILED; the signal's reason. What was taken in until then stays.
+ */
+export async function importFolder(
+  folder: DriveFolder,
+  options: ImportOptions = {}
+): Promise<ImportReport> {
+  return new Import(folder, options).run()
+}
+
+class Import {
+  readonly #folder: DriveFolder
+  readonly #options: ImportOptions
+  readonly #progress: ProgressNotes
+  readonly #changes: Change[] = []
+  readonly #unsettled: string[] = []
+  readonly #skipped: Skipped[] = []
+  /** What goes to the index next. */
+  #puts: { readonly key: Uint8Array; readonly value: Uint8Array | null }[] = []
+  /** What the catalog is told once the index has it; a row of null is gone. */
+  #rows: (readonly [name: string, known: Known | null])[] = []
+  #small: ScannedEntry[] = []
+  #smallBytes = 0
+  #buffer: Uint8Array | null = null
+  /** Blobs by digest; made when a file is new or changed. */
+  #digests: Map<number, BlobRange[]> | null = null
+  /** Leaves that are about to be appended, by their first block. */
+  readonly #pending = new Map<number, Uint8Array>()
+  #reused = 0
+  readonly #lostNames: string[] = []
+  #lost: BlobRange[] = []
+
+  constructor(folder: DriveFolder, options: ImportOptions) {
+    this.#folder = folder
+    this.#options = options
+    this.#progress = options.progress ?? new ProgressNotes()
+  }
+
+  async run(): Promise<ImportReport> {
+    const folder = this.#folder
+    const { catalog, config, root } = folder
+    const { signal, dryRun = false, maxDelete = null } = this.#options
+    await folder.reconcile()
+    const before = catalog.size
+    const scanning = scan(root, {
+      gitignore: config.gitignore,
+      onSkipped: (skipped) => {
+        if (skipped.reason !== 'ignored' && skipped.reason !== 'state') this.#skipped.push(skipped)
+      }
+    })
+    const { counts } = scanning
+    const removals: Row[] = []
+    this.#progress.set({ phase: 'scan' })
+    for await (const batch of plan(scanning, rowsOf(catalog), compare)) {
+      signal?.throwIfAborted()
+      this.#progress.set({ filesTotal: counts.files, bytesTotal: counts.bytes })
+      for (const step of batch) {
+        if (step.type === 'remove') removals.push(step.target)
+        else if (dryRun) this.#foresee(step)
+        else await this.#take(step)
+      }
+    }
+    await this.#takeSmall()
+    // What cannot be looked at is not gone.
+    const gone = this.#withoutUnreadable(removals)
+    if (gone.length > 0 && gone.length === before && maxDelete === null) {
+      const reason = `${root} has none of its ${before} entries any more: is a disk missing?`
+      throw new SynclineError('REFUSED', `${reason} --max-delete ${before} goes on`, { path: root })
+    }
+    const held = holdsBack(gone.length, before, maxDelete)
+    if (!held) for (const row of gone) await this.#remove(row)
+    if (!dryRun) {
+      await this.#flush()
+      catalog.version = folder.index.version
+      await catalog.save()
+      await this.#dropLost()
+    }
+    return {
+      changes: this.#changes,
+      counts,
+      reused: this.#reused,
+      heldBack: held ? gone.map(({ name }) => name) : [],
+      skipped: this.#skipped,
+      lost: this.#lostNames,
+      unsettled: this.#unsettled
+    }
+  }
+
+  #foresee({ type, name, source }: Step): void {
+    this.#changes.push({ type: type === 'check' ? 'change' : type, name, byteLength: source.size })
+  }
+
+  #withoutUnreadable(removals: readonly Row[]): Row[] {
+    const unreadable = this.#skipped.filter(({ reason }) => reason === 'unreadable')
+    const names = new Set(unreadable.map(({ name }) => name))
+    const folders = unreadable.filter((item) => item.folder).map(({ name }) => `${name}/`)
+    return removals.filter(
+      ({ name }) => !names.has(name) && !folders.some((prefix) => name.startsWith(prefix))
+    )
+  }
+
+  async #take({ source }: Step): Promise<void> {
+    if (source.kind !== 'file') return this.#takeBare(source)
+    if (source.size >= LARGE_BYTES) return this.#takeLarge(source)
+    this.#small.push(source)
+    this.#smallBytes += source.size
+    if (this.#smallBytes >= BATCH_BYTES || this.#small.length >= BATCH_FILES)
+      await this.#takeSmall()
+  }
+
+  /** A link or an empty folder. */
+  async #takeBare(source: ScannedEntry): Promise<void> {
+    const { kind, linkname, mode, mtimeMs } = source
+    const metadata = kind === 'link' ? null : writeMetadata({ mtimeMs, mode })
+    const entry: Entry = { executable: false, linkname, blob: null, metadata }
+    await this.#put(source, { kind, entry, stamp: source.stamp, digest: 0 })
+  }
+
+  async #takeSmall(): Promise<void> {
+    const files = this.#small
+    if (files.length === 0) return
+    this.#small = []
+    this.#smallBytes = 0
+    this.#buffer ??= new Uint8Array(BATCH_BYTES + LARGE_BYTES)
+    const read: { readonly file: ScannedEntry; readonly blocks: readonly Uint8Array[] }[] = []
+    let at = 0
+    for (const file of files) {
+      const bytes = this.#buffer.subarray(at, at + file.size)
+      if (!this.#readSmall(file, bytes)) continue
+      read.push({ file, blocks: blocksOf(bytes) })
+      at += file.size
+    }
+    await this.#arrive(read, leavesOf(read.flatMap(({ blocks }) => blocks)))
+  }
+
+  /** False if the file could not be read as it was seen. */
+  #readSmall(file: ScannedEntry, target: Uint8Array): boolean {
+    try {
+      const stamp = readWhole(this.#pathOf(file.name), file.size, target)
+      if (stamp !== null && sameStamp(stamp, file.stamp)) return true
+      this.#unsettled.push(file.name)
+    } catch (error) {
+      this.#skip(file.name, error)
+    }
+    return false
+  }
+
+  /** Small files that were read: those that bring something new are appended together. */
+  async #arrive(
+    files: readonly { readonly file: ScannedEntry; readonly blocks: readonly Uint8Array[] }[],
+    leaves: Uint8Array
+  ): Promise<void> {
+    const folder = this.#folder
+    const { session, feed } = await folder.blobs()
+    let { length, byteLength } = feed
+    const fresh: Uint8Array[] = []
+    const freshBlocks: Uint8Array[] = []
+    const settled: (readonly [file: ScannedEntry, blob: BlobRange, digest: number])[] = []
+    let first = 0
+    for (const { file, blocks } of files) {
+      const own = leaves.subarray(NODE_BYTES * first, NODE_BYTES * (first + blocks.length))
+      first += blocks.length
+      const digest = digestOf(own)
+      let blob = await this.#find(feed, file.size, digest, own)
+      if (blob === null) {
+        blob = {
+          blockOffset: length,
+          blockLength: blocks.length,
+          byteOffset: byteLength,
+          byteLength: file.size
+        }
+        length += blocks.length
+        byteLength += file.size
+        fresh.push(own)
+        if (!folder.inPlace) freshBlocks.push(...blocks)
+        this.#pending.set(blob.blockOffset, own)
+        this.#remember(digest, blob)
+      } else this.#countReused(file.name, blob)
+      // Known before the blocks are announced.
+      folder.placeFile(file.name, blob)
+      settled.push([file, blob, digest])
+    }
+    if (folder.inPlace) await feed.appendLeaves(Buffer.concat(fresh), { durability: 'os' })
+    else if (freshBlocks.length > 0) await session.append(freshBlocks, { durability: 'os' })
+    this.#pending.clear()
+    for (const [file, blob, digest] of settled) await this.#settle(file, blob, digest)
+  }
+
+  async #takeLarge(file: ScannedEntry): Promise<void> {
+    const { signal } = this.#options
+    try {
+      for (let tries = 1; tries <= TRIES; tries++) {
+        const hashed = await hashFile(
+          this.#pathOf(file.name),
+          (piece) => this.#progress.add(0, piece.byteLength),
+          signal
+        )
+        if (hashed === null) continue
+        const { byteLength: size, leaves, stamp } = hashed
+        if (await this.#arriveLarge({ ...file, size, stamp }, leaves)) return
+      }
+      this.#unsettled.push(file.name)
+    } catch (error) {
+      if (signal?.aborted === true || error instanceof SynclineError) throw error
+      this.#skip(file.name, error)
+    }
+  }
+
+  /** False if the file changed before its blocks were stored. */
+  async #arriveLarge(file: ScannedEntry, leaves: Uint8Array): Promise<boolean> {
+    const folder = this.#folder
+    const { session, feed } = await folder.blobs()
+    const digest = digestOf(leaves)
+    const known = await this.#find(feed, file.size, digest, leaves)
+    const blob = known ?? {
+      blockOffset: feed.length,
+      blockLength: leaves.byteLength / NODE_BYTES,
+      byteOffset: feed.byteLength,
+      byteLength: file.size
+    }
+    if (known !== null) this.#countReused(file.name, blob)
+    folder.placeFile(file.name, blob)
+    if (known === null && folder.inPlace) await feed.appendLeaves(leaves, { durability: 'os' })
+    else if (known === null) {
+      const again = await hashFile(this.#pathOf(file.name), async (piece) => {
+        await session.append(blocksOf(piece), { durability: 'os' })
+      })
+      if (again === null || Buffer.compare(again.leaves, leaves) !== 0) {
+        // What was appended belongs to nothing.
+        await feed.clear(blob.blockOffset, feed.length)
+        return false
+      }
+    }
+    this.#remember(digest, blob)
+    await this.#settle(file, blob, digest)
+    return true
+  }
+
+  #countReused(name: string, blob: BlobRange): void {
+    const before = this.#folder.catalog.get(name)?.entry.blob ?? null
+    if (blob.byteLength > 0 && !sameBlob(before, blob)) this.#reused++
+  }
+
+  /** A file whose blob the drive has: its entry follows where it says something new. */
+  async #settle(file: ScannedEntry, blob: BlobRange, digest: number): Promise<void> {
+    const { name, size, mode, mtimeMs } = file
+    const before = this.#folder.catalog.get(name)
+    this.#progress.add(1, size < LARGE_BYTES ? size : 0)
+    const stamp = this.#settled(file.stamp)
+    const same = before?.kind === 'file' && sameBlob(before.entry.blob, blob)
+    if (same && sameMetadata(before.entry, file)) {
+      this.#rows.push([name, { ...before, stamp, digest }])
+      return
+    }
+    const metadata = writeMetadata({ mtimeMs, mode })
+    const executable = (mode & 0o100) !== 0
+    const entry: Entry = { executable, linkname: null, blob, metadata }
+    await this.#put(file, { kind: 'file', entry, stamp, digest }, same)
+  }
+
+  /** A stamp that will tell of every later change, or null. */
+  #settled(stamp: Stamp): Stamp | null {
+    return isRacy(stamp, Date.now()) ? null : stamp
+  }
+
+  async #put(file: ScannedEntry, known: Known, onlyMetadata = false): Promise<void> {
+    const { name, kind, size: byteLength } = file
+    const before = this.#folder.catalog.get(name)
+    const type = onlyMetadata ? 'touch' : before === undefined ? 'add' : 'change'
+    this.#changes.push({ type, name, byteLength })
+    if (before !== undefined && isFolder(before.kind) !== isFolder(kind)) {
+      this.#puts.push({ key: keyOf(name, before.kind), value: null })
+    }
+    const value = isFolder(kind) ? encodeFolder(known.entry) : encodeEntry(known.entry)
+    this.#puts.push({ key: keyOf(name, kind), value })
+    this.#rows.push([name, known])
+    if (this.#puts.length >= IMPORT_ENTRIES_MAX) await this.#flush()
+  }
+
+  async #remove({ name, known }: Row): Promise<void> {
+    const byteLength = known.entry.blob?.byteLength ?? 0
+    this.#changes.push({ type: 'remove', name, byteLength })
+    if (this.#options.dryRun === true) return
+    this.#puts.push({ key: keyOf(name, known.kind), value: null })
+    this.#rows.push([name, null])
+    if (this.#puts.length >= IMPORT_ENTRIES_MAX) await this.#flush()
+  }
+
+  /** Appends to the index what was gathered; only then the catalog may say so. */
+  async #flush(): Promise<void> {
+    const { index, indexSession, catalog } = this.#folder
+    const blocks = await index.encode(this.#puts)
+    if (blocks.length > 0) await indexSession.append(blocks, { durability: 'os' })
+    this.#puts = []
+    for (const [name, known] of this.#rows) {
+      const blob = catalog.get(name)?.entry.blob ?? null
+      if (blob !== null && !sameBlob(blob, known?.entry.blob ?? null)) this.#leave(name, blob)
+      if (known === null) catalog.delete(name)
+      else catalog.set(name, known)
+    }
+    this.#rows = []
+    await catalog.save()
+  }
+
+  /** The file of `name` holds something else now. */
+  #leave(name: string, blob: BlobRange): void {
+    if (!this.#folder.leaveFile(name, blob) || blob.byteLength === 0) return
+    if (!this.#folder.inPlace) return
+    this.#lost.push(blob)
+    this.#lostNames.push(name)
+  }
+
+  /** Says of contents that nobody has any more that they are gone. */
+  async #dropLost(): Promise<void> {
+    if (this.#lost.length === 0) return
+    const { feed } = await this.#folder.blobs()
+    for (const blob of this.#lost) await this.#folder.places.drop(blob)
+    await feed.release(
+      this.#lost.map(({ blockOffset, blockLength }) => [blockOffset, blockOffset + blockLength])
+    )
+  }
+
+  /** A blob of the drive with just these leaves, or null. */
+  async #find(
+    feed: StoredFeed,
+    byteLength: number,
+    digest: number,
+    leaves: Uint8Array
+  ): Promise<BlobRange | null> {
+    if (digest === 0) return null
+    for (const blob of this.#blobsByDigest().get(digest) ?? []) {
+      if (blob.byteLength !== byteLength || blob.blockMap === true) continue
+      const end = blob.blockOffset + blob.blockLength
+      const pending = this.#pending.get(blob.blockOffset)
+      if (pending === undefined && !feed.have.hasAll(blob.blockOffset, end)) continue
+      const theirs = pending ?? (await feed.leaves(blob.blockOffset, end))
+      if (Buffer.compare(theirs, leaves) === 0) return blob
+    }
+    return null
+  }
+
+  #blobsByDigest(): Map<number, BlobRange[]> {
+    if (this.#digests !== null) return this.#digests
+    this.#digests = new Map()
+    for (const [, { entry, digest }] of this.#folder.catalog.rows()) {
+      if (entry.blob !== null) this.#remember(digest, entry.blob)
+    }
+    return this.#digests
+  }
+
+  #remember(digest: number, blob: BlobRange): void {
+    if (digest === 0) return
+    const digests = this.#blobsByDigest()
+    const blobs = digests.get(digest)
+    if (blobs === undefined) digests.set(digest, [blob])
+    else if (!blobs.some((other) => sameBlob(other, blob))) blobs.push(blob)
+  }
+
+  #pathOf(name: string): string {
+    return path.join(this.#folder.root, filePath(name))
+  }
+
+  #skip(name: string, error: unknown): void {
+    const code = systemCode(error)
+    // It vanished after it was seen: the next import takes it out.
+    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') this.#unsettled.push(name)
+    else if (code === 'EACCES' || code === 'EPERM' || code === 'EIO') {
+      this.#skipped.push({ name, reason: 'unreadable', folder: false, code })
+    } else throw storageError(error, this.#pathOf(name))
+  }
+}
+
+function compare(source: ScannedEntry, { known }: Row): Comparison {
+  const { kind, entry, stamp } = known
+  if (kind !== source.kind) return 'content'
+  if (kind === 'link') return entry.linkname === source.linkname ? 'same' : 'content'
+  if (kind === 'folder')
+    return readMetadata(entry.metadata).mode === source.mode ? 'same' : 'content'
+  return stamp !== null && sameStamp(stamp, source.stamp) ? 'same' : 'unknown'
+}
+
+function* rowsOf(catalog: DriveFolder['catalog']): Generator<Row, void, void> {
+  for (const [name, known] of catalog.rows()) yield { name, known }
+}
+
+function sameMetadata(entry: Entry, { mode, mtimeMs }: ScannedEntry): boolean {
+  const known = readMetadata(entry.metadata)
+  return known.mode === mode && known.mtimeMs === mtimeMs
+}
+
+function sameBlob(a: BlobRange | null, b: BlobRange | null): boolean {
+  if (a === null || b === null || a.byteLength !== b.byteLength) return false
+  return a.byteLength === 0 || a.byteOffset === b.byteOffset
+}
+
+function isFolder(kind: Known['kind']): boolean {
+  return kind === 'folder'
+}
+
+function keyOf(name: string, kind: Known['kind']): Uint8Array {
+  return keyOfName(name, isFolder(kind) ? 'dirs' : 'files')
+}
+
+function encodeFolder({ metadata }: Entry): Uint8Array {
+  return Buffer.from(JSON.stringify({ metadata }))
+}

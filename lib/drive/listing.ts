@@ -1,0 +1,81 @@
+/**
+ * What a version of a drive holds: files, links and empty folders together, in the order of their names.
+ *
+ * @module
+ */
+import { isSynclineError } from '../errors.ts'
+import { compareNames, rangeOfPart, readName, type NameFault, type Part } from './drive-name.ts'
+import { decodeEntry, type Entry } from './entry.ts'
+import type { DriveIndex, IndexEntry } from './index/drive-index.ts'
+
+/** One entry of a drive. */
+export interface ListedEntry {
+  readonly name: string
+  readonly kind: 'file' | 'link' | 'folder'
+  /** Of a folder only `metadata` says something. */
+  readonly entry: Entry
+}
+
+/** An entry that is left out. */
+export interface BadEntry {
+  /** For people: it may be no name at all. */
+  readonly name: string
+  readonly reason: NameFault | 'value'
+}
+
+/**
+ * Entries of a version. Of a file and an empty folder of one name the file counts.
+ *
+ * @param onbad - told of entries that no honest writer makes; they are left out.
+ * @throws SynclineError BAD_MESSAGE when the tree of the index is broken.
+ */
+export async function* listDrive(
+  index: DriveIndex,
+  version: number,
+  onbad: (entry: BadEntry) => void = () => {}
+): AsyncGenerator<ListedEntry, void, void> {
+  const folders = listPart(index, version, 'dirs', onbad)
+  let folder = await folders.next()
+  let last = ''
+  for await (const file of listPart(index, version, 'files', onbad)) {
+    while (folder.done !== true && compareNames(folder.value.name, file.name) < 0) {
+      if (folder.value.name !== last) yield folder.value
+      folder = await folders.next()
+    }
+    last = file.name
+    yield file
+  }
+  for (; folder.done !== true; folder = await folders.next()) {
+    if (folder.value.name !== last) yield folder.value
+  }
+}
+
+async function* listPart(
+  index: DriveIndex,
+  version: number,
+  part: Part,
+  onbad: (entry: BadEntry) => void
+): AsyncGenerator<ListedEntry, void, void> {
+  for await (const item of index.entries(rangeOfPart(part), version)) {
+    const listed = readListed(item, part)
+    if ('reason' in listed) onbad(listed)
+    else yield listed
+  }
+}
+
+/** Reads what the index holds under a key of a part. */
+export function readListed({ key, value }: IndexEntry, part: Part): ListedEntry | BadEntry {
+  const { name, fault } = readName(key, part)
+  if (fault !== null) return { name, reason: fault }
+  try {
+    const entry = decodeEntry(value)
+    if (part === 'dirs') return { name, kind: 'folder', entry }
+    if (entry.linkname !== null) return { name, kind: 'link', entry }
+    return entry.blob === null ? { name, reason: 'value' } : { name, kind: 'file', entry }
+  } catch (error) {
+    if (isSynclineError(error, 'BAD_MESSAGE') || isSynclineError(error, 'TOO_MANY')) {
+      return { name, reason: 'value' }
+    }
+    throw error
+  }
+}

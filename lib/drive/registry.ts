@@ -1,0 +1,131 @@
+/**
+ * The drives of a user: where their folders are, and the secret keys of those that are his.
+ *
+ * One file a drive, `drives/<key>.json` in the user's store, with mode 0600.
+ *
+ * @module
+ */
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+import b4a from 'b4a'
+import { SynclineError } from '../errors.ts'
+import { storageError, systemCode } from '../feed/file/file-error.ts'
+import type { KeyPair } from '../feed/store.ts'
+
+/** A shared or cloned folder. */
+export interface RegisteredDrive {
+  /** 32 bytes. */
+  readonly key: Uint8Array
+  readonly kind: 'share' | 'clone'
+  /** Absolute. */
+  readonly folder: string
+  /** Signs both feeds; null for a clone. Secret. */
+  readonly keyPair: KeyPair | null
+  /** Decrypts both feeds, if they are encrypted. Secret. */
+  readonly encryptionKey: Uint8Array | null
+}
+
+/** See the module comment. */
+export class Registry {
+  readonly #folder: string
+
+  /** @param store - the user's store; it need not exist. */
+  constructor(store: string) {
+    this.#folder = path.join(store, 'drives')
+  }
+
+  /** All drives, by folder. */
+  async list(): Promise<RegisteredDrive[]> {
+    const names = await readdir(this.#folder).catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return []
+      throw storageError(error, this.#folder)
+    })
+    const drives: RegisteredDrive[] = []
+    for (const name of names) {
+      if (!/^[0-9a-f]{64}\.json$/.test(name)) continue
+      const drive = await this.get(b4a.from(name.slice(0, 64), 'hex'))
+      if (drive !== null) drives.push(drive)
+    }
+    return drives.sort((a, b) => (a.folder < b.folder ? -1 : 1))
+  }
+
+  /** The drive of a key, or null. @throws SynclineError FEED_DAMAGED, STORAGE_FAILED. */
+  async get(key: Uint8Array): Promise<RegisteredDrive | null> {
+    const file = this.#file(key)
+    let text: string
+    try {
+      text = await readFile(file, 'utf8')
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return null
+      throw storageError(error, file)
+    }
+    const drive = parse(key, text)
+    if (drive === null) {
+      throw new SynclineError('FEED_DAMAGED', `${file} is damaged`, { path: file })
+    }
+    return drive
+  }
+
+  /** The drive of a folder, or null. */
+  async find(folder: string): Promise<RegisteredDrive | null> {
+    const wanted = path.resolve(folder)
+    return (await this.list()).find((drive) => drive.folder === wanted) ?? null
+  }
+
+  /** Keeps a drive, durably. */
+  async put({ key, kind, folder, keyPair, encryptionKey }: RegisteredDrive): Promise<void> {
+    const file = this.#file(key)
+    const draft = `${file}.${process.pid}`
+    const text = JSON.stringify({
+      kind,
+      folder: path.resolve(folder),
+      publicKey: keyPair && b4a.toString(keyPair.publicKey, 'hex'),
+      secretKey: keyPair && b4a.toString(keyPair.secretKey, 'hex'),
+      encryptionKey: encryptionKey && b4a.toString(encryptionKey, 'hex')
+    })
+    try {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+      const handle = await open(draft, 'w', 0o600)
+      try {
+        await handle.writeFile(`${text}\n`)
+        await handle.sync()
+      } finally {
+        await handle.close()
+      }
+      await rename(draft, file)
+    } catch (error) {
+      await rm(draft, { force: true }).catch(() => {})
+      throw storageError(error, file)
+    }
+  }
+
+  /** Forgets a drive, and its secret key. */
+  async delete(key: Uint8Array): Promise<void> {
+    await rm(this.#file(key), { force: true })
+  }
+
+  #file(key: Uint8Array): string {
+    return path.join(this.#folder, `${b4a.toString(key, 'hex')}.json`)
+  }
+}
+
+function parse(key: Uint8Array, text: string): RegisteredDrive | null {
+  let value: Record<string, unknown>
+  try {
+    value = JSON.parse(text) as Record<string, unknown>
+  } catch {
+    return null
+  }
+  const { kind, folder, publicKey, secretKey, encryptionKey } = value ?? {}
+  if ((kind !== 'share' && kind !== 'clone') || typeof folder !== 'string') return null
+  const signs = typeof publicKey === 'string' && typeof secretKey === 'string'
+  return {
+    key,
+    kind,
+    folder,
+    keyPair: signs
+      ? { publicKey: b4a.from(publicKey, 'hex'), secretKey: b4a.from(secretKey, 'hex') }
+      : null,
+    encryptionKey: typeof encryptionKey === 'string' ? b4a.from(encryptionKey, 'hex') : null
+  }
+}

@@ -11,7 +11,7 @@ import fs, { type BigIntStats } from 'node:fs'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { SynclineError } from '../../errors.ts'
 import { SEGMENT_BYTES_MAX, TRASH_DAYS, TRASH_PERCENT } from '../../limits.ts'
-import { reflinkOrCopy } from './copy.ts'
+import { copyWith } from './copy.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
 
 /** Where the bytes of a file stand in the blobs feed. */
@@ -307,7 +307,7 @@ export class Trash {
     const calls = this.#calls
     const draft = `${this.#folder}/copy-${process.pid}-${this.#nextId++}`
     if (stats.isSymbolicLink()) calls.symlinkSync(calls.readlinkSync(from), draft)
-    else await reflinkOrCopy(from, draft, calls)
+    else await copyWith(calls, from, draft)
     calls.renameSync(draft, to)
   }
 

@@ -1,5 +1,5 @@
 import test from 'brittle'
-import { array, assert, constantFrom, oneof, property, uniqueArray } from 'fast-check'
+import * as fc from 'fast-check'
 import { readdirSync } from 'node:fs'
 import {
   EXACT_NAMES,
@@ -180,14 +180,27 @@ test('names keep their paths from one listing to the next', (t) => {
 })
 
 test('any listing has paths that are one to one, stay, and are taken by the file system', (t) => {
-  const part = oneof(
-    constantFrom('a', 'A', 'aux', 'AUX.c', 'é', 'e\u0301', 'x.', 'a:b', 'ß', 'ss', 'K', '\u212a'),
-    constantFrom('.syncline', '..', '...', 'ı', 'I', 'a~1234abcd', 'b'.repeat(300), '.SYNCLINE')
+  const part = fc.oneof(
+    fc.constantFrom(
+      'a',
+      'A',
+      'aux',
+      'AUX.c',
+      'é',
+      'e\u0301',
+      'x.',
+      'a:b',
+      'ß',
+      'ss',
+      'K',
+      '\u212a'
+    ),
+    fc.constantFrom('.syncline', '..', '...', 'ı', 'I', 'a~1234abcd', 'b'.repeat(300), '.SYNCLINE')
   )
-  const name = array(part, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join('/')}`)
+  const name = fc.array(part, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join('/')}`)
   for (const rules of [EXACT_NAMES, MAC, WINDOWS]) {
-    assert(
-      property(uniqueArray(name, { maxLength: 30 }), (names) => {
+    fc.assert(
+      fc.property(fc.uniqueArray(name, { maxLength: 30 }), (names) => {
         names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
         const all = new FileNames(rules)
         const good = names.filter((name) => all.add(name) === null)

@@ -2,7 +2,7 @@ import test from 'brittle'
 import fs from 'node:fs'
 import { isSynclineError } from '../../lib/errors.ts'
 import { EXACT_NAMES, FileNames } from '../../lib/drive/folder/file-names.ts'
-import { systemCalls } from '../../lib/drive/folder/system-calls.ts'
+import { type SystemCalls, systemCalls } from '../../lib/drive/folder/system-calls.ts'
 import { conflictPath, Target, type TargetOptions } from '../../lib/drive/folder/target.ts'
 import { Trash } from '../../lib/drive/folder/trash.ts'
 
@@ -10,6 +10,11 @@ interface Folders {
   readonly root: string
   /** Beside the root: nothing may ever come there. */
   readonly outside: string
+}
+
+function failingCopy(...args: unknown[]): void {
+  const done = args.at(-1) as (error: Error) => void
+  done(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }))
 }
 
 function refuse(): never {
@@ -448,6 +453,21 @@ test('onto a file system that is mounted below the root, files are copied and th
     t.is(mtimeMs, options.mtimeMs)
   }
   t.alike(fs.readdirSync(`${root}/mnt`).sort(), ['a', 'b', 'c'])
+  await target.folder('/mnt/d')
+  t.alike(await target.write('/mnt/d', bytes('x')), {
+    verdict: 'blocked',
+    path: 'mnt/d',
+    by: 'folder'
+  })
+  const full = { ...calls, copyFile: failingCopy } as unknown as SystemCalls
+  try {
+    await open(root, { calls: full }).write('/mnt/a', bytes('half'))
+    t.fail('the disk is full')
+  } catch (error) {
+    if (!isSynclineError(error, 'DISK_FULL')) throw error
+    t.is(error.details.path, `${root}/mnt/a`)
+  }
+  t.is(text(root, 'mnt/a'), 'written')
   t.alike(fs.readdirSync(`${root}/.syncline/incoming`), [])
 })
 

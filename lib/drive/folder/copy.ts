@@ -9,16 +9,21 @@ import { type SystemCalls, systemCalls } from './system-calls.ts'
  * @param to - must not exist.
  * @throws SynclineError DISK_FULL, STORAGE_FAILED.
  */
-export async function reflinkOrCopy(
-  from: string,
-  to: string,
-  calls: Pick<SystemCalls, 'copyFile'> = systemCalls
-): Promise<void> {
-  const { COPYFILE_EXCL, COPYFILE_FICLONE } = fs.constants
+export async function reflinkOrCopy(from: string, to: string): Promise<void> {
   try {
-    await promisify(calls.copyFile)(from, to, COPYFILE_EXCL | COPYFILE_FICLONE)
+    await copyWith(systemCalls, from, to)
   } catch (error) {
-    // libuv takes away what it began, and leaves alone what was there.
     throw storageError(error, to)
   }
+}
+
+/** As {@link reflinkOrCopy}, with the system's own errors. */
+export function copyWith(
+  { copyFile }: Pick<SystemCalls, 'copyFile'>,
+  from: string,
+  to: string
+): Promise<void> {
+  const { COPYFILE_EXCL, COPYFILE_FICLONE } = fs.constants
+  // libuv takes away what it began, and leaves alone what was there.
+  return promisify(copyFile)(from, to, COPYFILE_EXCL | COPYFILE_FICLONE)
 }

@@ -15,7 +15,7 @@ const SEGMENT_BYTES = [SEGMENT_BYTES_MAX, 143, 100]
  * @throws SynclineError DISK_FULL, STORAGE_FAILED.
  */
 export function probeNames(folder: string): NameRules {
-  const place = `${folder}/probe-${process.pid}`
+  const place = `${folder}/probe`
   try {
     fs.rmSync(place, { recursive: true, force: true })
     fs.mkdirSync(place, { mode: 0o700 })

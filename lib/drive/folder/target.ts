@@ -18,7 +18,7 @@ import { SynclineError } from '../../errors.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { diskFiles } from '../../feed/file/file.ts'
 import { FOLDER_TURN_MS } from '../../limits.ts'
-import { reflinkOrCopy } from './copy.ts'
+import { copyWith } from './copy.ts'
 import {
   asFarAsHeld,
   type FileAttributes,
@@ -457,7 +457,6 @@ export class Target {
         return null
       } catch (error) {
         const code = systemCode(error)
-        if (code === 'EXDEV') return 'elsewhere'
         const isLost = code === 'ENOENT' || code === 'ENOTDIR'
         if (isLost && tries === 0) {
           // A folder was taken away since it was looked at.
@@ -467,6 +466,7 @@ export class Target {
           continue
         }
         if (!isLost && this.#look(to)?.isDirectory() === true) return { path, by: 'folder' }
+        if (code === 'EXDEV') return 'elsewhere'
         throw error
       }
     }
@@ -496,10 +496,10 @@ export class Target {
       if (fd === null) {
         const type = this.#linkType(path, linkname as string)
         calls.symlinkSync(linkname as string, full, type)
-        const { mtimeMs } = calls.lstatSync(from)
-        asFarAsHeld(() => calls.lutimesSync(full, mtimeMs / 1000, mtimeMs / 1000))
+        const time = systemTime(calls.lstatSync(from).mtimeMs)
+        if (time !== null) asFarAsHeld(() => calls.lutimesSync(full, time, time))
       } else {
-        await reflinkOrCopy(from, full, calls)
+        await copyWith(calls, from, full)
         await this.#copyAttributes(fd, full, fsync)
       }
       calls.renameSync(full, `${this.root}/${path}`)

@@ -11,17 +11,9 @@ import fs, { type BigIntStats } from 'node:fs'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { SynclineError } from '../../errors.ts'
 import { SEGMENT_BYTES_MAX, TRASH_DAYS, TRASH_PERCENT } from '../../limits.ts'
-import { reflinkOrCopy } from './copy.ts'
+import type { BlobRange } from '../entry.ts'
+import { copyWith } from './copy.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
-
-/** Where the bytes of a file stand in the blobs feed. */
-export interface BlobRange {
-  readonly blockOffset: number
-  readonly blockLength: number
-  readonly byteOffset: number
-  readonly byteLength: number
-  readonly blockMap?: true
-}
 
 /** What is remembered of a file or link in the trash. */
 export interface TrashInfo {
@@ -307,7 +299,7 @@ export class Trash {
     const calls = this.#calls
     const draft = `${this.#folder}/copy-${process.pid}-${this.#nextId++}`
     if (stats.isSymbolicLink()) calls.symlinkSync(calls.readlinkSync(from), draft)
-    else await reflinkOrCopy(from, draft, calls)
+    else await copyWith(calls, from, draft)
     calls.renameSync(draft, to)
   }
 

@@ -193,3 +193,6 @@ export const TRASH_PERCENT = 10
 export const DRIVE_BLOCK_BYTES: number = 64 * 1024
 /** Changes of a drive that are appended to its index together: memory, and what a stop in between takes. */
 export const IMPORT_ENTRIES_MAX = 16_384
+/** Milliseconds until a file that is being written is looked at again; doubled up to the second. */
+export const SETTLE_MS = 500
+export const SETTLE_MS_MAX = 10_000

@@ -241,6 +241,32 @@ export class DriveFolder {
     await catalog.save()
   }
 
+  /**
+   * Turns references into blocks: what is held in place is copied into the flat file, and so is all that comes.
+   *
+   * @throws SynclineError DISK_FULL, STORAGE_FAILED; then all is as before.
+   */
+  async storeCopies(): Promise<void> {
+    const { feed } = await this.blobs()
+    const stored: BlobRange[] = []
+    for (const [, { entry }] of this.catalog.rows()) {
+      const { blob } = entry
+      if (blob === null || this.places.fileOf(blob) === null) continue
+      const end = blob.blockOffset + blob.blockLength
+      let offset = blob.byteOffset
+      for (let block = blob.blockOffset; block < end && feed.have.get(block);) {
+        const packed = await feed.readPacked(block, end)
+        await this.places.store([packed.bytes], offset)
+        offset += packed.bytes.byteLength
+        block += packed.lengths.length
+      }
+      stored.push(blob)
+    }
+    await feed.flush()
+    await this.configure({ copy: true })
+    for (const blob of stored) await this.places.drop(blob)
+  }
+
   async #digestOf(blob: BlobRange | null): Promise<number> {
     if (blob === null || blob.byteLength === 0 || blob.blockMap === true) return 0
     const { feed } = await this.blobs()

@@ -107,6 +107,11 @@ export class Places implements BlockData {
     return path.join(this.#incoming, `${blockOffset}-${byteOffset}`)
   }
 
+  /** Puts bytes into the flat file, whatever place covers them: see {@link Places.drop}. */
+  async store(parts: readonly Uint8Array[], offset: number): Promise<void> {
+    await this.#flat.write(parts, offset)
+  }
+
   async read(offset: number, byteLength: number): Promise<Uint8Array> {
     const target = new Uint8Array(byteLength)
     const end = offset + byteLength

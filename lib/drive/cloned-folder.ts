@@ -1,0 +1,229 @@
+/**
+ * A folder that is a clone of a drive, and seeds it.
+ *
+ * @module
+ */
+import { mkdir, readdir } from 'node:fs/promises'
+import path from 'node:path'
+import b4a from 'b4a'
+import { SynclineError } from '../errors.ts'
+import { storageError, systemCode } from '../feed/file/file-error.ts'
+import type { FeedSession } from '../synchronizer/feed-session.ts'
+import type { Synchronizer } from '../synchronizer/synchronizer.ts'
+import { Clone, type CloneOptions, type CloneReport } from './clone.ts'
+import {
+  DEFAULTS,
+  DriveFolder,
+  readConfig,
+  STATE_NAME,
+  type FolderConfig
+} from './folder/drive-folder.ts'
+import type { Registry } from './registry.ts'
+
+/** What a clone is made with; left out, a clone that is there stays as it is. */
+export interface CloneChoices {
+  /** Patterns with git's meaning of what is taken. They are added to those that hold already. */
+  readonly only?: readonly string[]
+  /** The version to stay at; null follows the newest. */
+  readonly at?: number | null
+  /** How long and how much of what was replaced is kept: `30d,10%`, or `0`. */
+  readonly keep?: string
+  /** True creates links that leave the folder, too. */
+  readonly allLinks?: boolean
+  /** 32 bytes, for an encrypted drive. */
+  readonly encryptionKey?: Uint8Array
+  /** True clones onto a folder that is not empty; files that match are kept. */
+  readonly force?: boolean
+}
+
+/** Options of {@link ClonedFolder.update}. */
+export interface UpdateOptions {
+  readonly signal?: AbortSignal
+}
+
+/** See the module comment. */
+export class ClonedFolder {
+  readonly folder: DriveFolder
+  /** Tells what it does by events. */
+  readonly clone: Clone
+  readonly #stop = new AbortController()
+
+  private constructor(folder: DriveFolder, options: Omit<CloneOptions, 'signal'>) {
+    this.folder = folder
+    this.clone = new Clone(folder, { ...options, signal: this.#stop.signal })
+    folder.onbad = (start, end) => void this.#unwant(start, end)
+  }
+
+  /**
+   * Opens the clone at `dir`, made if there is none.
+   *
+   * @param key - 32 bytes; null for whatever is cloned there.
+   * @throws SynclineError REFUSED for a folder that is not empty, or shared, or a clone of another drive;
+   * FEED_NOT_FOUND if there is none and no key; DISK_FULL, STORAGE_FAILED.
+   */
+  static async open(
+    sync: Synchronizer,
+    registry: Registry,
+    key: Uint8Array | null,
+    dir: string,
+    choices: CloneChoices = {},
+    options: Omit<CloneOptions, 'signal'> = {}
+  ): Promise<ClonedFolder> {
+    const root = path.resolve(dir)
+    const config = await readConfig(root)
+    if (config === null) {
+      if (key === null) throw notCloned(root)
+      const made = await create(sync, registry, key, root, choices)
+      return new ClonedFolder(made, options)
+    }
+    checkConfig(root, config, key)
+    const drive = await registry.get(b4a.from(config.key, 'hex'))
+    const encryptionKey = choices.encryptionKey ?? drive?.encryptionKey ?? null
+    const folder = await DriveFolder.open(sync, root, { encryptionKey })
+    await folder.configure(changes(config, choices))
+    return new ClonedFolder(folder, options)
+  }
+
+  /** 32 bytes: the key of the drive. */
+  get key(): Uint8Array {
+    return this.folder.key
+  }
+
+  /** The index: its peers, and how far it is. */
+  get index(): FeedSession {
+    return this.folder.indexSession
+  }
+
+  /** The blobs; null until the index tells which feed they are. */
+  async blobs(): Promise<FeedSession | null> {
+    return this.folder.blobs().then(
+      ({ session }) => session,
+      () => null
+    )
+  }
+
+  /**
+   * Waits for the index and brings the folder to its newest version, or to the one that it stays at.
+   *
+   * @throws SynclineError as {@link Clone.update}; SESSION_CLOSED; the signal's reason.
+   */
+  async update({ signal }: UpdateOptions = {}): Promise<CloneReport> {
+    const { at } = this.folder.config
+    if (at === null || this.index.length < at) {
+      await this.index.synced({ signal: this.#both(signal) })
+    }
+    return this.clone.update()
+  }
+
+  /** Follows the drive until the clone is closed. */
+  async follow(): Promise<void> {
+    const { signal } = this.#stop
+    while (!signal.aborted) {
+      try {
+        await this.update()
+        const { version } = this.folder.catalog
+        await this.#newer(version)
+      } catch (error) {
+        if (signal.aborted) return
+        throw error
+      }
+    }
+  }
+
+  /** Ends what is under way, keeps what came, and lets the folder go. Idempotent. */
+  async close(): Promise<void> {
+    this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the clone is closed'))
+    await this.folder.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #both(signal: AbortSignal | undefined): AbortSignal {
+    return signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal])
+  }
+
+  /** Resolves when the index is longer than a version. */
+  #newer(version: number): Promise<void> {
+    const { index } = this
+    const { signal } = this.#stop
+    return new Promise((resolve) => {
+      const look = (): void => {
+        const { at } = this.folder.config
+        if (!signal.aborted && (at !== null || index.length <= version)) return
+        index.off('append', look)
+        signal.removeEventListener('abort', look)
+        resolve()
+      }
+      index.on('append', look)
+      signal.addEventListener('abort', look)
+      look()
+    })
+  }
+
+  /** The user changed a file: its blocks are gone, and nobody asks for them until it is repaired. */
+  async #unwant(start: number, end: number): Promise<void> {
+    const blobs = await this.blobs()
+    await blobs?.unwant([start, end]).catch(() => {})
+  }
+}
+
+async function create(
+  sync: Synchronizer,
+  registry: Registry,
+  key: Uint8Array,
+  root: string,
+  choices: CloneChoices
+): Promise<DriveFolder> {
+  const { encryptionKey = null, force = false } = choices
+  try {
+    await mkdir(root, { recursive: true })
+    const names = await readdir(root)
+    if (!force && names.some((name) => name !== STATE_NAME)) {
+      throw new SynclineError('REFUSED', `${root} is not empty: --force clones onto it`, {
+        path: root
+      })
+    }
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST' || systemCode(error) === 'ENOTDIR') {
+      throw new SynclineError('REFUSED', `${root} is no folder`, { path: root })
+    }
+    throw storageError(error, root)
+  }
+  const empty: FolderConfig = { ...DEFAULTS, key: b4a.toString(key, 'hex'), kind: 'clone' }
+  const config = { ...empty, ...changes(empty, choices), copy: encryptionKey !== null }
+  const folder = await DriveFolder.create(sync, root, config, { encryptionKey })
+  const known = await registry.get(key)
+  // Who shares it keeps his key; a second clone of one drive is found by its folder.
+  if (known?.kind !== 'share') {
+    await registry.put({ key, kind: 'clone', folder: root, keyPair: null, encryptionKey })
+  }
+  return folder
+}
+
+function checkConfig(root: string, config: FolderConfig, key: Uint8Array | null): void {
+  if (config.kind === 'share') {
+    throw new SynclineError('REFUSED', `${root} is shared: it cannot be a clone as well`, {
+      path: root
+    })
+  }
+  if (key !== null && config.key !== b4a.toString(key, 'hex')) {
+    throw new SynclineError('REFUSED', `${root} is a clone of another drive`, { path: root })
+  }
+}
+
+/** What the choices change of what a clone is. */
+function changes(config: FolderConfig, choices: CloneChoices): Partial<FolderConfig> {
+  const { only = [], at, keep, allLinks } = choices
+  return {
+    only: [...config.only, ...only.filter((pattern) => !config.only.includes(pattern))],
+    ...(at === undefined ? {} : { at }),
+    ...(keep === undefined ? {} : { keep }),
+    ...(allLinks === undefined ? {} : { allLinks })
+  }
+}
+
+function notCloned(root: string): SynclineError {
+  return new SynclineError('FEED_NOT_FOUND', `${root} is no clone`, { path: root })
+}

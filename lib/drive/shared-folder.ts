@@ -1,0 +1,247 @@
+/**
+ * A folder that is shared: its drive follows what the user does in it.
+ *
+ * @module
+ */
+import { EventEmitter } from 'node:events'
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import b4a from 'b4a'
+import { isSynclineError, SynclineError } from '../errors.ts'
+import { createKeyPair } from '../feed/signature.ts'
+import { SETTLE_MS, SETTLE_MS_MAX } from '../limits.ts'
+import type { Synchronizer } from '../synchronizer/synchronizer.ts'
+import { newDriveIdentities } from './blobs-key.ts'
+import {
+  DEFAULTS,
+  DriveFolder,
+  readConfig,
+  STATE_NAME,
+  type FolderConfig
+} from './folder/drive-folder.ts'
+import { watchFolder, type WatchOptions } from './folder/watch.ts'
+import { importFolder, type ImportOptions, type ImportReport } from './import.ts'
+import type { RegisteredDrive, Registry } from './registry.ts'
+
+/** Options of {@link SharedFolder.open}. */
+export interface ShareOptions {
+  /** True stores the blocks, so that versions are kept. Turns a share in place into one. Default: as it was, else false. */
+  readonly copy?: boolean
+  /** True honours `.gitignore` files. Default: as it was, else false. */
+  readonly gitignore?: boolean
+  /** 32 bytes; encrypts a new drive. */
+  readonly encryptionKey?: Uint8Array
+}
+
+/** Events of a {@link SharedFolder}. */
+export interface ShareEvents {
+  /** The drive follows what was found; nothing is told of an import that changed nothing. */
+  imported: [report: ImportReport]
+  /** A later import failed; the next change, or the next look, tries again. */
+  failed: [error: SynclineError]
+  /** The system has no watches left: changes are found by looking, from time to time. */
+  unwatched: [code: string]
+}
+
+/** See the module comment. */
+export class SharedFolder extends EventEmitter<ShareEvents> {
+  readonly folder: DriveFolder
+  readonly #stop = new AbortController()
+  /** One import at a time. */
+  #importing: Promise<unknown> = Promise.resolve()
+  #poke: () => void = () => {}
+
+  private constructor(folder: DriveFolder) {
+    super()
+    this.folder = folder
+    // What was read and is not there any more is a change, too.
+    folder.onbad = () => this.#poke()
+  }
+
+  /**
+   * Opens the share of a folder, made if there is none. The same folder keeps its key.
+   *
+   * @throws SynclineError FOLDER_MISSING; NOT_WRITABLE if its secret key is not in this registry; REFUSED for a copy of
+   * another share, or a clone; FEED_LOCKED, DISK_FULL, STORAGE_FAILED.
+   */
+  static async open(
+    sync: Synchronizer,
+    registry: Registry,
+    dir: string,
+    options: ShareOptions = {}
+  ): Promise<SharedFolder> {
+    const root = path.resolve(dir)
+    if (!(await isFolder(root))) {
+      throw new SynclineError('FOLDER_MISSING', `${root} is no folder`, { path: root })
+    }
+    const config = await readConfig(root)
+    const folder =
+      config === null
+        ? await create(sync, registry, root, options)
+        : await reopen(sync, registry, root, config)
+    const share = new SharedFolder(folder)
+    try {
+      await share.#configure(options)
+    } catch (error) {
+      await folder.close()
+      throw error
+    }
+    return share
+  }
+
+  /** 32 bytes: the key of the drive. */
+  get key(): Uint8Array {
+    return this.folder.key
+  }
+
+  /** Brings the drive to what the folder holds now. @throws SynclineError as {@link importFolder}. */
+  import(options: ImportOptions = {}): Promise<ImportReport> {
+    const importing = this.#importing.then(() => importFolder(this.folder, options))
+    this.#importing = importing.catch(() => {})
+    return importing
+  }
+
+  /**
+   * Follows the folder until the share is closed: changes are imported as they settle, with the given options.
+   *
+   * @throws SynclineError what an import throws that no later one can mend.
+   */
+  async follow(options: ImportOptions & WatchOptions = {}): Promise<void> {
+    const { signal } = this.#stop
+    const { config, root } = this.folder
+    const watching = watchFolder(root, { gitignore: config.gitignore, ...options })
+    const close = (): void => watching.close()
+    signal.addEventListener('abort', close)
+    this.#poke = () => void this.#follow(options).catch(() => {})
+    try {
+      await watching.ready
+      if (!signal.aborted) await this.#follow(options)
+      for await (const event of watching) {
+        if (event.type === 'unwatched') this.emit('unwatched', event.code)
+        else await this.#follow(options)
+        if (signal.aborted) return
+      }
+    } finally {
+      this.#poke = () => {}
+      signal.removeEventListener('abort', close)
+      watching.close()
+    }
+  }
+
+  /** Ends what is under way and lets the folder go. Idempotent. */
+  async close(): Promise<void> {
+    this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the share is closed'))
+    await this.#importing
+    await this.folder.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #follow(options: ImportOptions): Promise<void> {
+    const { signal } = this.#stop
+    let wait = SETTLE_MS
+    while (!signal.aborted) {
+      try {
+        const report = await this.import({ ...options, signal })
+        const { changes, lost, heldBack, skipped, unsettled } = report
+        if (changes.length + lost.length + heldBack.length + skipped.length > 0) {
+          this.emit('imported', report)
+        }
+        if (unsettled.length === 0) return
+        // Somebody is writing: it is looked at again when that may be over.
+        await new Promise((resolve) => setTimeout(resolve, wait))
+        wait = Math.min(2 * wait, SETTLE_MS_MAX)
+      } catch (error) {
+        if (signal.aborted) return
+        if (!isSynclineError(error)) throw error
+        this.emit('failed', error)
+        return
+      }
+    }
+  }
+
+  async #configure({ copy, gitignore }: ShareOptions): Promise<void> {
+    const { config } = this.folder
+    if (gitignore !== undefined && gitignore !== config.gitignore) {
+      await this.folder.configure({ gitignore })
+    }
+    if (copy === true && !config.copy) await this.folder.storeCopies()
+  }
+}
+
+async function create(
+  sync: Synchronizer,
+  registry: Registry,
+  root: string,
+  { copy = false, gitignore = false, encryptionKey }: ShareOptions
+): Promise<DriveFolder> {
+  const keyPair = createKeyPair()
+  const { key } = newDriveIdentities(keyPair).index
+  const drive: RegisteredDrive = {
+    key,
+    kind: 'share',
+    folder: root,
+    keyPair,
+    encryptionKey: encryptionKey ?? null
+  }
+  // A key that others may have learnt must not be lost.
+  await registry.put(drive)
+  try {
+    const config: FolderConfig = {
+      ...DEFAULTS,
+      key: b4a.toString(key, 'hex'),
+      kind: 'share',
+      copy: copy || encryptionKey !== undefined,
+      gitignore
+    }
+    return await DriveFolder.create(sync, root, config, secretsOf(drive))
+  } catch (error) {
+    await registry.delete(key)
+    throw error
+  }
+}
+
+async function reopen(
+  sync: Synchronizer,
+  registry: Registry,
+  root: string,
+  config: FolderConfig
+): Promise<DriveFolder> {
+  if (config.kind === 'clone') {
+    throw new SynclineError('REFUSED', `${root} is a clone: only its source can share it anew`, {
+      path: root
+    })
+  }
+  const drive = await registry.get(b4a.from(config.key, 'hex'))
+  if (drive?.keyPair == null) {
+    const reason = `the secret key of ${root} is not in this store`
+    throw new SynclineError('NOT_WRITABLE', reason, { path: root })
+  }
+  if (drive.folder !== root) {
+    const other = await readConfig(drive.folder).catch(() => null)
+    if (other?.key === config.key) {
+      const reason = `${root} is a copy of ${drive.folder}: two folders cannot have one key`
+      const way = `remove ${path.join(root, STATE_NAME)} to share it under a key of its own`
+      throw new SynclineError('REFUSED', `${reason}; ${way}`, { path: root })
+    }
+    await registry.put({ ...drive, folder: root })
+  }
+  return DriveFolder.open(sync, root, secretsOf(drive))
+}
+
+/** What opens a drive that is registered. */
+export function secretsOf({
+  keyPair,
+  encryptionKey
+}: RegisteredDrive): Pick<RegisteredDrive, 'keyPair' | 'encryptionKey'> {
+  return { keyPair, encryptionKey }
+}
+
+async function isFolder(root: string): Promise<boolean> {
+  return stat(root).then(
+    (stats) => stats.isDirectory(),
+    () => false
+  )
+}

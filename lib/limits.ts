@@ -169,3 +169,17 @@ export const INDEX_CACHE_BYTES_MAX: number = 16 * 1024 * 1024
 export const INDEX_READ_AHEAD_BLOCKS = 512
 /** Bytes of one entry of a drive: names and numbers, and what applications put into its metadata. */
 export const ENTRY_BYTES_MAX: number = 1024 * 1024
+/** Blocks of one block map, as hyperblobs reads them. */
+export const BLOCK_MAP_BLOCKS_MAX = 64
+/** Blocks that one block map lists: 8,192 in each of its blocks. */
+export const BLOCK_MAP_ENTRIES_MAX: number = 64 * 8192
+/** Bytes of a block of a file, the last one excepted: what hyperblobs cuts, too. */
+export const BLOB_BLOCK_BYTES: number = 64 * 1024
+/** Blocks of a file that are appended together while it is written. */
+export const BLOB_APPEND_BLOCKS = 64
+/** Blocks of a file that are fetched ahead of its reader, at most. */
+export const BLOB_READ_AHEAD_BLOCKS = 64
+/** Bytes of a file that are fetched ahead of its reader, by its largest block so far. */
+export const BLOB_READ_AHEAD_BYTES: number = 4 * 1024 * 1024
+/** Links that are followed one after the other, as hyperdrive does. */
+export const LINKS_FOLLOWED_MAX = 16

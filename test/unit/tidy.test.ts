@@ -54,7 +54,7 @@ const PARTS: Record<string, readonly string[]> = {
 
 /** Packages and platform modules, and the only places that may import them. */
 const OUTSIDE: Record<string, readonly string[]> = {
-  'compact-encoding': ['wire', 'feed'],
+  'compact-encoding': ['wire', 'feed', 'drive'],
   b4a: ['wire', 'feed', 'transport', 'synchronizer', 'drive', 'cli'],
   protomux: ['synchronizer'],
   hyperswarm: ['transport'],

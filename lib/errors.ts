@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'FEED_LOCKED' // Another process writes this feed; the message names its pid.
   | 'FEED_NOT_FOUND' // No feed of that name or key is stored here.
   | 'FOLDER_MISSING' // A folder that should hold files is not there; nothing is concluded from that.
+  | 'FILE_NOT_FOUND' // The drive has no file of that name.
   | 'INVALID_CHECKSUM' // A block or tree node does not hash to what is trusted.
   | 'INVALID_MANIFEST' // A manifest does not match the key, or breaks its own rules.
   | 'INVALID_OPERATION' // The feed cannot do this in its state, or a proof cannot be built from it.

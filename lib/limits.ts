@@ -196,3 +196,17 @@ export const IMPORT_ENTRIES_MAX = 16_384
 /** Milliseconds until a file that is being written is looked at again; doubled up to the second. */
 export const SETTLE_MS = 500
 export const SETTLE_MS_MAX = 10_000
+/** Blocks of one block map, as hyperblobs reads them. */
+export const BLOCK_MAP_BLOCKS_MAX = 64
+/** Blocks that one block map lists: 8,192 in each of its blocks. */
+export const BLOCK_MAP_ENTRIES_MAX: number = 64 * 8192
+/** Bytes of a block of a file, the last one excepted: what hyperblobs cuts, too. */
+export const BLOB_BLOCK_BYTES: number = 64 * 1024
+/** Blocks of a file that are appended together while it is written. */
+export const BLOB_APPEND_BLOCKS = 64
+/** Blocks of a file that are fetched ahead of its reader, at most. */
+export const BLOB_READ_AHEAD_BLOCKS = 64
+/** Bytes of a file that are fetched ahead of its reader, by its largest block so far. */
+export const BLOB_READ_AHEAD_BYTES: number = 4 * 1024 * 1024
+/** Links that are followed one after the other, as hyperdrive does. */
+export const LINKS_FOLLOWED_MAX = 16

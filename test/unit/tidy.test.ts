@@ -49,13 +49,12 @@ const PARTS: Record<string, readonly string[]> = {
     'synchronizer',
     'wire'
   ],
-  drive: ['errors.ts', 'feed', 'kernels', 'limits.ts', 'primitives', 'synchronizer', 'wire'],
   cli: ['drive', 'engine', 'errors.ts', 'feed', 'index.ts', 'limits.ts', 'synchronizer', 'transport', 'wire']
 }
 
 /** Packages and platform modules, and the only places that may import them. */
 const OUTSIDE: Record<string, readonly string[]> = {
-  'compact-encoding': ['wire', 'feed'],
+  'compact-encoding': ['wire', 'feed', 'drive'],
   b4a: ['wire', 'feed', 'transport', 'synchronizer', 'drive', 'cli'],
   protomux: ['synchronizer'],
   hyperswarm: ['transport'],

@@ -116,6 +116,10 @@ export const REQUEST_LIFE_MS_MAX = 60_000
 export const REQUEST_TIMEOUT_MS_MIN = 2_000
 /** Milliseconds that a peer rests for a feed after an answer that it cannot serve now. */
 export const NO_DATA_REST_MS = 500
+/** Times that a remote gives no tree node, without a reason, after which it is not asked for that node again. */
+export const NODE_REFUSALS_MAX = 3
+/** Pairs of tree nodes that peers proved which are kept beside those that are stored, per feed: all of 16,384 blocks. */
+export const LEARNT_PAIRS_MAX = 16_384
 /** Requests for the head that a remote claims, without a proof of it, after which its word does not count. */
 export const UNPROVEN_HEADS_MAX = 3
 /** Milliseconds for which a claimed head counts that its remote says it cannot prove from our length. */

@@ -10,6 +10,7 @@ import {
   TICK_MS,
   WANT_BITS_MAX
 } from '../limits.ts'
+import { firstBlock } from '../primitives/flat-tree.ts'
 import type { Bitfield, Message, Range, Sync, Unwant, Want } from '../wire/message.ts'
 import { closePeer, send } from './output.ts'
 import { touch, wakeChannel, type Channel, type World } from './state.ts'
@@ -190,6 +191,10 @@ function wantSegments(channel: Channel, messages: Message[]): void {
     if (channel.wantedSegments.size >= REMOTE_WANTS_MAX) return
     if (index < length) wantSegment(channel, Math.floor(index / WANT_BITS_MAX), messages)
   }
+  for (const index of feed.nodes.keys()) {
+    if (channel.wantedSegments.size >= REMOTE_WANTS_MAX) return
+    wantSegment(channel, Math.floor(firstBlock(index) / WANT_BITS_MAX), messages)
+  }
 }
 
 function wantSegment(channel: Channel, segment: number, messages: Message[]): void {
@@ -201,7 +206,12 @@ function wantSegment(channel: Channel, segment: number, messages: Message[]): vo
 
 function overlapsWanted(channel: Channel, start: number, end: number): boolean {
   if (channel.feed.wanted.overlaps(start, end)) return true
-  for (const index of channel.feed.urgent.keys()) if (start <= index && index < end) return true
+  const { urgent, nodes } = channel.feed
+  for (const index of urgent.keys()) if (start <= index && index < end) return true
+  for (const index of nodes.keys()) {
+    const block = firstBlock(index)
+    if (start <= block && block < end) return true
+  }
   return false
 }
 

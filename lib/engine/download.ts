@@ -4,10 +4,11 @@
  * @module
  */
 import type { ErrorCode } from '../errors.ts'
-import { BLOCK_BYTES_MAX, NO_DATA_REST_MS, SINGLE_FRAME_BYTES } from '../limits.ts'
-import type { Data, NoData, Request } from '../wire/message.ts'
-import { dataOfRun, type RequestRun, runOfData, sliceRequests, type ValueRun } from '../wire/run.ts'
-import { type Chunk, HELD, IN_FLIGHT, MISSING } from './chunk.ts'
+import { BLOCK_BYTES_MAX, NO_DATA_REST_MS } from '../limits.ts'
+import type { Data, NoData } from '../wire/message.ts'
+import { dataOfRun, runOfData, type ValueRun } from '../wire/run.ts'
+import { Batch, expected } from './batch.ts'
+import { type Chunk, HELD, MISSING } from './chunk.ts'
 import {
   advance,
   blame,
@@ -23,10 +24,9 @@ import {
 } from './chunks.ts'
 import type { Input } from './input.ts'
 import { doubt, isHead } from './claim.ts'
-import { closePeer, send, wake } from './output.ts'
+import { askNodes, dropNodes, onNode, refuseNode } from './nodes.ts'
+import { closePeer, wake } from './output.ts'
 import {
-  ask,
-  askRun,
   cancelAll,
   follows,
   mayAskProof,
@@ -102,6 +102,7 @@ function askNext(world: World, channel: Channel): boolean {
   if (!channel.usable) return false
   const batch = new Batch(world, channel)
   askUrgent(world, channel, batch)
+  askNodes(channel, batch)
   const searched = openMore(world, channel)
   // Roots first: all other blocks of their chunks wait for them.
   for (const chunk of channel.feed.chunks.values()) {
@@ -134,101 +135,6 @@ function openMore(world: World, channel: Channel): boolean {
     }
   }
   return false
-}
-
-/** Requests of one channel on their way to be sent, within the window. */
-class Batch {
-  readonly #world: World
-  readonly #channel: Channel
-  #requests: (Request | RequestRun)[] = []
-  #bytes = 0
-  #asked = 0
-  #askedBytes = 0
-
-  constructor(world: World, channel: Channel) {
-    this.#world = world
-    this.#channel = channel
-  }
-
-  /** True if this turn may ask for no more. */
-  get full(): boolean {
-    return this.#room(1) <= 0
-  }
-
-  /** Asks for a block with its proof. */
-  addProof(index: number, chunk: Chunk, nodes: number, priority: number): void {
-    const channel = this.#channel
-    const expectedBytes = expected(channel.feed, chunk)
-    const request = ask(this.#world, channel, {
-      kind: 'proof',
-      index,
-      chunk: chunk.id,
-      fork: channel.feed.view.fork,
-      expectedBytes,
-      parts: { block: { index, nodes }, priority }
-    })
-    chunk.mark(index, IN_FLIGHT)
-    this.#asked++
-    this.#askedBytes += expectedBytes
-    this.#push(request, expectedBytes)
-  }
-
-  /** Asks for the bare values of missing blocks of a chunk from `index` on, at most `count`; returns how many. */
-  addRun(index: number, count: number, chunk: Chunk, priority: number): number {
-    const channel = this.#channel
-    const expectedBytes = expected(channel.feed, chunk)
-    const blocks = Math.min(count, this.#room(expectedBytes))
-    const { fork } = channel.feed.view
-    const asked = { index, count: blocks, chunk: chunk.id, fork, expectedBytes }
-    const run = askRun(this.#world, channel, asked, priority)
-    chunk.markRun(index, index + blocks, IN_FLIGHT)
-    this.#asked += blocks
-    this.#askedBytes += blocks * expectedBytes
-    const { batchBytes } = channel.peer.window
-    const most = Math.max(1, Math.floor(batchBytes / Math.max(expectedBytes, 1)))
-    // A large block is asked for in a frame of its own: batched answers come back as one frame.
-    const piece = expectedBytes >= SINGLE_FRAME_BYTES ? 1 : most
-    for (let from = 0; from < blocks; from += piece) {
-      const to = Math.min(blocks, from + piece)
-      this.#push(sliceRequests(run, from, to), (to - from) * expectedBytes)
-    }
-    return blocks
-  }
-
-  /** Sends what is left; returns whether anything was asked in this turn. */
-  flush(): boolean {
-    this.#send()
-    return this.#asked > 0
-  }
-
-  /** Requests that may still be made in this turn. */
-  #room(expectedBytes: number): number {
-    const { peer } = this.#channel
-    const { window, inFlightBytes, inFlight } = peer
-    const share = Math.min(peer.download.share, this.#world.download.share) - this.#askedBytes
-    const blocks = Math.ceil(
-      Math.min(window.bytes - inFlightBytes, share) / Math.max(expectedBytes, 1)
-    )
-    return Math.min(window.batchRequests - this.#asked, window.requests - inFlight, blocks)
-  }
-
-  #push(message: Request | RequestRun, bytes: number): void {
-    const { batchBytes } = this.#channel.peer.window
-    if (this.#bytes > 0 && this.#bytes + bytes > batchBytes) this.#send()
-    this.#requests.push(message)
-    this.#bytes += bytes
-  }
-
-  #send(): void {
-    send(this.#world, this.#channel, this.#requests)
-    this.#requests = []
-    this.#bytes = 0
-  }
-}
-
-function expected(feed: FeedState, chunk: Chunk): number {
-  if (chunk.phase === 'planning' || chunk.phase === 'rooting') return feed.blockBytes
-  return Math.ceil(chunk.size / chunk.blocks.length)
 }
 
 /** Blocks somebody waits for: each with a proof of its own, so that it need not wait for its chunk. */
@@ -504,7 +410,8 @@ function onAnswer(world: World, channel: Channel, data: Data): void {
   }
   const request = settle(world, channel, data.request)
   if (request === null) return
-  measure(world, request, 1, data.block === null ? 0 : data.block.value.byteLength)
+  const byteLength = request.kind === 'node' ? request.expectedBytes : 0
+  measure(world, request, 1, data.block === null ? byteLength : data.block.value.byteLength)
   if (data.fork !== request.fork) {
     giveUp(world, request)
     if (isHead(request)) doubt(world, channel)
@@ -516,6 +423,10 @@ function onAnswer(world: World, channel: Channel, data: Data): void {
     if (!follows(feed, request)) return
     const begin = request.kind === 'reorg'
     world.effects.push({ type: 'reorg', peer: peer.id, feed: feed.id, begin, data })
+    return
+  }
+  if (request.kind === 'node') {
+    onNode(world, channel, request, data)
     return
   }
   const other = data.block === null ? request.kind === 'proof' : data.block.index !== request.index
@@ -576,6 +487,7 @@ export function onNoData(world: World, channel: Channel, message: NoData): void 
     const claimed = channel.remote !== null && channel.remote.fork === request.fork
     if (isHead(request) && claimed) doubt(world, channel)
     else if (isHead(request)) rest(world, channel, NO_DATA_REST_MS)
+    else if (request.kind === 'node') refuseNode(world, channel, request, message)
     else lack(world, channel, message, request.index)
     giveUp(world, request)
   }
@@ -633,6 +545,29 @@ export function onVerified(world: World, input: Extract<Input, { type: 'verified
   if (feed.view.fork === input.fork) trustPath(feed, input.path)
   settleBlock(world, request, input.block !== null)
   touch(world, feed)
+}
+
+/** Takes in what became of the answer to a request for a node. */
+export function onNodeChecked(world: World, input: Extract<Input, { type: 'node-checked' }>): void {
+  const key = `${input.peer}:${input.request}`
+  const request = world.verifying.get(key)
+  if (request === undefined) return
+  world.verifying.delete(key)
+  const { channel } = request
+  const { feed } = channel
+  const { failure, liar, learned } = input
+  const other = liar === -1 ? undefined : feed.channels.get(liar)
+  if (other !== undefined) {
+    accuse(world, other, 'INVALID_CHECKSUM', 'a node was of another size than it must be')
+  }
+  if (failure === null) {
+    clearOf(world, channel)
+    dropNodes(world, feed, learned)
+    return
+  }
+  giveUp(world, request)
+  if (failure.fault === 'local') halt(world, feed, failure.code, failure.message)
+  else accuse(world, channel, failure.code, failure.message)
 }
 
 /** True if the remote claims more of our fork than we have. */

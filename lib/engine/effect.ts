@@ -5,7 +5,7 @@
  * @module
  */
 import type { ErrorCode } from '../errors.ts'
-import type { Data, Message, Request } from '../wire/message.ts'
+import type { BlockRequest, Data, Message, Request } from '../wire/message.ts'
 import type { RequestRun, ValueRun } from '../wire/run.ts'
 
 export type Effect =
@@ -37,6 +37,16 @@ export type Effect =
       readonly feed: number
       readonly request: number
       readonly fork: number
+      readonly data: Data
+    }
+  /** Does the hash part of an answer fold to a known node? Nothing is stored. The byte fields are views. */
+  | {
+      readonly type: 'check-node'
+      readonly peer: number
+      readonly feed: number
+      readonly request: number
+      readonly fork: number
+      readonly asked: BlockRequest
       readonly data: Data
     }
   /** Keep the values `[from, to)` of a run for a chunk, by copy. All are blocks of the chunk. */

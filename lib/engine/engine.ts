@@ -40,6 +40,7 @@ import {
   onData,
   onFolded,
   onNoData,
+  onNodeChecked,
   onPathLoaded,
   onValues,
   onVerified,
@@ -48,6 +49,7 @@ import {
 } from './download.ts'
 import type { Effect } from './effect.ts'
 import type { FeedView, Input, LocalChange, RateLimits } from './input.ts'
+import { dropNodes, onAskNodes } from './nodes.ts'
 import { closePeer, send, wake } from './output.ts'
 import { Bucket } from './rate.ts'
 import { cancel, cancelAll, cancelRun, forget, forgetLate } from './request.ts'
@@ -244,11 +246,15 @@ export class Engine {
         blocks.add(key)
       }
       const asked = new Map<Channel, number>()
-      for (const { late, kind, channel, index } of peer.requests.values()) {
+      for (const request of peer.requests.values()) {
+        const { late, kind, channel, index, node } = request
         asked.set(channel, (asked.get(channel) ?? 0) + 1)
         if (late) continue
         inFlight++
         if (kind === 'proof') add(channel.feed, index)
+        if (node !== null && channel.feed.nodes.get(node.index)?.request !== request) {
+          broken(`node ${node.index} is in flight for nobody`)
+        }
       }
       for (const { states, open, unsettled, channel, index } of peer.runs) {
         asked.set(channel, (asked.get(channel) ?? 0) + unsettled)
@@ -331,6 +337,18 @@ export class Engine {
         return this.#unwant(input.feed, input.start, input.end)
       case 'get':
         return this.#get(input.feed, input.index, input.release)
+      case 'ask-nodes': {
+        const feed = world.feeds.get(input.feed)
+        if (feed !== undefined) onAskNodes(world, feed, input.nodes)
+        return
+      }
+      case 'drop-nodes': {
+        const feed = world.feeds.get(input.feed)
+        if (feed !== undefined) dropNodes(world, feed, input.indexes)
+        return
+      }
+      case 'node-checked':
+        return onNodeChecked(world, input)
       case 'changed':
         return this.#changed(input.feed, input.view, input.change)
       case 'path-loaded':
@@ -726,6 +744,7 @@ export class Engine {
       greet(channel)
     }
     removeChunks(world, feed)
+    dropNodes(world, feed, [...feed.nodes.keys()])
     feed.roots.clear()
     feed.upgrade = null
     feed.synced = false

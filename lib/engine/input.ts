@@ -152,6 +152,18 @@ export type Input =
       readonly index: number
       readonly release: boolean
     }
+  /** Nodes that are not stored are waited for, each with the parents to climb up to one that is known. */
+  | {
+      readonly type: 'ask-nodes'
+      readonly feed: number
+      readonly nodes: readonly BlockRequest[]
+    }
+  /** Nodes are not waited for any longer. */
+  | {
+      readonly type: 'drop-nodes'
+      readonly feed: number
+      readonly indexes: readonly number[]
+    }
   | {
       readonly type: 'changed'
       readonly feed: number
@@ -189,6 +201,18 @@ export type Input =
       readonly byteLength: number
       readonly path: readonly Trusted[]
       /** The peer whose earlier bytes for this block were wrong, or -1. */
+      readonly liar: number
+    }
+  /** Result of `check-node`. */
+  | {
+      readonly type: 'node-checked'
+      readonly peer: number
+      readonly feed: number
+      readonly request: number
+      readonly failure: Failure | null
+      /** Nodes that are not waited for any longer. */
+      readonly learned: readonly number[]
+      /** The peer that had given another size for a node, or -1. */
       readonly liar: number
     }
   /** Result of `fold`. */

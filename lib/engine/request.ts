@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Cancel, Request } from '../wire/message.ts'
+import type { BlockRequest, Cancel, Request } from '../wire/message.ts'
 import type { RequestRun } from '../wire/run.ts'
 import { MISSING, IN_FLIGHT } from './chunk.ts'
 import { send } from './output.ts'
@@ -27,6 +27,7 @@ export interface Asked {
   readonly kind: RequestKind
   readonly index?: number
   readonly chunk?: number
+  readonly node?: BlockRequest
   readonly fork: number
   readonly expectedBytes: number
   readonly parts: Partial<Omit<Request, 'type' | 'id' | 'fork'>>
@@ -43,6 +44,7 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
     channel,
     index: asked.index ?? -1,
     chunk: asked.chunk ?? -1,
+    node: asked.node ?? null,
     fork: asked.fork,
     expectedBytes: asked.expectedBytes,
     proof,
@@ -56,6 +58,7 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
   if (inFlight.suspect) peer.suspectAsked = true
   if (asked.kind === 'upgrade') channel.feed.upgrade = inFlight
   if (asked.kind === 'first') channel.feed.firsts++
+  if (inFlight.node !== null) holdNode(channel.feed, inFlight)
   const { reorg } = channel.feed
   if (reorg !== null && (asked.kind === 'reorg' || asked.kind === 'ancestors')) reorg.request = id
   return {
@@ -223,6 +226,7 @@ export function release(world: World, request: InFlight): void {
   const { feed } = request.channel
   if (feed.upgrade === request) feed.upgrade = null
   if (request.kind === 'first') feed.firsts--
+  if (request.node !== null) releaseNode(feed, request)
   if (follows(feed, request)) {
     feed.reorg = null
     world.effects.push({ type: 'reorg-drop', feed: feed.id })
@@ -231,6 +235,21 @@ export function release(world: World, request: InFlight): void {
   if (chunk?.phase === 'rooting' && chunk.covers(request.index)) chunk.rooted = false
   releaseBlock(world, feed, request.chunk, request.index)
   touch(world, feed)
+}
+
+function holdNode(feed: FeedState, request: InFlight): void {
+  const ask = request.node === null ? undefined : feed.nodes.get(request.node.index)
+  if (ask === undefined) return
+  feed.openNodes.delete(ask)
+  ask.request = request
+}
+
+/** Lets a node be asked for again, unless another request for it is under way. */
+function releaseNode(feed: FeedState, request: InFlight): void {
+  const ask = request.node === null ? undefined : feed.nodes.get(request.node.index)
+  if (ask === undefined || (ask.request !== null && ask.request !== request)) return
+  ask.request = null
+  feed.openNodes.add(ask)
 }
 
 /** Gives up a block of a chunk that was asked for. The caller touches the feed. */

@@ -30,6 +30,9 @@ const NO_REASON = 0
 const NOT_AVAILABLE = 1
 const INVALID = 2
 
+/** Expected bytes of an answer without a block. */
+const PROOF_BYTES = 512
+
 type Queued = Request | RequestRun
 
 /** Queues a request for its answer, or says at once that there will be none. */
@@ -181,13 +184,15 @@ export function serve(world: World, peer: PeerState): boolean {
     return true
   }
   const bytes = Math.min(SERVE_RUN_BYTES_MAX, peer.upload.share, world.upload.share)
-  const requests = takeSome(queue, bytes / Math.max(feed.blockBytes, 1))
+  const requests = takeSome(queue, bytes, feed.blockBytes)
   if (queue.length > 0) peer.queue.set(id, queue)
-  let blocks = 0
-  for (const item of requests) blocks += messageCount(item)
-  peer.queued -= blocks
-  peer.upload.take(blocks * feed.blockBytes, world.now)
-  world.upload.take(blocks * feed.blockBytes, world.now)
+  let answerBytes = 0
+  for (const item of requests) {
+    peer.queued -= messageCount(item)
+    answerBytes += bytesOf(item, feed.blockBytes)
+  }
+  peer.upload.take(answerBytes, world.now)
+  world.upload.take(answerBytes, world.now)
   peer.serving++
   // Whatever has meanwhile become stale is refused by the shell as it cannot be read.
   world.effects.push({ type: 'serve', peer: peer.id, feed: id, fork: feed.view.fork, requests })
@@ -207,24 +212,35 @@ function nextQueue(world: World, peer: PeerState): [number, Queued[]] {
   return best as [number, Queued[]]
 }
 
-/** Takes requests for at most `blocks` blocks, and at least one, from the front of a queue. */
-function takeSome(queue: Queued[], blocks: number): Queued[] {
-  let room = Math.max(1, Math.min(SERVE_RUN_BLOCKS_MAX, Math.floor(blocks)))
+/** Takes requests for about `bytes` of answers, and at least one, from the front of a queue. */
+function takeSome(queue: Queued[], bytes: number, blockBytes: number): Queued[] {
+  let room = bytes
+  let most = SERVE_RUN_BLOCKS_MAX
   const some: Queued[] = []
   let taken = 0
   for (const item of queue) {
-    if (room === 0) break
-    if (item.type === 'requests' && item.count > room) {
-      some.push(sliceRequests(item, 0, room))
-      queue[taken] = sliceRequests(item, room, item.count)
+    const least = some.length === 0 ? 1 : 0
+    const each = bytesOf(item, blockBytes) / messageCount(item)
+    const fits = Math.max(least, Math.min(most, Math.floor(room / Math.max(each, 1))))
+    if (fits === 0) break
+    if (item.type === 'requests' && item.count > fits) {
+      some.push(sliceRequests(item, 0, fits))
+      queue[taken] = sliceRequests(item, fits, item.count)
       break
     }
     some.push(item)
-    room -= messageCount(item)
+    room -= each * messageCount(item)
+    most -= messageCount(item)
     taken++
   }
   queue.splice(0, taken)
   return some
+}
+
+/** Expected bytes of the answers. */
+function bytesOf(item: Queued, blockBytes: number): number {
+  if (item.type === 'requests') return item.count * blockBytes
+  return item.block === null ? PROOF_BYTES : blockBytes
 }
 
 /** Takes in that requests were answered. */

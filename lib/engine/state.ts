@@ -12,7 +12,7 @@
  * @module
  */
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
-import type { Request, Sync } from '../wire/message.ts'
+import type { BlockRequest, Request, Sync } from '../wire/message.ts'
 import type { RequestRun } from '../wire/run.ts'
 import { EXPECTED_BLOCK_BYTES } from '../limits.ts'
 import type { ErrorCode } from '../errors.ts'
@@ -37,6 +37,8 @@ export type RequestKind =
   | 'reorg'
   /** A node of a higher fork, to find the common ancestors. */
   | 'ancestors'
+  /** A node that somebody compares with. */
+  | 'node'
   /** The other side's head at our length, under its id 0. */
   | 'conflict'
 
@@ -49,6 +51,8 @@ export interface InFlight {
   readonly index: number
   /** Id of the chunk, or -1. */
   readonly chunk: number
+  /** The node that is asked for, or null. */
+  readonly node: BlockRequest | null
   readonly fork: number
   readonly expectedBytes: number
   /** True if the answer needs tree nodes beside the roots of the remote's head. */
@@ -58,6 +62,14 @@ export interface InFlight {
   readonly sentAt: number
   /** Given up: an answer that still comes is welcome, but nobody waits for it. */
   late: boolean
+}
+
+/** A node that somebody waits for, as it is asked for. */
+export interface NodeAsk extends BlockRequest {
+  /** What it is asked with; null while it is not, or while its answer is checked. */
+  request: InFlight | null
+  /** How often a peer did not give it. */
+  readonly refusals: Map<number, number>
 }
 
 /** State of one request of a run: it waits for its answer. */
@@ -100,6 +112,9 @@ export class FeedState {
   readonly wanted: RangeSet = new RangeSet()
   /** Blocks that somebody waits for, with how many. */
   readonly urgent: Map<number, number> = new Map()
+  /** Nodes that somebody waits for, by flat index, and those of them that can be asked for. */
+  readonly nodes: Map<number, NodeAsk> = new Map()
+  readonly openNodes: Set<NodeAsk> = new Set()
   readonly channels: Map<number, Channel> = new Map()
   /** By id, in the order of their opening. */
   readonly chunks: Map<number, Chunk> = new Map()
@@ -135,7 +150,7 @@ export class FeedState {
   get downloads(): boolean {
     if (this.view.frozen || this.halted) return false
     if (this.direction === 'upload' || this.direction === 'none') return false
-    return this.pursues || this.urgent.size > 0
+    return this.pursues || this.urgent.size > 0 || this.nodes.size > 0
   }
 
   /** True if what is wanted is asked for; otherwise only what somebody waits for is. */

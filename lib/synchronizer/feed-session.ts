@@ -9,8 +9,10 @@ import type { Direction, Mode } from '../engine/input.ts'
 import type { ChannelProgress } from '../engine/engine.ts'
 import { BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
 import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
+import { depth, leftChild, rightChild } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import { packedBlock, type PackedBlocks } from '../wire/run.ts'
+import type { TreeNode } from '../wire/message.ts'
 import { formatKey } from './key.ts'
 import type { ExtensionHandlers, FeedExtension } from './extension.ts'
 import type { Peer } from './peer.ts'
@@ -120,6 +122,7 @@ export interface SessionHost {
   want(start: number, end: number): void
   unwant(start: number, end: number): void
   get(index: number, release: boolean): void
+  node(index: number, options: WaitOptions): Promise<TreeNode>
   setMode(mode: Mode): void
   setPriority(priority: number): void
   setDirection(direction: Direction, peer: Peer | null): void
@@ -317,6 +320,29 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   /** True if a block is here, as far as is known now. */
   holds(index: number): boolean {
     return this.#host?.feed.have.get(index) ?? false
+  }
+
+  /**
+   * A node of the tree by its flat index, asked of peers if it is not here. Nothing of it is stored, and it need not be
+   * near to a block that is.
+   *
+   * Its hash is proven, and covers its size. The size itself is a claim of the peer until the nodes below it are known:
+   * whoever finds the same hash has the same bytes, whatever is claimed.
+   *
+   * @throws SynclineError BAD_ARGUMENT, TIMEOUT, SESSION_CLOSED, STORAGE_FAILED, INVALID_OPERATION when the feed is
+   * truncated meanwhile; the signal's reason.
+   */
+  async node(index: number, options: WaitOptions = {}): Promise<TreeNode> {
+    return (await this.#opened()).node(index, options)
+  }
+
+  /** The two nodes below a node, by one request; as {@link FeedSession.node}. */
+  async children(index: number, options: WaitOptions = {}): Promise<[TreeNode, TreeNode]> {
+    if (depth(index) === 0) throw new SynclineError('BAD_ARGUMENT', `node ${index} is a leaf`)
+    return Promise.all([
+      this.node(leftChild(index), options),
+      this.node(rightChild(index), options)
+    ])
   }
 
   /** True if all blocks of `[start, end)` are here. */

@@ -29,7 +29,9 @@ import { BufferPool } from './buffer-pool.ts'
 import { ChunkBuffer } from './chunk-buffer.ts'
 import type { Outgoing } from './frame.ts'
 import type { Link, Received } from './link.ts'
+import { type LearntNodes, RemoteNodes } from './remote-nodes.ts'
 import type { Clock } from './timers.ts'
+import { closedError, type WaitOptions } from './waiting.ts'
 
 /** Items taken from one link before the next has its turn. */
 const ITEMS_PER_TURN = 512
@@ -66,6 +68,7 @@ interface FeedEntry {
   readonly buffers: Map<number, ChunkBuffer>
   /** Leaf hashes of chunks that did not fold, by block. */
   readonly suspects: Map<number, { chunk: number; peer: number; hash: Uint8Array }>
+  readonly nodes: RemoteNodes
   reorg: Reorg | null
   /** Grows whenever a reorg begins or is dropped: what belongs to an earlier one is stale. */
   reorgs: number
@@ -129,6 +132,12 @@ export class Loop {
       stop: feed.onchange((change) => this.#changed(id, change)),
       buffers: new Map(),
       suspects: new Map(),
+      nodes: new RemoteNodes({
+        feed,
+        clock: this.#clock,
+        ask: (nodes) => this.post({ type: 'ask-nodes', feed: id, nodes }),
+        drop: (index) => this.post({ type: 'drop-nodes', feed: id, indexes: [index] })
+      }),
       reorg: null,
       reorgs: 0
     }
@@ -145,6 +154,7 @@ export class Loop {
     const entry = this.#feeds.get(id)
     if (entry === undefined) return
     entry.stop()
+    entry.nodes.fail(closedError())
     this.post({ type: 'remove-feed', feed: id })
     this.#drain()
     this.#feeds.delete(id)
@@ -210,6 +220,13 @@ export class Loop {
     if (entry === undefined || channel === undefined) return false
     entry.link.send(channel, [message])
     return true
+  }
+
+  /** As {@link RemoteNodes.get}. */
+  async node(feed: number, index: number, options?: WaitOptions): Promise<TreeNode> {
+    const entry = this.#feeds.get(feed)
+    if (entry === undefined) throw closedError()
+    return entry.nodes.get(index, options)
   }
 
   /** Hands the engine an input; its effects follow before the next one is taken. */
@@ -431,6 +448,9 @@ export class Loop {
   #changed(id: number, change: FeedChange): void {
     const entry = this.#feeds.get(id)
     if (entry === undefined) return
+    if (change.type === 'truncate') {
+      entry.nodes.fail(new SynclineError('INVALID_OPERATION', 'the feed was truncated'))
+    }
     for (const local of localChanges(change)) {
       this.post({ type: 'changed', feed: id, view: viewOf(entry.feed), change: local })
     }
@@ -481,6 +501,10 @@ export class Loop {
       case 'wake':
         return this.#wake(effect.at)
       case 'tell':
+        if (effect.event === 'feed-error') {
+          const error = new SynclineError(effect.code, effect.message)
+          this.#feeds.get(effect.feed)?.nodes.fail(error)
+        }
         return this.#listener.tell(effect)
       case 'close-peer': {
         const peer = this.#peers.get(effect.peer)
@@ -519,6 +543,8 @@ export class Loop {
         return this.#loadRoots(entry, effect)
       case 'verify':
         return this.#verify(entry, effect)
+      case 'check-node':
+        return this.#checkNode(entry, effect)
       case 'hold':
         return this.#hold(entry, effect)
       case 'fold':
@@ -635,6 +661,18 @@ export class Loop {
             path: [],
             liar: -1
           })
+      )
+    )
+  }
+
+  #checkNode(entry: FeedEntry, effect: Extract<Effect, { type: 'check-node' }>): void {
+    const { feed, peer, request, fork, asked } = effect
+    const done = (learnt: LearntNodes, failure: Failure | null): void =>
+      this.post({ type: 'node-checked', feed, peer, request, failure, ...learnt })
+    this.#working(
+      entry.nodes.take(asked, fork, peer, copyProof(effect.data)).then(
+        (learnt) => done(learnt, null),
+        (error: unknown) => done({ learned: [], liar: -1 }, toFailure(error))
       )
     )
   }

@@ -514,6 +514,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         loop.post({ type: 'get', feed: id, index, release })
         if (!release) loop.reopen(id)
       },
+      node: (index, options) => {
+        loop.reopen(id)
+        return loop.node(id, index, options)
+      },
       setMode: (mode) => loop.setMode(id, mode),
       setPriority: (priority) => loop.post({ type: 'configure-feed', feed: id, priority }),
       setDirection: (direction, peer) =>

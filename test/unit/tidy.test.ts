@@ -49,7 +49,17 @@ const PARTS: Record<string, readonly string[]> = {
     'synchronizer',
     'wire'
   ],
-  cli: ['drive', 'engine', 'errors.ts', 'feed', 'index.ts', 'limits.ts', 'synchronizer', 'transport', 'wire']
+  cli: [
+    'drive',
+    'engine',
+    'errors.ts',
+    'feed',
+    'index.ts',
+    'limits.ts',
+    'synchronizer',
+    'transport',
+    'wire'
+  ]
 }
 
 /** Packages and platform modules, and the only places that may import them. */

@@ -214,3 +214,9 @@ export const BLOB_READ_AHEAD_BLOCKS = 64
 export const BLOB_READ_AHEAD_BYTES: number = 4 * 1024 * 1024
 /** Links that are followed one after the other, as hyperdrive does. */
 export const LINKS_FOLLOWED_MAX = 16
+/** Nodes of one level that are compared before it counts how many of them differ. */
+export const COMPARED_NODES = 1024
+/** Files that are compared with what they are to become at a time. */
+export const COMPARED_FILES = 4
+/** Bytes of a file up to which it is fetched without being compared: a comparison takes as long. */
+export const FETCHED_WHOLE_BYTES: number = 16 * 1024

@@ -10,7 +10,7 @@
  */
 import { EventEmitter } from 'node:events'
 import { lstatSync, type BigIntStats } from 'node:fs'
-import { open, rm } from 'node:fs/promises'
+import { chmod, open, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
@@ -34,7 +34,9 @@ import {
 import { parseKeep, Trash, type TrashInfo } from './folder/trash.ts'
 import { listDrive, type ListedEntry } from './listing.ts'
 import { holdsBack, plan, type Action, type Comparison } from './plan.ts'
+import { COMPARED_FILES, FETCHED_WHOLE_BYTES } from '../limits.ts'
 import { ProgressNotes } from './progress.ts'
+import { adoptMatches, findMatches } from './reuse.ts'
 import { Selection } from './selection.ts'
 
 /** Options of {@link Clone}. */
@@ -63,6 +65,8 @@ export interface CloneReport {
   readonly removed: number
   /** Files that came from others that were here, at no transfer. */
   readonly reused: number
+  /** Blocks of changed files that were here already. */
+  readonly adopted: number
   /** Local edits that stood in the way, and where they are now. */
   readonly conflicts: readonly { readonly name: string; readonly path: string }[]
   readonly skipped: readonly SkippedEntry[]
@@ -276,6 +280,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     this.#pending.clear()
     this.#pendingByFirst.clear()
     const ranges: BlobRange[] = []
+    const comparable: PutStep[] = []
     for (const step of steps) {
       const blob = step.source.entry.blob as BlobRange
       const others = this.#pending.get(blob.byteOffset)
@@ -286,7 +291,8 @@ export class Clone extends EventEmitter<CloneEvents> {
       this.#pending.set(blob.byteOffset, [step])
       this.#pendingByFirst.set(blob.blockOffset, blob)
       if (folder.inPlace) folder.places.expect(blob)
-      ranges.push(blob)
+      if (this.#isComparable(step, blobs)) comparable.push(step)
+      else ranges.push(blob)
       bytesTotal += blob.byteLength
     }
     this.#firsts = Float64Array.from(this.#pendingByFirst.keys()).sort()
@@ -294,6 +300,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     const wanted = joinBlocks(ranges)
     this.progress.set({ phase: 'transfer', bytesTotal })
     const appended = (): void => this.#wake()
+    const stop = new AbortController()
     const timer = setInterval(() => {
       this.progress.set({ bytes: folder.places.bytesWritten - written })
     }, PROGRESS_MS)
@@ -301,15 +308,22 @@ export class Clone extends EventEmitter<CloneEvents> {
     folder.indexSession.on('synced', appended)
     signal?.addEventListener('abort', appended)
     try {
-      for (const [start, end] of wanted) await blobs.session.want([start, end])
+      for (const range of wanted) await blobs.session.want(range)
       // Some may have come before anybody waited for them.
       for (const blob of ranges) if (isHeld(blobs, blob)) this.#complete(blob)
+      const comparing = this.#compareAll(comparable, blobs, wanted, stop.signal).catch(
+        (error: unknown) => {
+          this.#failure ??= error as Error
+          this.#wake()
+        }
+      )
       while (this.#pending.size > 0) {
         if (this.#failure !== null) throw this.#failure
         signal?.throwIfAborted()
         if (this.#isSuperseded(version)) return true
         await new Promise<void>((resolve) => (this.#wake = resolve))
       }
+      await comparing
       await this.#finishing
       if (this.#failure !== null) throw this.#failure
       return false
@@ -320,8 +334,68 @@ export class Clone extends EventEmitter<CloneEvents> {
       folder.indexSession.off('synced', appended)
       signal?.removeEventListener('abort', appended)
       this.#pending.clear()
-      for (const [start, end] of wanted) await blobs.session.unwant([start, end]).catch(() => {})
+      stop.abort()
+      for (const range of wanted) await blobs.session.unwant(range).catch(() => {})
     }
+  }
+
+  /** True if a local file may hold part of what is to come, and nothing of it came yet. */
+  #isComparable({ name, source }: PutStep, { feed }: Blobs): boolean {
+    const { blockOffset, blockLength, byteLength } = source.entry.blob as BlobRange
+    const at = this.#names.pathOf(name)
+    if (!this.folder.inPlace || at === null || byteLength <= FETCHED_WHOLE_BYTES) return false
+    const stats = look(path.join(this.folder.root, at))
+    if (stats === null || !stats.isFile() || stats.size === 0n) return false
+    if (blockLength === 1 && stats.size !== BigInt(byteLength)) return false
+    return feed.have.firstSet(blockOffset, blockOffset + blockLength) === -1
+  }
+
+  /** Compares files with what they are to become, some at a time; what is missing then is wanted. */
+  async #compareAll(
+    steps: readonly PutStep[],
+    blobs: Blobs,
+    wanted: [start: number, end: number][],
+    signal: AbortSignal
+  ): Promise<void> {
+    const queue = steps.values()
+    const work = async (): Promise<void> => {
+      for (const { name, source } of queue) {
+        const blob = source.entry.blob as BlobRange
+        const file = path.join(this.folder.root, this.#names.pathOf(name) as string)
+        await this.#reuse(file, blob, blobs, signal).catch((error: unknown) => {
+          // Whatever it was: all of it can be fetched.
+          if (isSynclineError(error, 'DISK_FULL')) throw error
+        })
+        if (signal.aborted) return
+        const range: [number, number] = [blob.blockOffset, blob.blockOffset + blob.blockLength]
+        wanted.push(range)
+        await blobs.session.want(range)
+        if (isHeld(blobs, blob)) this.#complete(blob)
+      }
+    }
+    await Promise.all(Array.from({ length: COMPARED_FILES }, work))
+  }
+
+  /** Takes over what a local file holds of a blob: it is copied to where the blob comes to. */
+  async #reuse(
+    file: string,
+    blob: BlobRange,
+    { session, feed }: Blobs,
+    signal: AbortSignal
+  ): Promise<void> {
+    const incoming = this.folder.places.incomingPath(blob)
+    // Of a try that did not come to its end.
+    await rm(incoming, { force: true })
+    await reflinkOrCopy(file, incoming)
+    const hashed = await hashFile(incoming, () => {}, signal)
+    if (hashed === null) return
+    await truncate(incoming, blob.byteLength)
+    await chmod(incoming, 0o600)
+    const { blockOffset, blockLength } = blob
+    const end = blockOffset + blockLength
+    const matches = await findMatches(session, blockOffset, end, hashed.leaves, signal)
+    const adopted = await adoptMatches(feed, blockOffset, hashed.leaves, matches)
+    this.#state.adopted += adopted
   }
 
   #isSuperseded(version: number): boolean {
@@ -457,6 +531,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     if (look(file) !== null) return true
     this.folder.leaveFile(from.name, known.entry.blob as BlobRange)
     catalog.delete(from.name)
+    await this.#removeEmptyFolders(from.name)
     this.#state.reused++
     this.#state.removed++
     return true
@@ -757,9 +832,20 @@ export class Clone extends EventEmitter<CloneEvents> {
   }
 
   #report(version: number, heldBack: readonly string[]): CloneReport {
-    const { added, changed, removed, reused, conflicts, skipped } = this.#state
+    const { added, changed, removed, reused, adopted, conflicts, skipped } = this.#state
     const renamed = this.#names.renamed()
-    return { version, added, changed, removed, reused, conflicts, skipped, renamed, heldBack }
+    return {
+      version,
+      added,
+      changed,
+      removed,
+      reused,
+      adopted,
+      conflicts,
+      skipped,
+      renamed,
+      heldBack
+    }
   }
 
   #newTarget(): Target {
@@ -786,6 +872,7 @@ interface State {
   changed: number
   removed: number
   reused: number
+  adopted: number
   readonly conflicts: { readonly name: string; readonly path: string }[]
   readonly skipped: SkippedEntry[]
   /** Empty folders of the version. */
@@ -802,6 +889,7 @@ function newState(): State {
     changed: 0,
     removed: 0,
     reused: 0,
+    adopted: 0,
     conflicts: [],
     skipped: [],
     folders: new Set(),

@@ -292,7 +292,10 @@ export class Loop {
     if (this.#closed) return
     for (const peer of this.#peers.keys()) this.closePeer(peer)
     this.#drain()
-    for (const entry of this.#feeds.values()) entry.stop()
+    for (const entry of this.#feeds.values()) {
+      entry.stop()
+      entry.nodes.fail(closedError())
+    }
     await this.idle()
     this.#closed = true
     this.#stopWake?.()

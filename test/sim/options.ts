@@ -38,6 +38,7 @@ export interface Pace {
   readonly truncate: number
   readonly clear: number
   readonly get: number
+  readonly compare: number
   readonly want: number
   readonly configure: number
   readonly limit: number
@@ -102,6 +103,7 @@ export function drawOptions(prng: Prng): WorldOptions {
     truncate: lively ? often(8000, 0.3) : 0,
     clear: lively ? often(5000, 0.3) : 0,
     get: often(1000, 0.4),
+    compare: lively ? often(600, 0.5) : 0,
     want: lively ? often(2000, 0.4) : 0,
     configure: lively ? often(3000, 0.3) : 0,
     limit: lively ? often(4000, 0.25) : 0,

@@ -5,6 +5,8 @@
  */
 import { createKeyPair } from '../../lib/feed/signature.ts'
 import type { KeyPair } from '../../lib/feed/store.ts'
+import { leafHash, parentHash } from '../../lib/kernels/fold.ts'
+import { depth, leftChild, rightChild } from '../../lib/primitives/flat-tree.ts'
 import { type BlockSizes, drawBlock, type FeedOptions } from './options.ts'
 import type { Prng } from './prng.ts'
 import type { NodeFeed } from './node.ts'
@@ -34,6 +36,17 @@ export class Reference {
   /** The right bytes of a block, or null if there is no such block. */
   block(fork: number, index: number): Uint8Array | null {
     return this.#forks[fork]?.[index] ?? null
+  }
+
+  /** The right hash of a tree node, with the bytes below it. */
+  node(fork: number, index: number): { readonly size: number; readonly hash: Uint8Array } | null {
+    if (depth(index) === 0) {
+      const block = this.block(fork, index / 2)
+      return block && { size: block.byteLength, hash: leafHash(block) }
+    }
+    const left = this.node(fork, leftChild(index))
+    const right = this.node(fork, rightChild(index))
+    return left && right && { size: left.size + right.size, hash: parentHash(left, right) }
   }
 
   append(entry: NodeFeed, count: number, sizes: BlockSizes): void {

@@ -6,7 +6,7 @@
 import { RangeSet } from '../../lib/engine/range-set.ts'
 import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
-import type { SynclineError } from '../../lib/errors.ts'
+import { isSynclineError, type SynclineError } from '../../lib/errors.ts'
 import { Checker } from './checker.ts'
 import { VirtualClock } from './clock.ts'
 import { Liar } from './liar.ts'
@@ -33,6 +33,9 @@ const LIVENESS_MS = 240_000
 const SETTLE_MS = 60_000
 /** Milliseconds for which it is listened to. */
 const QUIET_MS = 5_000
+
+/** Why a node may not come. */
+const NO_NODE = ['BAD_ARGUMENT', 'INVALID_OPERATION', 'SESSION_CLOSED', 'TIMEOUT'] as const
 
 /** Milliseconds in which whatever only waits for storage is done. */
 const PATIENCE_MS = 600_000
@@ -217,6 +220,7 @@ export class World {
     repeat(pace.truncate, () => this.#truncate())
     repeat(pace.clear, () => this.#clear())
     repeat(pace.get, () => this.#get())
+    repeat(pace.compare, () => this.#compare())
     repeat(pace.want, () => this.#want())
     repeat(pace.configure, () => this.#configure())
     repeat(pace.limit, () => this.#limit())
@@ -267,6 +271,28 @@ export class World {
         this.#prng.int(0, 3000)
       )
     }
+  }
+
+  /** Asks for a node that nobody stores, which must be the right one if it comes. */
+  #compare(): void {
+    const found = this.#reader()
+    if (found === null || found[1].feed.length === 0) return
+    const [node, entry] = found
+    const { feed } = entry
+    const index = this.#prng.int(0, 2 * feed.length - 2)
+    const reference = this.references[entry.at] as Reference
+    const timeoutMs = this.#prng.int(1, 20_000)
+    void node.loop.node(entry.id, index, { timeoutMs }).then(
+      ({ hash }) => {
+        this.trace.note(node.name, `f${entry.at} has node ${index}`)
+        const right = reference.node(feed.fork, index)
+        const same = right !== null && Buffer.compare(hash, right.hash) === 0
+        if (!same) this.#guard(() => fail(`node ${index} of ${node.name} is wrong`))
+      },
+      (error: unknown) => {
+        if (!isSynclineError(error, ...NO_NODE)) this.#guard(() => fail(String(error)))
+      }
+    )
   }
 
   #want(): void {
@@ -440,4 +466,8 @@ export class World {
 
 function endOf({ name, publicKey, liar }: SimNode): End {
   return { name, publicKey, mutate: liar && ((messages) => liar.mutate(messages)) }
+}
+
+function fail(message: string): never {
+  throw new Error(message)
 }

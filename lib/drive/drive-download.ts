@@ -11,7 +11,7 @@ export class DriveDownload {
   /** Not for users. */
   constructor(
     getBlobs: () => Promise<DriveBlobs>,
-    files: AsyncIterable<BlobRange>,
+    files: AsyncIterable<BlobRange> | Iterable<BlobRange>,
     ranges: readonly DownloadRange[] = []
   ) {
     this.#began = this.#begin(getBlobs, files, ranges)
@@ -43,7 +43,7 @@ export class DriveDownload {
 
   async #begin(
     getBlobs: () => Promise<DriveBlobs>,
-    files: AsyncIterable<BlobRange>,
+    files: AsyncIterable<BlobRange> | Iterable<BlobRange>,
     ranges: readonly DownloadRange[]
   ): Promise<void> {
     const blobs = await getBlobs()

@@ -70,7 +70,7 @@ export interface BadEntry {
 
 /** Options of everything that looks up a name. */
 export interface EntryOptions extends BlobWaitOptions {
-  /** Follows links to what they lead to. Default: false. */
+  /** Follows links to what they lead to, from the folder that they are in. Default: false. */
   readonly follow?: boolean
 }
 
@@ -102,7 +102,7 @@ export interface ListOptions extends BlobWaitOptions {
   /** False: of each folder only its first file. Default: true. */
   readonly recursive?: boolean
   /** Names with all below them, or a function that is true for names that are left out. */
-  readonly ignore?: string | readonly string[] | ((key: string) => boolean)
+  readonly ignore?: string | readonly string[] | ((key: string) => boolean) | null
 }
 
 /** Options of {@link Drive.create}. */
@@ -228,8 +228,13 @@ export class Drive extends EventEmitter<DriveEvents> {
       keyPair,
       ...(manifest === null ? {} : { manifest })
     })
-    const index = await sync.create(name, { ...rest, keyPair })
-    return new Drive(index, blobsSession, { owned: true })
+    try {
+      const index = await sync.create(name, { ...rest, keyPair })
+      return new Drive(index, blobsSession, { owned: true })
+    } catch (error) {
+      await sync.remove(blobsSession.key, { force: true })
+      throw error
+    }
   }
 
   /**
@@ -510,12 +515,13 @@ export class Drive extends EventEmitter<DriveEvents> {
   async flush(): Promise<void> {
     const pending = this.#pending
     if (pending === null || pending.size === 0) return
-    const changes = [...pending].map(([name, entry]) => changeOf(name, entry))
+    const made = [...pending]
     // The bytes must be there for good before the entries are.
     const { core } = await this.getBlobs()
     await (await core.feed()).flush()
-    await this.#append(changes)
-    pending.clear()
+    await this.#append(made.map(([name, entry]) => changeOf(name, entry)))
+    // What came meanwhile waits for the next flush.
+    for (const [name, entry] of made) if (pending.get(name) === entry) pending.delete(name)
   }
 
   /** Names whose entries differ: `left` is in this version, `right` in `version`. */
@@ -575,8 +581,7 @@ export class Drive extends EventEmitter<DriveEvents> {
 
   /** Downloads ranges of blocks of the index and of the blobs. */
   downloadRange(index: readonly DownloadRange[], blobs: readonly DownloadRange[]): DriveDownload {
-    const nothing = async function* (): AsyncGenerator<BlobRange, void, void> {}
-    const download = new DriveDownload(() => this.getBlobs(), nothing(), blobs)
+    const download = new DriveDownload(() => this.getBlobs(), [], blobs)
     for (const range of index) download.add(this.core.download(range))
     return download
   }
@@ -866,7 +871,7 @@ function changeOf(name: string, entry: Entry | null): Change {
 }
 
 function ignoreOf(ignore: ListOptions['ignore']): (key: string) => boolean {
-  if (ignore === undefined) return () => false
+  if (ignore === undefined || ignore === null) return () => false
   if (typeof ignore === 'function') return ignore
   const names = (typeof ignore === 'string' ? [ignore] : ignore).map(normalFolder)
   return (key) => names.some((name) => key === name || key.startsWith(`${name}/`))

@@ -242,6 +242,9 @@ test('drive: kept in a folder and opened again', async (t) => {
   await again.put('/b', 'two')
   t.alike(await keysOf(again.list()), ['/a', '/b'])
   await t.exception(Drive.create(sync, 'drive'), /FEED_EXISTS/)
+  await sync.create('feed')
+  await t.exception(Drive.create(sync, 'feed'), /FEED_EXISTS/)
+  await t.exception(sync.open('feed/blobs'), /FEED_NOT_FOUND/)
   await t.exception(Drive.open(sync, 'nothing'), /FEED_NOT_FOUND/)
 })
 

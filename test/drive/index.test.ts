@@ -210,6 +210,41 @@ test('index: a sorted batch is a compact tree, and changes read and write only t
   t.ok(cold.reads < 120, `${cold.reads} blocks read for the difference`)
 })
 
+test('index: a listing asks the network ahead', async (t) => {
+  const blocks: Uint8Array[] = []
+  const writer = new DriveIndex(sourceOfBlocks(blocks))
+  const value = Buffer.from('value')
+  const changes = Array.from({ length: 3000 }, (_, i) => ({ key: Buffer.from(`key ${i}`), value }))
+  blocks.push(...(await writer.encode(changes)))
+  const rounds = async (readAhead: boolean): Promise<number> => {
+    let count = 0
+    let waiting: (() => void)[] = []
+    const source = {
+      length: blocks.length,
+      holds: () => false,
+      get: (index: number) =>
+        new Promise<Uint8Array>((resolve) => {
+          if (waiting.length === 0) {
+            count++
+            // All that is asked in one turn is answered in one.
+            setTimeout(() => {
+              const answered = waiting
+              waiting = []
+              for (const answer of answered) answer()
+            }, 0)
+          }
+          waiting.push(() => resolve(blocks[index] as Uint8Array))
+        })
+    }
+    const entries = await listOf(new DriveIndex(source).entries({ readAhead }))
+    t.is(entries.length, 3000)
+    return count
+  }
+  const [ahead, without] = [await rounds(true), await rounds(false)]
+  t.ok(without > 2500, `${without} round trips without`)
+  t.ok(ahead < 60, `${ahead} round trips`)
+})
+
 test('index: golden blocks of hyperdrive 13.3.4', async (t) => {
   const blocks: Uint8Array[] = []
   const index = new DriveIndex(sourceOfBlocks(blocks))

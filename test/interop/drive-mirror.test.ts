@@ -12,7 +12,7 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import { Drive } from '../../lib/drive/drive.ts'
-import { openSync } from './helpers.ts'
+import { connectSyncs, openSync, until } from './helpers.ts'
 import {
   HYPERDRIVE,
   LOCALDRIVE,
@@ -110,4 +110,19 @@ test(`mirror: ${HYPERDRIVE} with block maps to our drive`, async (t) => {
   t.absent((await drive.entry('/dir/large'))?.value.blob?.blockMap, 'maps are not written')
   t.alike(await mirror(theirs, drive), [])
   t.alike(await mirror(local, drive), [])
+})
+
+test(`mirror: our drive from afar to ${LOCALDRIVE}`, async (t) => {
+  const root = await makeTree(t)
+  const source = openSync(t)
+  const drive = await Drive.create(source, 'drive')
+  await mirror(openLocaldrive(root), drive)
+  const sync = openSync(t)
+  const copy = await Drive.open(sync, drive.key)
+  await connectSyncs(sync, source)
+  await until(() => copy.version === drive.version)
+  const target = await t.tmp()
+  t.is((await mirror(copy, openLocaldrive(target))).length, 55)
+  await sameTree(t, root, target)
+  await t.exception(mirror(openLocaldrive(root), copy), /Destination must be writable/)
 })

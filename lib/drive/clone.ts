@@ -10,7 +10,7 @@
  */
 import { EventEmitter } from 'node:events'
 import { lstatSync, type BigIntStats } from 'node:fs'
-import { chmod, open, rm, truncate } from 'node:fs/promises'
+import { chmod, open, readdir, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
@@ -263,17 +263,44 @@ export class Clone extends EventEmitter<CloneEvents> {
       else if (step.type === 'touch') await this.#touch(step)
       else if (blob.byteLength === 0) await this.#putBytes(step, NO_BYTES)
       else if (!isHeld(blobs, blob)) fetches.push(step)
-      else if (!(await this.#move(step, movable.get(blob.byteOffset)))) {
-        if (!(await this.#putHeld(step, blobs))) fetches.push(step)
+      else if (!(await this.#putLocal(step, blob, movable.get(blob.byteOffset), blobs))) {
+        fetches.push(step)
       }
       this.progress.set({ filesTotal })
     }
     return fetches
   }
 
+  /** Puts a file in place whose blob is held. False if its bytes turn out to be gone. */
+  async #putLocal(
+    step: PutStep,
+    blob: BlobRange,
+    moved: Step | undefined,
+    blobs: Blobs
+  ): Promise<boolean> {
+    const at = this.#names.pathOf(step.name)
+    // A stop came after it was put in place, and before that was noted.
+    if (at !== null && step.type === 'add' && (await this.#holds(at, blob))) {
+      await this.#touch(step)
+      return true
+    }
+    return (await this.#move(step, moved)) || this.#putHeld(step, blobs)
+  }
+
+  /** Removes what came of blobs that nobody waits for any more. */
+  async #sweepIncoming(): Promise<void> {
+    const expected = new Set<string>()
+    for (const blob of this.#pendingByFirst.values()) {
+      expected.add(path.basename(this.folder.places.incomingPath(blob)))
+    }
+    const folder = this.folder.statePath('incoming')
+    for (const name of await readdir(folder)) {
+      if (/^\d+-\d+$/.test(name) && !expected.has(name)) await rm(path.join(folder, name))
+    }
+  }
+
   /** True if a newer version came before all was here. */
   async #fetch(steps: readonly PutStep[], version: number, blobs: Blobs): Promise<boolean> {
-    if (steps.length === 0) return false
     const { folder } = this
     const { signal } = this.#options
     let bytesTotal = 0
@@ -296,6 +323,8 @@ export class Clone extends EventEmitter<CloneEvents> {
       bytesTotal += blob.byteLength
     }
     this.#firsts = Float64Array.from(this.#pendingByFirst.keys()).sort()
+    await this.#sweepIncoming()
+    if (steps.length === 0) return false
     const written = folder.places.bytesWritten
     const wanted = joinBlocks(ranges)
     this.progress.set({ phase: 'transfer', bytesTotal })
@@ -552,7 +581,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     if (local === null) return
     const file = path.join(this.folder.root, local)
     const present = this.#putOptions(step)
-    const options = withOld(present, present.expected ?? null, null)
+    const options = withOld(present, present.expected ?? look(file), null)
     const placed = await this.#target.place(file, step.name, options).catch((error: unknown) => {
       if (isSynclineError(error, 'STORAGE_FAILED')) return null
       throw error

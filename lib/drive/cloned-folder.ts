@@ -47,6 +47,7 @@ export class ClonedFolder {
   /** Tells what it does by events. */
   readonly clone: Clone
   readonly #stop = new AbortController()
+  #updating: Promise<unknown> = Promise.resolve()
 
   private constructor(folder: DriveFolder, options: Omit<CloneOptions, 'signal'>) {
     this.folder = folder
@@ -112,7 +113,9 @@ export class ClonedFolder {
     if (at === null || this.index.length < at) {
       await this.index.synced({ signal: this.#both(signal) })
     }
-    return this.clone.update()
+    const updating = this.clone.update()
+    this.#updating = updating.catch(() => {})
+    return updating
   }
 
   /** Follows the drive until the clone is closed. */
@@ -133,6 +136,7 @@ export class ClonedFolder {
   /** Ends what is under way, keeps what came, and lets the folder go. Idempotent. */
   async close(): Promise<void> {
     this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the clone is closed'))
+    await this.#updating
     await this.folder.close()
   }
 

@@ -28,6 +28,8 @@ export interface ImportOptions {
   readonly maxDelete?: number | null
   /** True tells what would be done, and does nothing. */
   readonly dryRun?: boolean
+  /** Told of each change as it is found. */
+  readonly onchange?: (change: Change) => void
   readonly progress?: ProgressNotes
   readonly signal?: AbortSignal
 }
@@ -41,7 +43,11 @@ export interface Change {
 
 /** What an import did, or with `dryRun` would do. */
 export interface ImportReport {
-  readonly changes: readonly Change[]
+  /** Entries by what was done with them; `touched`: only mode or time is another. */
+  readonly added: number
+  readonly changed: number
+  readonly touched: number
+  readonly removed: number
   /** What the folder holds, and what was left out of it. */
   readonly counts: ScanCounts
   /** Files whose content the drive had under another name: nothing was stored for them. */
@@ -89,7 +95,7 @@ class Import {
   readonly #folder: DriveFolder
   readonly #options: ImportOptions
   readonly #progress: ProgressNotes
-  readonly #changes: Change[] = []
+  readonly #changes = { add: 0, change: 0, touch: 0, remove: 0 }
   readonly #unsettled: string[] = []
   readonly #skipped: Skipped[] = []
   /** What goes to the index next. */
@@ -152,8 +158,12 @@ class Import {
       await catalog.save()
       await this.#dropLost()
     }
+    const { add, change, touch, remove } = this.#changes
     return {
-      changes: this.#changes,
+      added: add,
+      changed: change,
+      touched: touch,
+      removed: remove,
       counts,
       reused: this.#reused,
       heldBack: held ? gone.map(({ name }) => name) : [],
@@ -163,8 +173,13 @@ class Import {
     }
   }
 
+  #note(change: Change): void {
+    this.#changes[change.type]++
+    this.#options.onchange?.(change)
+  }
+
   #foresee({ type, name, source }: Step): void {
-    this.#changes.push({ type: type === 'check' ? 'change' : type, name, byteLength: source.size })
+    this.#note({ type: type === 'check' ? 'change' : type, name, byteLength: source.size })
   }
 
   #withoutUnreadable(removals: readonly Row[]): Row[] {
@@ -344,7 +359,7 @@ class Import {
     const { name, kind, size: byteLength } = file
     const before = this.#folder.catalog.get(name)
     const type = onlyMetadata ? 'touch' : before === undefined ? 'add' : 'change'
-    this.#changes.push({ type, name, byteLength })
+    this.#note({ type, name, byteLength })
     if (before !== undefined && isFolder(before.kind) !== isFolder(kind)) {
       this.#puts.push({ key: keyOf(name, before.kind), value: null })
     }
@@ -356,7 +371,7 @@ class Import {
 
   async #remove({ name, known }: Row): Promise<void> {
     const byteLength = known.entry.blob?.byteLength ?? 0
-    this.#changes.push({ type: 'remove', name, byteLength })
+    this.#note({ type: 'remove', name, byteLength })
     if (this.#options.dryRun === true) return
     this.#puts.push({ key: keyOf(name, known.kind), value: null })
     this.#rows.push([name, null])

@@ -8,10 +8,13 @@
  *
  * @module
  */
-import { appendFile, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { appendFile, rename, rm, writeFile } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import type { BlobRange, Entry } from '../entry.ts'
 import { compareNames } from '../drive-name.ts'
+import { CatalogRows } from './catalog-rows.ts'
 import { decodeStamp, encodeStamp, STAMP_BYTES, type Stamp } from './stamp.ts'
 
 /** A file, link or empty folder of the drive, as it was last applied here. */
@@ -36,7 +39,7 @@ export class Catalog {
   /** Length of the index that all rows together stand for; 0 if they stand for none. */
   #version = 0
   readonly #path: string
-  readonly #rows = new Map<string, Known>()
+  readonly #rows = new CatalogRows()
   #lines: string[] = []
   #written = 0
   #sorted: string[] | null = null
@@ -48,11 +51,13 @@ export class Catalog {
   /** Reads the catalog; one that is missing or of another format is empty. @throws SynclineError STORAGE_FAILED. */
   static async open(file: string): Promise<Catalog> {
     const catalog = new Catalog(file)
-    const text = await readFile(file, 'utf8').catch((error: unknown) => {
-      if (systemCode(error) === 'ENOENT') return ''
-      throw storageError(error, file)
-    })
-    catalog.#load(text)
+    try {
+      for await (const line of createInterface({ input: createReadStream(file) })) {
+        if (!catalog.#load(line)) break
+      }
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw storageError(error, file)
+    }
     return catalog
   }
 
@@ -88,7 +93,7 @@ export class Catalog {
 
   /** Names and rows in the order of the index. A name that is set or deleted meanwhile may or may not be seen. */
   *rows(): IterableIterator<readonly [name: string, known: Known]> {
-    this.#sorted ??= [...this.#rows.keys()].sort(compareNames)
+    this.#sorted ??= this.#rows.names().sort(compareNames)
     for (const name of this.#sorted) {
       const known = this.#rows.get(name)
       if (known !== undefined) yield [name, known]
@@ -128,22 +133,25 @@ export class Catalog {
     this.#written = all.length
   }
 
-  #load(text: string): void {
-    const lines = text.split('\n')
-    if (lines[0] !== JSON.stringify([FORMAT])) return
-    for (const line of lines) {
-      const row = parseLine(line)
-      if (row === null) continue
-      this.#written++
-      const [type, name] = row
-      if (type === 'v' && isCount(name)) this.#version = name
-      if (typeof name !== 'string') continue
-      if (type === '-') this.#rows.delete(name)
-      else {
-        const known = parseRow(row)
-        if (known !== null) this.#rows.set(name, known)
-      }
+  /** Takes a line of the file; false if the file is of another format. */
+  #load(line: string): boolean {
+    const row = parseLine(line)
+    if (this.#written === 0) {
+      if (row?.[0] !== FORMAT) return false
+      this.#written = 1
+      return true
     }
+    if (row === null) return true
+    this.#written++
+    const [type, name] = row
+    if (type === 'v' && isCount(name)) this.#version = name
+    if (typeof name !== 'string') return true
+    if (type === '-') this.#rows.delete(name)
+    else {
+      const known = parseRow(row)
+      if (known !== null) this.#rows.set(name, known)
+    }
+    return true
   }
 }
 

@@ -85,6 +85,7 @@ export class DriveFolder {
   readonly #options: OpenFolderOptions
   readonly #indexFeed: Promise<StoredFeed>
   #config: FolderConfig
+  #placesLoaded = false
   #blobs: Promise<Blobs> | null = null
   /** Names of the files that hold a blob, by its byte offset. */
   readonly #users = new Map<number, string | Set<string>>()
@@ -110,9 +111,6 @@ export class DriveFolder {
       ...this.#encryption()
     })
     this.index = new DriveIndex(this.indexSession)
-    for (const [name, { entry, path }] of catalog.rows()) {
-      if (entry.blob !== null) this.placeFile(name, entry.blob, path)
-    }
   }
 
   /**
@@ -282,6 +280,7 @@ export class DriveFolder {
    * @param local - its path below the root, where it is not the name itself.
    */
   placeFile(name: string, blob: BlobRange, local?: string): void {
+    this.#loadPlaces()
     if (blob.byteLength === 0 || blob.blockMap === true) return
     const { byteOffset } = blob
     const user = this.#users.get(byteOffset)
@@ -297,6 +296,7 @@ export class DriveFolder {
    * @returns true if no other file does.
    */
   leaveFile(name: string, blob: BlobRange): boolean {
+    this.#loadPlaces()
     const { byteOffset } = blob
     const user = this.#users.get(byteOffset)
     if (!(user instanceof Set)) {
@@ -320,7 +320,17 @@ export class DriveFolder {
     await this.indexSession.close()
   }
 
+  /** Only who reads or changes blobs needs to know where they are. */
+  #loadPlaces(): void {
+    if (this.#placesLoaded) return
+    this.#placesLoaded = true
+    for (const [name, { entry, path: local }] of this.catalog.rows()) {
+      if (entry.blob !== null) this.placeFile(name, entry.blob, local)
+    }
+  }
+
   async #openBlobs(): Promise<Blobs> {
+    this.#loadPlaces()
     const feed = await this.#indexFeed
     const header = await this.index.header()
     const contentFeed = header?.contentFeed ?? null

@@ -20,6 +20,8 @@ export interface Case {
 /** Who is measured. */
 export interface Contestant {
   readonly name: string
+  /** Program that it needs on the PATH, of the package of the same name; it is left out where there is none. */
+  readonly needs?: string
   /** Runs once, checks what came out, and gives what was measured. */
   run(stage: Stage): Promise<Sample>
 }
@@ -45,7 +47,7 @@ export interface Goal {
   readonly atLeast?: number
   readonly atMost?: number
   /** Default: `x`. */
-  readonly unit?: 'x' | '%' | 'round trips'
+  readonly unit?: 'x' | '%' | 'round trips' | 'MiB'
 }
 
 /** Median of a metric of a contestant; NaN if it was not measured. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Case, Column, Contestant, Goal } from './case.ts'
+import { driveCases } from './drive-cases.ts'
 import type { Usage } from './feed-group.ts'
 import type { Sample } from './statistics.ts'
 import type { Stage } from './stage.ts'
@@ -53,7 +54,8 @@ export function allCases(quick: boolean): Case[] {
     manyFeedsCase(few(10_000, 200), few(1000, 20)),
     appendCase(few(100_000, 5000)),
     peersCase(few(20_000, 4000)),
-    openCase(few(10_000_000, 100_000))
+    openCase(few(10_000_000, 100_000)),
+    ...driveCases(quick)
   ]
 }
 
@@ -379,6 +381,7 @@ function openCase(blocks: number): Case {
     title: `a feed of ${count(blocks)} blocks, half of it here: open it and list what is missing`,
     columns: [
       { metric: 'ms', title: 'ms', digits: 1 },
+      { metric: 'rate', title: 'feeds opened/s', digits: 1 },
       { metric: 'cpuMs', title: 'CPU ms, start of the process included' },
       PEAK
     ],

@@ -1,5 +1,5 @@
 /**
- * Forwards TCP on the loopback, every byte a fixed time after it came: a role of its own process.
+ * Forwards TCP on the loopback, every byte a fixed time after it came, and counts: a role of its own process.
  *
  *     {"step":"listen","args":{"port":7000,"delayMs":50}}   ->   {"result":40123}
  *
@@ -10,6 +10,8 @@ import { serveSteps } from './roles/steps.ts'
 
 /** Bytes under way in one direction before the sender is paused: far above what a window of any side holds. */
 const UNDER_WAY_BYTES: number = 256 * 1024 * 1024
+
+let carriedBytes = 0
 
 await serveSteps({
   /** Forwards connections to `port`, `delayMs` each way. */
@@ -29,6 +31,13 @@ await serveSteps({
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return (server.address() as AddressInfo).port
+  },
+
+  /** Bytes that came from either side since the last look. */
+  carried() {
+    const bytes = carriedBytes
+    carriedBytes = 0
+    return bytes
   },
 
   close() {}
@@ -64,6 +73,7 @@ function forward(from: Socket, to: Socket, delayMs: number): void {
   from.on('data', (bytes: Buffer) => {
     underWay.push({ due: performance.now() + delayMs, bytes })
     underWayBytes += bytes.byteLength
+    carriedBytes += bytes.byteLength
     if (underWayBytes > UNDER_WAY_BYTES) from.pause()
     wait()
   })

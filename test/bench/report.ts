@@ -23,9 +23,10 @@ export function caseText({ name, title, columns, contestants, goals }: CaseResul
     const against = goal.against === null ? '' : ` against ${goal.against}`
     return `goal: ${goal.title}${against} ${goal.bound}: ${measured}, reached: ${goal.reached ? 'yes' : 'no'}`
   })
-  const failed = contestants.flatMap(({ name, error }) =>
-    error === null ? [] : [`${name} failed: ${error}`]
-  )
+  const failed = contestants.flatMap(({ name, error, missing }) => [
+    ...(error === null ? [] : [`${name} failed: ${error}`]),
+    ...(missing === null ? [] : [`${name} was left out: apt-get install ${missing}`])
+  ])
   return [`${name}: ${title}`, ...[...table, ...judged, ...failed].map((line) => `  ${line}`)].join(
     '\n'
   )

@@ -27,6 +27,8 @@ export interface ContestantResult {
   readonly median: Sample
   /** What ended it, or null. */
   readonly error: string | null
+  /** Program that it needs and that is not here, or null: it was left out then. */
+  readonly missing: string | null
 }
 
 /** A goal, and how far it was reached. */
@@ -38,15 +40,22 @@ export interface GoalResult extends Omit<Goal, 'ratio'> {
   readonly reached: boolean
 }
 
-/** The result of a case from the samples of its contestants. */
+/** The result of a case from the samples of its contestants, what ended them, and what they lack. */
 export function resultOf(
   case_: Case,
   samples: ReadonlyMap<string, readonly Sample[]>,
-  errors: ReadonlyMap<string, string>
+  errors: ReadonlyMap<string, string>,
+  missing: ReadonlyMap<string, string>
 ): CaseResult {
   const contestants = case_.contestants.map(({ name }) => {
     const own = samples.get(name) ?? []
-    return { name, samples: own, median: medians(own), error: errors.get(name) ?? null }
+    return {
+      name,
+      samples: own,
+      median: medians(own),
+      error: errors.get(name) ?? null,
+      missing: missing.get(name) ?? null
+    }
   })
   const value = (name: string, metric: string): number =>
     contestants.find((contestant) => contestant.name === name)?.median[metric] ?? NaN

@@ -1,11 +1,14 @@
 /**
- * Measures syncline beside hypercore 11 and the floor.
+ * Measures syncline beside hypercore 11 and the floor, and its drives beside hyperdrive 13, rsync and syncthing.
  *
  *     npm run bench                               everything, five runs of each
  *     npm run bench -- sync-1k feeds-1000         some cases
  *     npm run bench -- --json FILE                writes the result to a file, after each case
  *     npm run bench -- --runs 9 --quick           another number of runs; small sizes, one run
  *     npm run bench -- sync-1k --cpu-prof FOLDER  writes CPU profiles of all roles
+ *
+ * Of what is no package of npm, rsync and syncthing, a case leaves out what is not installed, and says so:
+ * `apt-get install rsync syncthing`.
  *
  * @module
  */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import type { Case } from './case.ts'
 import { resultOf, type CaseResult } from './result.ts'
@@ -19,12 +20,18 @@ export async function runCase(case_: Case, options: RunOptions): Promise<CaseRes
   const { runs, profileFolder, log } = options
   const samples = new Map<string, Sample[]>(case_.contestants.map(({ name }) => [name, []]))
   const errors = new Map<string, string>()
+  const missing = new Map<string, string>()
+  for (const { name, needs } of case_.contestants) {
+    if (needs === undefined || isInstalled(needs)) continue
+    missing.set(name, needs)
+    log(`${case_.name} ${name}: left out, ${needs} is not installed`)
+  }
   const shared = new CaseStage()
   try {
     for (let run = 1; run <= runs; run++) {
       for (const contestant of case_.contestants) {
         const { name } = contestant
-        if (errors.has(name)) continue
+        if (errors.has(name) || missing.has(name)) continue
         const profile =
           profileFolder === null
             ? null
@@ -51,5 +58,10 @@ export async function runCase(case_: Case, options: RunOptions): Promise<CaseRes
   } finally {
     if (case_.manyFiles !== true) shared.remove()
   }
-  return resultOf(case_, samples, errors)
+  return resultOf(case_, samples, errors, missing)
+}
+
+function isInstalled(program: string): boolean {
+  const folders = (process.env['PATH'] ?? '').split(path.delimiter)
+  return folders.some((folder) => existsSync(path.join(folder, program)))
 }

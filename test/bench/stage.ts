@@ -73,6 +73,11 @@ export class Stage {
     return made
   }
 
+  /** The same for a run that changes it: in a folder of the run, removed with it. */
+  prepareOnce(script: string, args: object): Promise<Prepared> {
+    return prepare(this.folder('made'), script, args)
+  }
+
   /** @throws Error if another contestant, or an earlier run, came to something else. */
   agree(what: string, digest: string): void {
     const first = this.#shared.agreed.get(what)

@@ -46,9 +46,14 @@ function rowOf(case_: CaseResult, goal: GoalResult): string[] {
   const title = case_.goals.length > 1 ? `${case_.title}: ${goal.title}` : case_.title
   const against =
     goal.against === null ? '' : `${goal.against}: ${shown(case_, goal, goal.against)}`
-  const measured = goal.measured === null ? 'failed' : ratioText(goal, goal.measured)
+  const missing = case_.contestants.some(
+    ({ name, missing }) => name === goal.against && (missing ?? null) !== null
+  )
+  const failed = missing ? 'not installed' : 'failed'
+  const measured = goal.measured === null ? failed : ratioText(goal, goal.measured)
   const reached = goal.reached ? 'yes' : 'no'
-  const runs = Math.min(...case_.contestants.map(({ samples }) => samples.length))
+  const present = case_.contestants.filter((contestant) => (contestant.missing ?? null) === null)
+  const runs = Math.min(...present.map(({ samples }) => samples.length))
   return [title, shown(case_, goal, goal.of), against, goal.bound, measured, reached, String(runs)]
 }
 

@@ -111,7 +111,8 @@ async function proxied(stage: Stage, port: number | undefined, roundTripMs = 0):
   return proxy.call<number>('listen', { port, delayMs: roundTripMs / 2 })
 }
 
-function usageOf(before: readonly [Usage, Usage], after: readonly [Usage, Usage]): Sample {
+/** What a sender and a receiver used, from what they said before and after. */
+export function usageOf(before: readonly [Usage, Usage], after: readonly [Usage, Usage]): Sample {
   const [sender, receiver] = after
   const senderCpuMs = sender.cpuMs - before[0].cpuMs
   const receiverCpuMs = receiver.cpuMs - before[1].cpuMs

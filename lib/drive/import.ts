@@ -43,6 +43,8 @@ export interface Change {
 
 /** What an import did, or with `dryRun` would do. */
 export interface ImportReport {
+  /** Changes in all. */
+  readonly changes: number
   /** Entries by what was done with them; `touched`: only mode or time is another. */
   readonly added: number
   readonly changed: number
@@ -160,6 +162,7 @@ class Import {
     }
     const { add, change, touch, remove } = this.#changes
     return {
+      changes: add + change + touch + remove,
       added: add,
       changed: change,
       touched: touch,

@@ -145,8 +145,8 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
     while (!signal.aborted) {
       try {
         const report = await this.import({ ...options, signal })
-        const { added, changed, touched, removed, lost, heldBack, unsettled } = report
-        if (added + changed + touched + removed + lost.length + heldBack.length > 0) {
+        const { changes, lost, heldBack, unsettled } = report
+        if (changes + lost.length + heldBack.length > 0) {
           this.emit('imported', report)
         }
         if (unsettled.length === 0) return

@@ -199,7 +199,7 @@ export const DRIVE_BLOCK_BYTES: number = 64 * 1024
 export const IMPORT_ENTRIES_MAX = 16_384
 /** Milliseconds until a file that is being written is looked at again; doubled up to the second. */
 export const SETTLE_MS = 500
-export const SETTLE_MS_MAX = 10_000
+export const SETTLE_MS_MAX = 2_000
 /** Blocks of one block map, as hyperblobs reads them. */
 export const BLOCK_MAP_BLOCKS_MAX = 64
 /** Blocks that one block map lists: 8,192 in each of its blocks. */

@@ -11,7 +11,7 @@ import { SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { StoredFeed } from '../feed/stored-feed.ts'
 import { NODE_BYTES } from '../kernels/fold.ts'
-import { IMPORT_ENTRIES_MAX } from '../limits.ts'
+import { IMPORT_ENTRIES_MAX, SETTLE_MS } from '../limits.ts'
 import { keyOfName } from './drive-name.ts'
 import { encodeEntry, readMetadata, writeMetadata, type BlobRange, type Entry } from './entry.ts'
 import type { Known } from './folder/catalog.ts'
@@ -28,6 +28,11 @@ export interface ImportOptions {
   readonly maxDelete?: number | null
   /** True tells what would be done, and does nothing. */
   readonly dryRun?: boolean
+  /**
+   * Files that were just being written when they were last looked at, for whoever looks again soon: given, they are taken
+   * in when they are found as they were. Kept by the caller, changed here.
+   */
+  readonly growing?: Map<string, Stamp>
   /** Told of each change as it is found. */
   readonly onchange?: (change: Change) => void
   readonly progress?: ProgressNotes
@@ -60,7 +65,7 @@ export interface ImportReport {
   readonly skipped: readonly Skipped[]
   /** Earlier contents that can be given to nobody any more, as their owner replaced or removed them. */
   readonly lost: readonly string[]
-  /** Files that changed while they were read: the next import takes them in. */
+  /** Files that are being written: a later import takes them in. */
   readonly unsettled: readonly string[]
 }
 
@@ -196,11 +201,28 @@ class Import {
 
   async #take({ source }: Step): Promise<void> {
     if (source.kind !== 'file') return this.#takeBare(source)
+    if (this.#isGrowing(source)) {
+      this.#unsettled.push(source.name)
+      return
+    }
     if (source.size >= LARGE_BYTES) return this.#takeLarge(source)
     this.#small.push(source)
     this.#smallBytes += source.size
     if (this.#smallBytes >= BATCH_BYTES || this.#small.length >= BATCH_FILES)
       await this.#takeSmall()
+  }
+
+  /** True if somebody may still be writing the file. */
+  #isGrowing({ name, mtimeMs, stamp }: ScannedEntry): boolean {
+    const { growing } = this.#options
+    if (growing === undefined) return false
+    const before = growing.get(name)
+    growing.delete(name)
+    if (Date.now() - mtimeMs > SETTLE_MS || (before !== undefined && sameStamp(before, stamp))) {
+      return false
+    }
+    growing.set(name, stamp)
+    return true
   }
 
   /** A link or an empty folder. */

@@ -6,6 +6,7 @@
 import { EventEmitter } from 'node:events'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import b4a from 'b4a'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { createKeyPair } from '../feed/signature.ts'
@@ -19,6 +20,7 @@ import {
   STATE_NAME,
   type FolderConfig
 } from './folder/drive-folder.ts'
+import type { Stamp } from './folder/stamp.ts'
 import { watchFolder, type WatchOptions } from './folder/watch.ts'
 import { importFolder, type ImportOptions, type ImportReport } from './import.ts'
 import type { RegisteredDrive, Registry } from './registry.ts'
@@ -50,6 +52,7 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
   /** One import at a time. */
   #importing: Promise<unknown> = Promise.resolve()
   #poke: () => void = () => {}
+  readonly #growing = new Map<string, Stamp>()
 
   private constructor(folder: DriveFolder) {
     super()
@@ -144,14 +147,14 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
     let wait = SETTLE_MS
     while (!signal.aborted) {
       try {
-        const report = await this.import({ ...options, signal })
+        const report = await this.import({ ...options, growing: this.#growing, signal })
         const { changes, lost, heldBack, unsettled } = report
         if (changes + lost.length + heldBack.length > 0) {
           this.emit('imported', report)
         }
         if (unsettled.length === 0) return
         // Somebody is writing: it is looked at again when that may be over.
-        await new Promise((resolve) => setTimeout(resolve, wait))
+        await setTimeout(wait, undefined, { signal }).catch(() => {})
         wait = Math.min(2 * wait, SETTLE_MS_MAX)
       } catch (error) {
         if (signal.aborted) return

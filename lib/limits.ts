@@ -197,6 +197,8 @@ export const TRASH_PERCENT = 10
 export const DRIVE_BLOCK_BYTES: number = 64 * 1024
 /** Changes of a drive that are appended to its index together: memory, and what a stop in between takes. */
 export const IMPORT_ENTRIES_MAX = 16_384
+/** Changes of an index that are looked through for the end of those that were made together. */
+export const INDEX_CHANGES_MAX: number = 2 * IMPORT_ENTRIES_MAX
 /** Milliseconds until a file that is being written is looked at again; doubled up to the second. */
 export const SETTLE_MS = 500
 export const SETTLE_MS_MAX = 2_000

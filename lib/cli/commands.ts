@@ -1,5 +1,7 @@
+import cat from './cat.ts'
 import type { Command } from './common/command.ts'
 import completionBash from './completion/bash.ts'
+import diff from './diff.ts'
 import feedAppend from './feed/append.ts'
 import feedCat from './feed/cat.ts'
 import feedCreate from './feed/create.ts'
@@ -10,10 +12,18 @@ import feedVerify from './feed/verify.ts'
 import help from './help.ts'
 import keysExport from './keys/export.ts'
 import keysImport from './keys/import.ts'
+import log from './log.ts'
+import ls from './ls.ts'
+import restore from './restore.ts'
 import sync from './sync.ts'
 
 /** All commands, in the order in which help shows them. */
 export const COMMANDS: readonly Command[] = [
+  ls,
+  cat,
+  log,
+  diff,
+  restore,
   sync,
   feedCreate,
   feedLs,

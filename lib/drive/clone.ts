@@ -126,9 +126,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     const rule = parseKeep(folder.config.keep)
     const keeps = rule.days > 0 && rule.percent > 0
     this.#trash = keeps ? new Trash(folder.statePath('trash')) : null
-    for (const { blob, path: file } of this.#trash?.list() ?? []) {
-      if (blob !== null && folder.places.fileOf(blob) === null) this.#placeTrash(blob, file)
-    }
+    folder.placeTrash(this.#trash?.list() ?? [])
     const renamed: Renamed[] = []
     for (const [name, known] of folder.catalog.rows()) {
       if (known.path !== undefined) renamed.push({ name, path: known.path })

@@ -180,7 +180,12 @@ export class DriveBlobs {
     options: BlobWaitOptions
   ): Promise<{ at: number; offset: number }> {
     if (byte === 0) return { at: 0, offset: 0 }
-    const found = await this.core.seek(id.byteOffset + byte, waitOf(options))
+    const wait = waitOf(options)
+    // Where bytes are is known below the length that is known: a block of the file brings it.
+    if (wait.wait && this.core.length < id.blockOffset + id.blockLength) {
+      await this.core.get(id.blockOffset, { ...wait, raw: true, valueEncoding: 'binary' })
+    }
+    const found = await this.core.seek(id.byteOffset + byte, wait)
     if (found === null) throw notHere(id.blockOffset)
     const [index, offset] = found
     const at = index - id.blockOffset

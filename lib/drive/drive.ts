@@ -193,7 +193,7 @@ export class Drive extends EventEmitter<DriveEvents> {
       return
     }
     const known = typeof blobs === 'function' ? null : new DriveBlobs(blobs)
-    const tree = new DriveIndex(sourceOf(index))
+    const tree = new DriveIndex(indexSource(index))
     const ontruncate = (): void => tree.clear()
     index.on('truncate', ontruncate)
     this.#shared = {
@@ -796,7 +796,7 @@ export class Drive extends EventEmitter<DriveEvents> {
     const { wait, timeout, timeoutMs, signal } = options
     const limited = [timeout, timeoutMs, signal].some((limit) => limit !== undefined)
     if (wait !== false && !limited) return this.#shared.tree
-    return new DriveIndex(sourceOf(this.core, options))
+    return new DriveIndex(indexSource(this.core, options))
   }
 
   /** The version that is read. */
@@ -833,7 +833,7 @@ export class Drive extends EventEmitter<DriveEvents> {
 }
 
 /** The blocks of a session, of which its users may change nothing. */
-function sourceOf(session: FeedSession, options: BlobWaitOptions = {}): IndexSource {
+export function indexSource(session: FeedSession, options: BlobWaitOptions = {}): IndexSource {
   const limits = {
     ...limitsOf(options),
     wait: options.wait ?? true,

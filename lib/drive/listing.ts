@@ -4,7 +4,14 @@
  * @module
  */
 import { isSynclineError } from '../errors.ts'
-import { compareNames, rangeOfPart, readName, type NameFault, type Part } from './drive-name.ts'
+import {
+  compareNames,
+  rangeOfFolder,
+  rangeOfPart,
+  readName,
+  type NameFault,
+  type Part
+} from './drive-name.ts'
 import { decodeEntry, type Entry } from './entry.ts'
 import type { DriveIndex, IndexEntry } from './index/drive-index.ts'
 
@@ -27,17 +34,19 @@ export interface BadEntry {
  * Entries of a version. Of a file and an empty folder of one name the file counts.
  *
  * @param onbad - told of entries that no honest writer makes; they are left out.
+ * @param under - the folder whose content is listed, a normal name.
  * @throws SynclineError BAD_MESSAGE when the tree of the index is broken.
  */
 export async function* listDrive(
   index: DriveIndex,
   version: number,
-  onbad: (entry: BadEntry) => void = () => {}
+  onbad: (entry: BadEntry) => void = () => {},
+  under = '/'
 ): AsyncGenerator<ListedEntry, void, void> {
-  const folders = listPart(index, version, 'dirs', onbad)
+  const folders = listPart(index, version, 'dirs', onbad, under)
   let folder = await folders.next()
   let last = ''
-  for await (const file of listPart(index, version, 'files', onbad)) {
+  for await (const file of listPart(index, version, 'files', onbad, under)) {
     while (folder.done !== true && compareNames(folder.value.name, file.name) < 0) {
       if (folder.value.name !== last) yield folder.value
       folder = await folders.next()
@@ -54,9 +63,12 @@ async function* listPart(
   index: DriveIndex,
   version: number,
   part: Part,
-  onbad: (entry: BadEntry) => void
+  onbad: (entry: BadEntry) => void,
+  under: string
 ): AsyncGenerator<ListedEntry, void, void> {
-  for await (const item of index.entries(rangeOfPart(part), version)) {
+  // All of it, names without a slash included, unless a folder is asked for.
+  const range = under === '/' ? rangeOfPart(part) : rangeOfFolder(under, part)
+  for await (const item of index.entries(range, version)) {
     const listed = readListed(item, part)
     if ('reason' in listed) onbad(listed)
     else yield listed

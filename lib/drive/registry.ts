@@ -12,13 +12,15 @@ import { SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { KeyPair } from '../feed/store.ts'
 
-/** A shared or cloned folder. */
+/** A shared or cloned folder, or a drive that is kept in the store. */
 export interface RegisteredDrive {
   /** 32 bytes. */
   readonly key: Uint8Array
-  readonly kind: 'share' | 'clone'
-  /** Absolute. */
+  readonly kind: 'share' | 'clone' | 'mirror'
+  /** Absolute; of a mirror the one that was copied into it last. */
   readonly folder: string
+  /** What the user calls a mirror. Folders are called by their own names. */
+  readonly name?: string
   /** Signs both feeds; null for a clone. Secret. */
   readonly keyPair: KeyPair | null
   /** Decrypts both feeds, if they are encrypted. Secret. */
@@ -73,12 +75,14 @@ export class Registry {
   }
 
   /** Keeps a drive, durably. */
-  async put({ key, kind, folder, keyPair, encryptionKey }: RegisteredDrive): Promise<void> {
+  async put(drive: RegisteredDrive): Promise<void> {
+    const { key, kind, folder, name, keyPair, encryptionKey } = drive
     const file = this.#file(key)
     const draft = `${file}.${process.pid}`
     const text = JSON.stringify({
       kind,
       folder: path.resolve(folder),
+      ...(name === undefined ? {} : { name }),
       publicKey: keyPair && b4a.toString(keyPair.publicKey, 'hex'),
       secretKey: keyPair && b4a.toString(keyPair.secretKey, 'hex'),
       encryptionKey: encryptionKey && b4a.toString(encryptionKey, 'hex')
@@ -99,6 +103,25 @@ export class Registry {
     }
   }
 
+  /**
+   * The drive that a user calls so: the one mirror of that name, else the one folder that is called so. Null if there is
+   * none, or are several.
+   */
+  async named(name: string): Promise<RegisteredDrive | null> {
+    const drives = await this.list()
+    const mirrors = drives.filter((drive) => drive.name === name)
+    const folders = drives.filter(
+      (drive) => drive.kind !== 'mirror' && path.basename(drive.folder) === name
+    )
+    const [drive = null, ...others] = mirrors.length > 0 ? mirrors : folders
+    return others.length === 0 ? drive : null
+  }
+
+  /** Where the state of a mirror is. */
+  statePath(key: Uint8Array): string {
+    return path.join(this.#folder, b4a.toString(key, 'hex'))
+  }
+
   /** Forgets a drive, and its secret key. */
   async delete(key: Uint8Array): Promise<void> {
     await rm(this.#file(key), { force: true })
@@ -116,13 +139,15 @@ function parse(key: Uint8Array, text: string): RegisteredDrive | null {
   } catch {
     return null
   }
-  const { kind, folder, publicKey, secretKey, encryptionKey } = value ?? {}
-  if ((kind !== 'share' && kind !== 'clone') || typeof folder !== 'string') return null
+  const { kind, folder, name, publicKey, secretKey, encryptionKey } = value ?? {}
+  if (kind !== 'share' && kind !== 'clone' && kind !== 'mirror') return null
+  if (typeof folder !== 'string') return null
   const signs = typeof publicKey === 'string' && typeof secretKey === 'string'
   return {
     key,
     kind,
     folder,
+    ...(typeof name === 'string' ? { name } : {}),
     keyPair: signs
       ? { publicKey: b4a.from(publicKey, 'hex'), secretKey: b4a.from(secretKey, 'hex') }
       : null,

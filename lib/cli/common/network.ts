@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Synchronizer } from '../../synchronizer/synchronizer.ts'
+import { Synchronizer, type SynchronizerOptions } from '../../synchronizer/synchronizer.ts'
 import type { Context } from './command.ts'
 import { sentenceOf, UsageError } from './exit.ts'
 import type { Address } from './flag.ts'
@@ -20,11 +20,14 @@ export function checkNetwork(context: Context): void {
   )
 }
 
-/** A synchronizer over the stored feeds, still without peers. The caller closes it. */
-export async function openSynchronizer(context: Context): Promise<Synchronizer> {
+/** A synchronizer, by default over the stored feeds, still without peers. The caller closes it. */
+export async function openSynchronizer(
+  context: Context,
+  storage: SynchronizerOptions['storage'] = storageFolder(context)
+): Promise<Synchronizer> {
   const { get } = context
   const sync = new Synchronizer({
-    storage: storageFolder(context),
+    storage,
     limits: { upload: get(LIMIT_UP), download: get(LIMIT_DOWN) }
   })
   await sync.ready()

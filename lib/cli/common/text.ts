@@ -21,8 +21,8 @@ export function formatMs(ms: number): string {
 }
 
 /** One or many: `1 block`, `2 blocks`. */
-export function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`
+export function count(number: number, noun: string, nouns = `${noun}s`): string {
+  return `${number} ${number === 1 ? noun : nouns}`
 }
 
 /** A word as a shell takes it. */

@@ -31,6 +31,7 @@ import type { BlobRange } from '../entry.ts'
 import { Catalog } from './catalog.ts'
 import { digestOf } from './file-reader.ts'
 import { Places } from './places.ts'
+import { listTrash, type TrashEntry } from './trash.ts'
 
 /** Name of the folder that holds the state. */
 export const STATE_NAME = '.syncline'
@@ -39,7 +40,8 @@ export const STATE_NAME = '.syncline'
 export interface FolderConfig {
   /** Of the index: the key of the drive, hexadecimal. */
   readonly key: string
-  readonly kind: 'share' | 'clone'
+  /** A mirror is a drive that is kept in the user's store, and that a folder is copied into. */
+  readonly kind: 'share' | 'clone' | 'mirror'
   /** True keeps the blocks in the flat file of the feed instead of in place. */
   readonly copy: boolean
   /** Patterns of what a clone takes; empty is everything. */
@@ -63,6 +65,8 @@ export interface DriveSecrets {
 
 /** Options of {@link DriveFolder.open}. */
 export interface OpenFolderOptions extends DriveSecrets {
+  /** Where the state is. Default: `.syncline` in the folder. */
+  readonly state?: string
   /** True takes no lock and changes nothing. */
   readonly readOnly?: boolean
   /** How the feeds are synchronized. Default: `serve` for a share, `both` for a clone. */
@@ -82,6 +86,7 @@ export class DriveFolder {
   /** Called with blocks of the blobs whose bytes are gone or changed, after they were dropped. */
   onbad: ((start: number, end: number) => void) | null = null
   readonly #sync: Synchronizer
+  readonly #state: string
   readonly #options: OpenFolderOptions
   readonly #indexFeed: Promise<StoredFeed>
   #config: FolderConfig
@@ -98,6 +103,7 @@ export class DriveFolder {
     options: OpenFolderOptions
   ) {
     this.#sync = sync
+    this.#state = stateOf(root, options)
     this.#options = options
     this.#config = config
     this.root = root
@@ -125,8 +131,8 @@ export class DriveFolder {
     config: FolderConfig,
     options: OpenFolderOptions = {}
   ): Promise<DriveFolder> {
-    const state = path.join(path.resolve(root), STATE_NAME)
-    if ((await readConfig(root)) !== null) {
+    const state = stateOf(root, options)
+    if ((await readConfig(root, state)) !== null) {
       throw new SynclineError('FEED_EXISTS', `${root} is shared or cloned already`, { path: root })
     }
     const key = b4a.from(config.key, 'hex')
@@ -161,13 +167,16 @@ export class DriveFolder {
     options: OpenFolderOptions = {}
   ): Promise<DriveFolder> {
     const absolute = path.resolve(root)
-    const config = await readConfig(absolute)
+    const state = stateOf(root, options)
+    const config = await readConfig(absolute, state)
     if (config === null) {
       const reason = `${absolute} is neither shared nor cloned`
       throw new SynclineError('FEED_NOT_FOUND', reason, { path: absolute })
     }
-    const catalog = await Catalog.open(path.join(absolute, STATE_NAME, 'catalog'))
+    const catalog = await Catalog.open(path.join(state, 'catalog'))
     const folder = new DriveFolder(sync, absolute, config, catalog, options)
+    // Whoever writes the folder does so itself.
+    if (options.readOnly === true) folder.placeTrash(listTrash(folder.statePath('trash')))
     await folder.indexSession.ready()
     return folder
   }
@@ -187,7 +196,7 @@ export class DriveFolder {
 
   /** A path below the state of the folder. */
   statePath(...parts: string[]): string {
-    return path.join(this.root, STATE_NAME, ...parts)
+    return path.join(this.#state, ...parts)
   }
 
   /** Changes what the folder is, durably. */
@@ -290,6 +299,15 @@ export class DriveFolder {
     if (this.inPlace) this.places.put(blob, local === undefined ? filePath(name) : local)
   }
 
+  /** Notes what lies in the trash and nowhere else. */
+  placeTrash(entries: Iterable<TrashEntry>): void {
+    if (!this.inPlace) return
+    for (const { blob, path: file } of entries) {
+      if (blob === null || this.places.fileOf(blob) !== null) continue
+      this.places.put(blob, path.relative(this.root, file))
+    }
+  }
+
   /**
    * Notes that the file of `name` no longer holds a blob.
    *
@@ -367,7 +385,7 @@ export class DriveFolder {
   }
 
   #mode(): NonNullable<AddOptions['mode']> {
-    return this.#options.mode ?? (this.#config.kind === 'share' ? 'serve' : 'both')
+    return this.#options.mode ?? (this.#config.kind === 'clone' ? 'both' : 'serve')
   }
 
   #encryption(): Pick<AddOptions, 'encryptionKey'> {
@@ -396,8 +414,11 @@ export async function findFolder(start: string): Promise<string | null> {
 }
 
 /** What the folder at `root` is; null if it is neither shared nor cloned. @throws SynclineError FEED_DAMAGED. */
-export async function readConfig(root: string): Promise<FolderConfig | null> {
-  const file = path.join(root, STATE_NAME, 'config')
+export async function readConfig(
+  root: string,
+  state: string = path.join(root, STATE_NAME)
+): Promise<FolderConfig | null> {
+  const file = path.join(state, 'config')
   let text: string
   try {
     text = await readFile(file, 'utf8')
@@ -410,12 +431,18 @@ export async function readConfig(root: string): Promise<FolderConfig | null> {
     const value = JSON.parse(text) as Partial<FolderConfig>
     const { key, kind } = value
     if (typeof key === 'string' && /^[0-9a-f]{64}$/.test(key)) {
-      if (kind === 'share' || kind === 'clone') return { ...DEFAULTS, ...value, key, kind }
+      if (kind !== undefined && KINDS.includes(kind)) return { ...DEFAULTS, ...value, key, kind }
     }
   } catch {
     // As damaged as one without a key.
   }
   throw new SynclineError('FEED_DAMAGED', `${file} is damaged`, { path: file })
+}
+
+const KINDS: readonly FolderConfig['kind'][] = ['share', 'clone', 'mirror']
+
+function stateOf(root: string, { state }: Pick<OpenFolderOptions, 'state'>): string {
+  return state ?? path.join(path.resolve(root), STATE_NAME)
 }
 
 /** Choices of a folder that says nothing else. */

@@ -88,6 +88,11 @@ export function expired(
 const DAY_MS = 24 * 60 * 60_000
 const ENTRY = /^(\d+)\.(\d+)\.(\d+)\.(-|\d+-\d+-\d+-\d+(?:-m)?)\.(~|\+.*)\.old$/
 
+/** What lies in the trash at `folder`, looked at without changing anything; nothing if there is none. */
+export function listTrash(folder: string): TrashEntry[] {
+  return fs.existsSync(folder) ? new Trash(folder, systemCalls, true).list() : []
+}
+
 /** The trash of one folder. One process at a time. */
 export class Trash {
   readonly #folder: string
@@ -99,13 +104,14 @@ export class Trash {
    * Reads what is there, and makes the folder if it is missing.
    *
    * @param folder - absolute; a real folder whose parent exists.
+   * @param readOnly - true leaves the folder as it is; see {@link listTrash}.
    * @throws SynclineError DISK_FULL, STORAGE_FAILED.
    */
-  constructor(folder: string, calls: SystemCalls = systemCalls) {
+  constructor(folder: string, calls: SystemCalls = systemCalls, readOnly = false) {
     this.#folder = folder
     this.#calls = calls
     try {
-      this.#load()
+      this.#load(readOnly)
     } catch (error) {
       throw storageError(error, folder)
     }
@@ -193,10 +199,10 @@ export class Trash {
     })
   }
 
-  #load(): void {
+  #load(readOnly: boolean): void {
     const calls = this.#calls
     try {
-      calls.mkdirSync(this.#folder, { mode: 0o700 })
+      if (!readOnly) calls.mkdirSync(this.#folder, { mode: 0o700 })
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error
     }
@@ -208,11 +214,11 @@ export class Trash {
       const id = Number(/^(\d+)\.name$/.exec(file)?.[1] ?? Number.NaN)
       if (Number.isSafeInteger(id)) names.add(id)
       // What a copy into the trash left when it was interrupted.
-      else if (file.startsWith('copy-')) this.#unlink(`${this.#folder}/${file}`)
-      else this.#read(file)
+      else if (!file.startsWith('copy-')) this.#read(file)
+      else if (!readOnly) this.#unlink(`${this.#folder}/${file}`)
     }
     for (const id of names) {
-      if (!this.#entries.has(id)) this.#unlink(`${this.#folder}/${id}.name`)
+      if (!readOnly && !this.#entries.has(id)) this.#unlink(`${this.#folder}/${id}.name`)
     }
     const sorted = this.list().sort((a, b) => a.id - b.id)
     this.#entries.clear()

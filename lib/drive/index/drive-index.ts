@@ -13,6 +13,7 @@ import { BlockCache, type IndexSource } from './block-cache.ts'
 import { INDEX_DEPTH_MAX } from '../../limits.ts'
 import { nodeAt, rootOf, searchNode, TreeCursor, type Bound } from './cursor.ts'
 import { diffVersions, type DiffEntry } from './diff.ts'
+import { isWholeVersion, versionEnds } from './versions.ts'
 
 /** A key with its value. */
 export interface IndexEntry {
@@ -151,6 +152,21 @@ export class DriveIndex {
       const put = value !== null || block.all().some((node) => node.keys.includes(seq))
       yield { seq, type: put ? 'put' : 'del', key, value }
     }
+  }
+
+  /**
+   * Which blocks of `[start, end)` end a version, a byte of 1 each; the others stand within changes that were made
+   * together, and a version that would end there cannot be read.
+   *
+   * @throws SynclineError BAD_MESSAGE.
+   */
+  versionEnds(start: number, end: number): Promise<Uint8Array> {
+    return versionEnds(this.#blocks, start, end)
+  }
+
+  /** True if a version can be read; see {@link DriveIndex.versionEnds}. @throws SynclineError BAD_MESSAGE. */
+  isWhole(version: number): Promise<boolean> {
+    return isWholeVersion(this.#blocks, version)
   }
 
   /**

@@ -267,6 +267,8 @@ export class FileStore implements Store {
 
   async commit(commit: Commit): Promise<void> {
     const opened = this.#state()
+    // What does not hold is not held for as long as it is open; who may write finds it himself.
+    if (this.#options.readOnly === true && onlyDrops(commit)) return
     await this.#beginWriting(opened)
     const { head } = commit
     const { unfolded } = opened
@@ -699,4 +701,11 @@ function newFolders(folder: string, made: string | null): string[] {
     folders.push(path.dirname(at))
     if (at === path.resolve(made) || at === path.dirname(at)) return folders
   }
+}
+
+/** True for a commit that takes back what does not hold, and does nothing else. */
+function onlyDrops(commit: Commit): boolean {
+  const { head, data, nodeRuns, manifest, userData, frozen, bits = [] } = commit
+  const others = [head, data, nodeRuns, manifest, userData, frozen]
+  return others.every((part) => part === undefined) && bits.every(({ drop }) => drop)
 }

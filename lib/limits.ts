@@ -222,3 +222,13 @@ export const COMPARED_NODES = 1024
 export const COMPARED_FILES = 4
 /** Bytes of a file up to which it is fetched without being compared: a comparison takes as long. */
 export const FETCHED_WHOLE_BYTES: number = 16 * 1024
+/** Folders that are watched at a time: each takes 4 KiB here and memory of the system. */
+export const WATCHES_MAX = 32_768
+/** Changed names that are told apart; with more, everything counts as changed. */
+export const WATCHED_NAMES_MAX = 10_000
+/** Milliseconds without a change after which changes are told: most programs write a file in several steps. */
+export const WATCH_SETTLE_MS = 200
+/** Milliseconds after which changes are told even if there is no end of them. */
+export const WATCH_SETTLE_MS_MAX = 2_000
+/** Milliseconds between two looks at everything, since watches can miss changes. */
+export const RESCAN_MS = 60_000

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { Dirent } from 'node:fs'
 import { SynclineError } from '../../errors.ts'
 import { IGNORE_BYTES_MAX, IGNORE_RULES_MAX } from '../../limits.ts'
 import { IGNORE_FILE, scopeWith, type IgnoreScope } from '../ignore/rules.ts'
@@ -23,7 +22,7 @@ export interface IgnoreSource {
  *
  * @param name name of the folder in the drive, empty for the root.
  * @param above the rules of the folder above it.
- * @param listed what is in the folder.
+ * @param holds tells whether there may be a file of that name in the folder.
  * @throws the system's error if a file cannot be read (`ELOOP` for a link), and SynclineError TOO_MANY if the rules
  * become too many: a folder whose rules are not known must not be shared.
  */
@@ -31,15 +30,20 @@ export function rulesIn(
   source: IgnoreSource,
   name: string,
   above: IgnoreScope | null,
-  listed: readonly Dirent[]
+  holds: (file: string) => boolean
 ): IgnoreScope | null {
   let scope = above
-  const holds = (file: string): boolean => listed.some((entry) => entry.name === file)
   if (source.gitignore) {
     if (name === '' && holds('.git')) scope = withFile(source, name, '.git/info/exclude', scope)
     if (holds('.gitignore')) scope = withFile(source, name, '.gitignore', scope)
   }
   return holds(IGNORE_FILE) ? withFile(source, name, IGNORE_FILE, scope) : scope
+}
+
+/** Whether a change of this file changes what is ignored. */
+export function isRuleFile(source: IgnoreSource, name: string): boolean {
+  if (name.endsWith(`/${IGNORE_FILE}`)) return true
+  return source.gitignore && (name.endsWith('/.gitignore') || name === '/.git/info/exclude')
 }
 
 function withFile(

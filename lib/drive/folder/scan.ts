@@ -240,7 +240,8 @@ function unreadableRoot(walk: Walk, cause: unknown): SynclineError {
 function readFolder(walk: Walk, name: string, above: IgnoreScope | null): Folder {
   const path = walk.root + name || '/'
   const listed = walk.reader.list(path)
-  const scope = rulesIn(walk, name, above, listed)
+  const holds = (file: string): boolean => listed.some((entry) => entry.name === file)
+  const scope = rulesIn(walk, name, above, holds)
   const replaced = listed.some((entry) => entry.name.includes(REPLACEMENT))
   const valid = replaced ? utf8Names(walk.reader.listBytes(path)) : null
   const only = walk.under.startsWith(`${name}/`) ? walk.under.slice(name.length + 1) : null

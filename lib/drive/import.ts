@@ -153,12 +153,14 @@ class Import {
     await this.#takeSmall()
     // What cannot be looked at is not gone.
     const gone = this.#withoutUnreadable(removals)
-    if (gone.length > 0 && gone.length === before && maxDelete === null) {
+    if (before > 0 && counts.files + counts.links === 0 && maxDelete === null && gone.length > 0) {
       const reason = `${root} has none of its ${before} entries any more: is a disk missing?`
       throw new SynclineError('REFUSED', `${reason} --max-delete ${before} goes on`, { path: root })
     }
-    const held = holdsBack(gone.length, before, maxDelete)
-    if (!held) for (const row of gone) await this.#remove(row)
+    // What has another name now is not lost.
+    const lost = gone.filter(({ name, known }) => !folder.hasOther(name, known.entry.blob))
+    const held = new Set(holdsBack(lost.length, before, maxDelete) ? lost : [])
+    for (const row of gone) if (!held.has(row)) await this.#remove(row)
     if (!dryRun) {
       await this.#flush()
       catalog.version = folder.index.version
@@ -174,7 +176,7 @@ class Import {
       removed: remove,
       counts,
       reused: this.#reused,
-      heldBack: held ? gone.map(({ name }) => name) : [],
+      heldBack: Array.from(held, ({ name }) => name),
       skipped: this.#skipped,
       lost: this.#lostNames,
       unsettled: this.#unsettled

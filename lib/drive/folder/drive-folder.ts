@@ -330,6 +330,15 @@ export class DriveFolder {
     return other === undefined
   }
 
+  /** True if a file of another name holds the same blob. */
+  hasOther(name: string, blob: BlobRange | null): boolean {
+    if (blob === null || blob.byteLength === 0) return false
+    const user = this.#users.get(blob.byteOffset)
+    return user instanceof Set
+      ? user.size > (user.has(name) ? 1 : 0)
+      : user !== undefined && user !== name
+  }
+
   /** Writes what is remembered, and lets feeds and files go. */
   async close(): Promise<void> {
     if (this.#options.readOnly !== true) await this.catalog.save()

@@ -1,3 +1,4 @@
+import clone from './clone.ts'
 import type { Command } from './common/command.ts'
 import completionBash from './completion/bash.ts'
 import feedAppend from './feed/append.ts'
@@ -10,10 +11,21 @@ import feedVerify from './feed/verify.ts'
 import help from './help.ts'
 import keysExport from './keys/export.ts'
 import keysImport from './keys/import.ts'
+import pull from './pull.ts'
+import share from './share.ts'
+import status from './status.ts'
 import sync from './sync.ts'
+import unshare from './unshare.ts'
+import verify from './verify.ts'
 
 /** All commands, in the order in which help shows them. */
 export const COMMANDS: readonly Command[] = [
+  share,
+  clone,
+  pull,
+  status,
+  verify,
+  unshare,
   sync,
   feedCreate,
   feedLs,

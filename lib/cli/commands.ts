@@ -1,4 +1,5 @@
 import cat from './cat.ts'
+import clone from './clone.ts'
 import type { Command } from './common/command.ts'
 import completionBash from './completion/bash.ts'
 import diff from './diff.ts'
@@ -15,10 +16,21 @@ import keysImport from './keys/import.ts'
 import log from './log.ts'
 import ls from './ls.ts'
 import restore from './restore.ts'
+import pull from './pull.ts'
+import share from './share.ts'
+import status from './status.ts'
 import sync from './sync.ts'
+import unshare from './unshare.ts'
+import verify from './verify.ts'
 
 /** All commands, in the order in which help shows them. */
 export const COMMANDS: readonly Command[] = [
+  share,
+  clone,
+  pull,
+  status,
+  verify,
+  unshare,
   ls,
   cat,
   log,

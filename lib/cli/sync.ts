@@ -9,20 +9,15 @@ import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { Command, Context } from './common/command.ts'
 import { diagnose } from './common/diagnosis.ts'
 import { EXIT_DONE, sentenceOf, UsageError } from './common/exit.ts'
-import {
-  blockRange,
-  choice,
-  list,
-  option,
-  wholeNumber,
-  type BlockRange,
-  type Flag
-} from './common/flag.ts'
-import { BOOTSTRAP, DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
-import { checkNetwork, formatAddress, goOnline, openSynchronizer } from './common/network.ts'
+import { blockRange, choice, list, type BlockRange, type Flag } from './common/flag.ts'
+import { UNTIL_PEERS } from './common/drive-flags.ts'
+import { DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
+import { Lookups } from './common/lookups.ts'
+import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
+import { announced, otherSide } from './common/other-side.ts'
 import { labelOf, openWhileWritten, readReference, storageFolder } from './common/storage.ts'
-import { count, formatBytes, quote } from './common/text.ts'
-import { followFailure, sleep, watch, watched, type Watched } from './common/watch.ts'
+import { count, formatBytes } from './common/text.ts'
+import { followFailure, watch, watched, type Watched } from './common/watch.ts'
 
 const MODE: Flag<Mode> = choice(
   'mode',
@@ -36,24 +31,11 @@ const RANGE: Flag<readonly BlockRange[]> = list(
   'Get only blocks from A up to B.',
   blockRange('range')
 )
-const UNTIL_PEERS: Flag<number> = option(
-  'until-peers',
-  'N',
-  'End when N peers hold everything that we have.',
-  0,
-  wholeNumber('until-peers', 1)
-)
 
 /** Stored feeds that are opened at a time. */
 const OPEN_BATCH = 32
 /** Keys that are printed into the command for the other side. */
 const PRINTED_KEYS_MAX = 20
-/** Milliseconds until unanswered look-ups are repeated, doubled up to the second; look-ups of one time. */
-const LOOKUP_MS_START = 2000
-const LOOKUP_MS_MAX = 60_000
-const LOOKUPS_MAX = 64
-/** Milliseconds that announcements may take before we say that we are there. */
-const ANNOUNCE_MS = 3000
 /** Milliseconds between two looks whether other processes appended, and feeds of one look. */
 const LOOK_MS = 1000
 const LOOK_FEEDS = 256
@@ -87,7 +69,7 @@ const command: Command = {
       await tellOtherSide(context, feeds, addresses)
       const oneShot = get(MODE) === 'pull' || get(UNTIL_PEERS) > 0
       const outside = new OutsideAppends(context, sync, feeds, openedAt)
-      const lookups = new Lookups(context, sync, feeds)
+      const lookups = new Lookups(context, sync, get(MODE) !== 'pull')
       const finished = await watch(context, sync, feeds, {
         isDone: (feed, progress) => isDone(context, feed.session, progress),
         ondone: async ({ session }) => {
@@ -102,7 +84,10 @@ const command: Command = {
           )
         },
         ontick: async () => {
-          lookups.repeat()
+          lookups.repeat(() => {
+            const open = feeds.filter(({ done, error }) => !done && error === null)
+            return open.map(({ session }) => session)
+          })
           await outside.look()
         },
         live: !oneShot,
@@ -170,18 +155,6 @@ async function openFeeds(context: Context, sync: Synchronizer): Promise<Watched[
   return feeds
 }
 
-/** Waits a while for our announcements, so that whoever runs the printed command finds us at once. */
-async function announced(context: Context, sync: Synchronizer): Promise<void> {
-  const stop = new AbortController()
-  const signal = AbortSignal.any([stop.signal, context.signal])
-  const flushed = sync
-    .swarm()
-    .flush()
-    .catch(() => {})
-  await Promise.race([flushed, sleep(ANNOUNCE_MS, signal)])
-  stop.abort()
-}
-
 /** Prints where we are reached, and what to type on the other side. */
 async function tellOtherSide(
   context: Context,
@@ -192,18 +165,10 @@ async function tellOtherSide(
   const mode = get(MODE)
   if (addresses.length === 0 && (mode === 'pull' || !get(SWARM))) return
   const keys = feeds.slice(0, PRINTED_KEYS_MAX).map(({ session }) => formatKey(session.key))
-  const [address] = addresses
-  const words = ['syncline', 'sync', ...keys]
+  const words = ['sync', ...keys]
   if (mode === 'serve') words.push('--mode', 'pull')
   if (mode === 'pull' || mode === 'follow') words.push('--mode', 'serve')
-  if (address !== undefined) words.push('--peer', address)
-  if (!get(SWARM)) words.push('--no-swarm')
-  for (const node of get(BOOTSTRAP)) words.push('--bootstrap', formatAddress(node))
-  // Only this machine reaches it, where the other side needs a storage of its own.
-  if (address !== undefined && /^(127\.|\[?::1)/.test(address)) {
-    words.push('--storage', `${storageFolder(context)}-copy`)
-  }
-  const other = words.map(quote).join(' ')
+  const other = otherSide(context, words, addresses)
   const left = feeds.length - keys.length
   const lines = [
     ...addresses.map((item) => `listening on ${item}`),
@@ -239,41 +204,6 @@ async function dryRun(context: Context): Promise<number> {
   }
   if (context.args.length === 0) for await (const { key } of folder.list()) await tell(key)
   return EXIT_DONE
-}
-
-/** Looks again for peers of feeds that nobody announced: they may have come since. */
-class Lookups {
-  readonly #context: Context
-  readonly #sync: Synchronizer
-  readonly #feeds: readonly Watched[]
-  #waitMs = LOOKUP_MS_START
-  #nextAt: number = performance.now() + LOOKUP_MS_START
-
-  constructor(context: Context, sync: Synchronizer, feeds: readonly Watched[]) {
-    this.#context = context
-    this.#sync = sync
-    this.#feeds = feeds
-  }
-
-  repeat(): void {
-    const now = performance.now()
-    if (now < this.#nextAt || !this.#context.get(SWARM)) return
-    this.#waitMs = Math.min(2 * this.#waitMs, LOOKUP_MS_MAX)
-    this.#nextAt = now + this.#waitMs
-    const missed = this.#feeds.filter(({ done, error, session }) => {
-      if (done || error !== null) return false
-      const topic = this.#sync.topic(session.discoveryKey)
-      return topic !== null && topic.lookedUp && topic.announced === 0
-    })
-    const server = this.#context.get(MODE) !== 'pull'
-    for (const { session } of missed.slice(0, LOOKUPS_MAX)) {
-      // A look-up that fails is told by what the table knows then.
-      this.#sync
-        .swarm()
-        .join(session.discoveryKey, { server, client: true })
-        .catch(() => {})
-    }
-  }
 }
 
 /** Notices that another process appended to a feed of ours, as `feed append` does, and opens it again. */

@@ -15,7 +15,8 @@ import path from 'node:path'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
 import type { FeedChange } from '../feed/feed.ts'
-import { readMetadata, type BlobRange } from './entry.ts'
+import { compareContent } from './content.ts'
+import { readMetadata, type BlobRange, type Entry } from './entry.ts'
 import type { Known } from './folder/catalog.ts'
 import { reflinkOrCopy } from './folder/copy.ts'
 import type { FileAttributes } from './folder/file-attributes.ts'
@@ -157,6 +158,34 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
   }
 
+  /**
+   * Takes a file or link out of the folder, whatever it holds, so that the next update brings it again. What stands
+   * there goes to the trash; without one it gets a name of its own, beside.
+   *
+   * @returns its new path below the root; null if nothing stands there.
+   * @throws SynclineError DISK_FULL, STORAGE_FAILED.
+   */
+  async discard(name: string): Promise<string | null> {
+    const { catalog, root } = this.folder
+    const known = catalog.get(name)
+    const at = this.#names.pathOf(name)
+    if (known === undefined || at === null) return null
+    let moved: string | null = null
+    if (exists(path.join(root, at))) {
+      const old = { name, blob: null, timeMs: Date.now() }
+      const removed = this.#trash === null ? null : await this.#target.remove(name, { old })
+      const trashed = removed?.verdict === 'done' ? removed.trashed : null
+      moved =
+        trashed == null
+          ? this.#target.moveAside(at, Date.now()).path
+          : path.relative(root, trashed.entry.path)
+    }
+    if (known.entry.blob !== null) this.folder.leaveFile(name, known.entry.blob)
+    catalog.delete(name)
+    await catalog.save()
+    return moved
+  }
+
   #version(): number {
     const { config, index } = this.folder
     if (config.at === null) return index.version
@@ -184,12 +213,14 @@ export class Clone extends EventEmitter<CloneEvents> {
       const fetches = await this.#putWhatIsHere(steps, removals, blobs)
       const superseded = await this.#fetch(fetches, version, blobs)
       if (superseded) return null
+      this.progress.set({ phase: 'apply' })
       const held = await this.#remove(removals)
       for (const step of this.#state.deferred) await this.#putHeld(step, blobs)
       await this.#putFolders(steps)
       signal?.throwIfAborted()
       if (held.length === 0) catalog.version = version
       await this.#expire()
+      this.progress.set({ phase: 'done' })
       return this.#report(version, held)
     } finally {
       stop()
@@ -261,7 +292,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       else if (step.type === 'touch') await this.#touch(step)
       else if (blob.byteLength === 0) await this.#putBytes(step, NO_BYTES)
       else if (!isHeld(blobs, blob)) fetches.push(step)
-      else if (!(await this.#putLocal(step, blob, movable.get(blob.byteOffset), blobs))) {
+      else if (!(await this.#putLocal(step, movable.get(blob.byteOffset), blobs))) {
         fetches.push(step)
       }
       this.progress.set({ filesTotal })
@@ -270,15 +301,10 @@ export class Clone extends EventEmitter<CloneEvents> {
   }
 
   /** Puts a file in place whose blob is held. False if its bytes turn out to be gone. */
-  async #putLocal(
-    step: PutStep,
-    blob: BlobRange,
-    moved: Step | undefined,
-    blobs: Blobs
-  ): Promise<boolean> {
+  async #putLocal(step: PutStep, moved: Step | undefined, blobs: Blobs): Promise<boolean> {
     const at = this.#names.pathOf(step.name)
     // A stop came after it was put in place, and before that was noted.
-    if (at !== null && step.type === 'add' && (await this.#holds(at, blob))) {
+    if (at !== null && step.type === 'add' && (await this.#holds(at, step.source.entry))) {
       await this.#touch(step)
       return true
     }
@@ -676,26 +702,17 @@ export class Clone extends EventEmitter<CloneEvents> {
 
   /** True if a local file holds what the catalog says. */
   async #isKnown(at: string, known: Known | undefined): Promise<boolean> {
-    const blob = known?.kind === 'file' ? known.entry.blob : null
-    return blob !== null && this.#holds(at, blob)
+    return known?.kind === 'file' && this.#holds(at, known.entry)
   }
 
   /** True if a local file holds what the step would bring. */
   async #isWanted(at: string, { source }: PutStep): Promise<boolean> {
-    const { blob } = source.entry
-    return blob !== null && this.#holds(at, blob)
+    return source.kind === 'file' && this.#holds(at, source.entry)
   }
 
-  async #holds(at: string, blob: BlobRange): Promise<boolean> {
+  async #holds(at: string, entry: Entry): Promise<boolean> {
     const file = path.join(this.folder.root, at)
-    const stats = look(file)
-    if (stats === null || !stats.isFile() || stats.size !== BigInt(blob.byteLength)) return false
-    if (blob.byteLength === 0) return true
-    const { feed } = await this.folder.blobs()
-    const hashed = await hashFile(file, () => {}).catch(() => null)
-    if (hashed === null) return false
-    const leaves = await feed.leaves(blob.blockOffset, blob.blockOffset + blob.blockLength)
-    return Buffer.compare(hashed.leaves, leaves) === 0
+    return (await compareContent(this.folder, file, { kind: 'file', entry })) === 'ok'
   }
 
   /** Something stands in its place: the catalog and the places follow. */

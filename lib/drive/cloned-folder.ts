@@ -47,6 +47,7 @@ export class ClonedFolder {
   /** Tells what it does by events. */
   readonly clone: Clone
   readonly #stop = new AbortController()
+  /** The update that is under way, or the last one. */
   #updating: Promise<unknown> = Promise.resolve()
 
   private constructor(folder: DriveFolder, options: Omit<CloneOptions, 'signal'>) {
@@ -108,12 +109,8 @@ export class ClonedFolder {
    *
    * @throws SynclineError as {@link Clone.update}; SESSION_CLOSED; the signal's reason.
    */
-  async update({ signal }: UpdateOptions = {}): Promise<CloneReport> {
-    const { at } = this.folder.config
-    if (at === null || this.index.length < at) {
-      await this.index.synced({ signal: this.#both(signal) })
-    }
-    const updating = this.clone.update()
+  update({ signal }: UpdateOptions = {}): Promise<CloneReport> {
+    const updating = this.#update(this.#both(signal))
     this.#updating = updating.catch(() => {})
     return updating
   }
@@ -123,8 +120,7 @@ export class ClonedFolder {
     const { signal } = this.#stop
     while (!signal.aborted) {
       try {
-        await this.update()
-        const { version } = this.folder.catalog
+        const { version } = await this.update()
         await this.#newer(version)
       } catch (error) {
         if (signal.aborted) return
@@ -142,6 +138,15 @@ export class ClonedFolder {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  async #update(signal: AbortSignal): Promise<CloneReport> {
+    const { at } = this.folder.config
+    if (at === null || this.index.length < at || !(await this.index.has(0, at))) {
+      this.clone.progress.set({ phase: 'connect' })
+      await this.index.synced({ signal })
+    }
+    return this.clone.update()
   }
 
   #both(signal: AbortSignal | undefined): AbortSignal {

@@ -140,7 +140,7 @@ class Import {
     })
     const { counts } = scanning
     const removals: Row[] = []
-    this.#progress.set({ phase: 'scan' })
+    this.#progress.set({ phase: 'scan', files: 0, bytes: 0 })
     for await (const batch of plan(scanning, rowsOf(catalog), compare)) {
       signal?.throwIfAborted()
       this.#progress.set({ filesTotal: counts.files, bytesTotal: counts.bytes })
@@ -167,6 +167,7 @@ class Import {
       await catalog.save()
       await this.#dropLost()
     }
+    this.#progress.set({ phase: 'done' })
     const { add, change, touch, remove } = this.#changes
     return {
       changes: add + change + touch + remove,
@@ -502,7 +503,8 @@ function* rowsOf(catalog: DriveFolder['catalog']): Generator<Row, void, void> {
   for (const [name, known] of catalog.rows()) yield { name, known }
 }
 
-function sameMetadata(entry: Entry, { mode, mtimeMs }: ScannedEntry): boolean {
+/** True if time and mode of a file are what the drive says of it. */
+export function sameMetadata(entry: Entry, { mode, mtimeMs }: ScannedEntry): boolean {
   const known = readMetadata(entry.metadata)
   return known.mode === mode && known.mtimeMs === mtimeMs
 }

@@ -19,13 +19,14 @@ export interface FeedStatus {
   readonly done: boolean
 }
 
+/** Milliseconds between two plain lines. */
 const PLAIN_MS = 3000
 const BAR = 24
 /** Feeds that get a line of their own where lines are not redrawn. */
 const PLAIN_FEEDS = 8
 
-/** See the module comment. */
-export class Progress {
+/** Lines that say how far something is: redrawn on a terminal, else printed now and then. */
+export class ProgressLines {
   readonly #log: Log
   readonly #clock: () => number
   #shownAt: number
@@ -38,40 +39,70 @@ export class Progress {
     this.#shownAt = clock() + firstMs - PLAIN_MS
   }
 
+  /** Shows the present state, if it is time to; both are asked for only then. Empty lines are not shown. */
+  update(bars: () => readonly string[], plain: () => readonly string[]): void {
+    if (this.#log.progress && this.#log.isTerminal) this.#log.draw(bars())
+    else this.#plain(plain)
+  }
+
+  /** Shows the last state and leaves it there. */
+  end(bars: () => readonly string[]): void {
+    if (!this.#log.progress || !this.#log.isTerminal) return
+    this.#log.draw(bars())
+    this.#log.settle()
+  }
+
+  #plain(plain: () => readonly string[]): void {
+    const now = this.#clock()
+    if (now - this.#shownAt < PLAIN_MS) return
+    this.#shownAt = now
+    const text = plain().join('\n')
+    if (text === this.#shown || text === '') return
+    this.#shown = text
+    this.#log.info(text)
+  }
+}
+
+/** A bar, `part` of it full, and what it is of. */
+export function bar(part: number, text: string): string {
+  const full = Math.floor(part * BAR)
+  return `[${'#'.repeat(full)}${'.'.repeat(BAR - full)}] ${text}`
+}
+
+/** See the module comment. */
+export class Progress {
+  readonly #log: Log
+  readonly #lines: ProgressLines
+
+  /** @param firstMs - milliseconds until the first plain line. */
+  constructor(log: Log, firstMs: number, clock?: () => number) {
+    this.#log = log
+    this.#lines = new ProgressLines(log, firstMs, clock)
+  }
+
   /** Shows the present state, if it is time to. */
   update(feeds: readonly FeedStatus[]): void {
-    if (this.#log.progress && this.#log.isTerminal) this.#log.draw(this.#bars(feeds))
-    else this.#plain(feeds)
+    this.#lines.update(
+      () => this.#bars(feeds),
+      () => this.#plain(feeds)
+    )
   }
 
   /** Shows the last state and leaves it there. */
   end(feeds: readonly FeedStatus[]): void {
-    if (!this.#log.progress || !this.#log.isTerminal) return
-    this.#log.draw(this.#bars(feeds))
-    this.#log.settle()
+    this.#lines.end(() => this.#bars(feeds))
   }
 
   #bars(feeds: readonly FeedStatus[]): string[] {
     if (feeds.length > this.#log.size.rows - 2) return [summary(feeds)]
-    return feeds.map((feed) => {
-      const part = feed.wanted === 0 ? 0 : feed.held / feed.wanted
-      const full = Math.floor(part * BAR)
-      return `[${'#'.repeat(full)}${'.'.repeat(BAR - full)}] ${lineOf(feed)}`
-    })
+    return feeds.map((feed) => bar(feed.wanted === 0 ? 0 : feed.held / feed.wanted, lineOf(feed)))
   }
 
-  #plain(feeds: readonly FeedStatus[]): void {
-    const now = this.#clock()
-    if (now - this.#shownAt < PLAIN_MS) return
-    this.#shownAt = now
+  #plain(feeds: readonly FeedStatus[]): string[] {
     const open = feeds.filter((feed) => !feed.done)
     // Why nothing comes is said even without progress.
     const told = this.#log.progress ? open : open.filter(({ waiting }) => waiting !== null)
-    const lines = told.length > PLAIN_FEEDS ? [summary(feeds)] : told.map(lineOf)
-    const text = lines.join('\n')
-    if (text === this.#shown || text === '') return
-    this.#shown = text
-    this.#log.info(text)
+    return told.length > PLAIN_FEEDS ? [summary(feeds)] : told.map(lineOf)
   }
 }
 

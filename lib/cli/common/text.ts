@@ -25,6 +25,20 @@ export function count(number: number, noun: string, nouns = `${noun}s`): string 
   return `${number} ${number === 1 ? noun : nouns}`
 }
 
+/** What a folder holds, for people: `2 files, 1 link, 3.4 MB`. */
+export function contentsText(contents: {
+  readonly files: number
+  readonly links: number
+  readonly emptyFolders: number
+  readonly bytes: number
+}): string {
+  const { files, links, emptyFolders, bytes } = contents
+  const parts = [count(files, 'file')]
+  if (links > 0) parts.push(count(links, 'link'))
+  if (emptyFolders > 0) parts.push(count(emptyFolders, 'empty folder'))
+  return [...parts, formatBytes(bytes)].join(', ')
+}
+
 /** A word as a shell takes it. */
 export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`

@@ -245,7 +245,7 @@ export class DriveFolder {
     }
     for (const [name] of [...catalog.rows()]) if (!seen.has(name)) catalog.delete(name)
     catalog.version = version
-    await catalog.save()
+    if (this.#options.readOnly !== true) await catalog.save()
   }
 
   /**
@@ -381,7 +381,8 @@ export class DriveFolder {
     const folder = this.statePath(name)
     const { readOnly = false, keyPair } = this.#options
     const data = name === 'blobs' ? { data: this.places } : {}
-    const options = { readOnly, lock: !readOnly && keyPair != null, ...data }
+    // A clone has no secret key, but is as much changed by one process at a time.
+    const options = { readOnly, lock: !readOnly, ...data }
     let store = FileStore.open(folder, options)
     if (identity !== null && !readOnly && !(await store.exists())) {
       store = await FileStore.create(folder, { ...identity, keyPair: null }, options)

@@ -670,6 +670,11 @@ export function conflictPath(
   return path.slice(0, cut) + withMark(path.slice(cut), mark, { segmentBytesMax })
 }
 
+/** True if a path looks like one that {@link conflictPath} gives. */
+export function isConflict(path: string): boolean {
+  return /[.]conflict-\d{8}-\d{6}(?:-\d+)?(?:[.][^/]*)?$/.test(path)
+}
+
 function two(value: number): string {
   return String(value).padStart(2, '0')
 }

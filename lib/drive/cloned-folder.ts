@@ -113,7 +113,7 @@ export class ClonedFolder {
     if (at === null || this.index.length < at) {
       await this.index.synced({ signal: this.#both(signal) })
     }
-    const updating = this.clone.update()
+    const updating = this.clone.update(signal)
     this.#updating = updating.catch(() => {})
     return updating
   }
@@ -166,8 +166,9 @@ export class ClonedFolder {
     })
   }
 
-  /** The user changed a file: its blocks are gone, and nobody asks for them until it is repaired. */
+  /** The user changed a file: its blocks are gone, and nobody asks for them unless another file is to have them. */
   async #unwant(start: number, end: number): Promise<void> {
+    if (this.clone.awaits(start, end)) return
     const blobs = await this.blobs()
     await blobs?.unwant([start, end]).catch(() => {})
   }

@@ -181,10 +181,14 @@ export const IGNORE_BYTES_MAX: number = 1024 * 1024
 export const SCAN_TURN_MS = 4
 /** Entries that a scan hands over together. */
 export const SCAN_BATCH_ENTRIES = 1024
+/** Milliseconds after which blocks are given up that an entry names and no peer knows of: the feed may come a little later. */
+export const ABSENT_BLOCKS_MS = 3_000
 /** Milliseconds in which a file may change twice at the same time by its file system's clock: FAT's has steps of 2 s. */
 export const RACY_MS = 2_000
 /** Bytes of one part of a path: what nearly all file systems take. */
 export const SEGMENT_BYTES_MAX = 255
+/** Characters of a name that is written to a folder: no Linux takes a longer path. */
+export const PATH_LENGTH_MAX = 4096
 /** Milliseconds for which a folder that was no link is not looked at again before something is put into it. */
 export const FOLDER_TRUST_MS = 250
 /** Milliseconds of changes to a folder in a row before others have a turn. */

@@ -73,7 +73,7 @@ async function forget(root: string): Promise<void> {
 
 async function tell(
   { get, out }: Context,
-  what: { root: string; key: Uint8Array; kind: 'share' | 'clone'; losesKey: boolean }
+  what: { root: string; key: Uint8Array; kind: RegisteredDrive['kind']; losesKey: boolean }
 ): Promise<number> {
   const { root, key, kind, losesKey } = what
   const dryRun = get(DRY_RUN)

@@ -10,19 +10,19 @@
  */
 import { EventEmitter } from 'node:events'
 import { lstatSync, type BigIntStats } from 'node:fs'
-import { chmod, open, readdir, rm, truncate } from 'node:fs/promises'
+import { chmod, open, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import { compareContent } from './content.ts'
-import { readMetadata, type BlobRange, type Entry } from './entry.ts'
+import { readMetadata, sameRange, type BlobRange, type Entry } from './entry.ts'
 import type { Known } from './folder/catalog.ts'
 import { reflinkOrCopy } from './folder/copy.ts'
 import type { FileAttributes } from './folder/file-attributes.ts'
 import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
 import { FileNames, type Renamed } from './folder/file-names.ts'
-import { hashFile } from './folder/file-reader.ts'
+import { hashFile, holdsLeaves } from './folder/file-reader.ts'
 import { probeNames } from './folder/name-probe.ts'
 import { fieldsOf, sameStamp, stampOf, type StampFields } from './folder/stamp.ts'
 import {
@@ -35,7 +35,13 @@ import {
 import { parseKeep, Trash, type TrashInfo } from './folder/trash.ts'
 import { listDrive, type ListedEntry } from './listing.ts'
 import { holdsBack, plan, type Action, type Comparison } from './plan.ts'
-import { COMPARED_FILES, FETCHED_WHOLE_BYTES } from '../limits.ts'
+import {
+  ABSENT_BLOCKS_MS,
+  BLOCK_BYTES_MAX,
+  COMPARED_FILES,
+  FEED_LENGTH_MAX,
+  FETCHED_WHOLE_BYTES
+} from '../limits.ts'
 import { ProgressNotes } from './progress.ts'
 import { adoptMatches, findMatches } from './reuse.ts'
 import { Selection } from './selection.ts'
@@ -96,6 +102,16 @@ type Step = Action<ListedEntry, Row>
 type PutStep = Exclude<Step, { type: 'remove' }>
 type Put = PutOptions & FileAttributes
 
+/** A blob that is to come. */
+interface Pending {
+  readonly blob: BlobRange
+  readonly steps: PutStep[]
+  /** True once it came in one piece and is in place, before the tree told whether it is what its entries say. */
+  placed: boolean
+  /** True once its blocks are asked for: they are when the feed is known to reach that far. */
+  asked: boolean
+}
+
 /** Rows after which the catalog is written. */
 const SAVE_ROWS = 2000
 
@@ -108,14 +124,16 @@ export class Clone extends EventEmitter<CloneEvents> {
   #names: FileNames
   #target: Target
   #state = newState()
-  /** Steps that wait for a blob, by its byte offset. */
-  readonly #pending = new Map<number, PutStep[]>()
-  /** Byte offsets by first block, ascending: which blobs an arrival may complete. */
-  #firsts = new Float64Array(0)
-  #pendingByFirst = new Map<number, BlobRange>()
+  /** Blobs that are to come, by {@link keyOf}. */
+  readonly #pending = new Map<string, Pending>()
+  /** The same in the order of their first blocks: which of them an arrival may complete. */
+  #byFirst: Pending[] = []
+  /** Those that reach beyond the first block of another: an arrival in their middle may be their last. */
+  #long: Pending[] = []
   /** Puts whole files in place, one after the other. */
   #finishing: Promise<void> = Promise.resolve()
   #failure: Error | null = null
+  #signal: AbortSignal | null = null
   #wake: () => void = () => {}
   #unsaved = 0
 
@@ -146,7 +164,9 @@ export class Clone extends EventEmitter<CloneEvents> {
    * @throws SynclineError FEED_NOT_FOUND for a version that does not exist; DISK_FULL, STORAGE_FAILED, ENCRYPTED; the
    * signal's reason. What is in place stays, and the next update goes on from there.
    */
-  async update(): Promise<CloneReport> {
+  async update(signal: AbortSignal | null = null): Promise<CloneReport> {
+    const signals = [signal, this.#options.signal].filter((one) => one != null)
+    this.#signal = signals.length > 1 ? AbortSignal.any(signals) : (signals[0] ?? null)
     while (true) {
       const version = this.#version()
       const report = await this.#apply(version)
@@ -200,7 +220,7 @@ export class Clone extends EventEmitter<CloneEvents> {
   async #apply(version: number): Promise<CloneReport | null> {
     const { folder } = this
     const { catalog } = folder
-    const { signal } = this.#options
+    const signal = this.#signal
     this.#state = newState()
     this.#failure = null
     const blobs = await folder.blobs()
@@ -211,6 +231,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     try {
       const removals = steps.filter((step) => step.type === 'remove')
       const fetches = await this.#putWhatIsHere(steps, removals, blobs)
+      await this.#dropStale(fetches, blobs)
       const superseded = await this.#fetch(fetches, version, blobs)
       if (superseded) return null
       this.progress.set({ phase: 'apply' })
@@ -258,7 +279,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
     const steps: Step[] = []
     for await (const batch of plan(listed(), rowsOf(catalog), compare)) {
-      this.#options.signal?.throwIfAborted()
+      this.#signal?.throwIfAborted()
       for (const step of batch) {
         // What is not selected any more stays as it is.
         if (step.type !== 'remove' || selection.has(step.name)) steps.push(step)
@@ -283,7 +304,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
     let filesTotal = 0
     for (const step of steps) {
-      this.#options.signal?.throwIfAborted()
+      this.#signal?.throwIfAborted()
       if (step.type === 'remove' || step.source.kind === 'folder') continue
       filesTotal++
       const { blob } = step.source.entry
@@ -291,6 +312,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       else if (blob === null || blob.blockMap === true) this.#skip(step.name, UNREADABLE_MAP)
       else if (step.type === 'touch') await this.#touch(step)
       else if (blob.byteLength === 0) await this.#putBytes(step, NO_BYTES)
+      else if (isImpossible(blob)) this.#skip(step.name, MISFIT)
       else if (!isHeld(blobs, blob)) fetches.push(step)
       else if (!(await this.#putLocal(step, movable.get(blob.byteOffset), blobs))) {
         fetches.push(step)
@@ -304,72 +326,63 @@ export class Clone extends EventEmitter<CloneEvents> {
   async #putLocal(step: PutStep, moved: Step | undefined, blobs: Blobs): Promise<boolean> {
     const at = this.#names.pathOf(step.name)
     // A stop came after it was put in place, and before that was noted.
-    if (at !== null && step.type === 'add' && (await this.#holds(at, step.source.entry))) {
+    const { entry } = step.source
+    const isThere = at !== null && step.type === 'add' && (await this.#holds(at, entry))
+    if (isThere && (await isFitting(blobs, entry.blob as BlobRange))) {
       await this.#touch(step)
       return true
     }
     return (await this.#move(step, moved)) || this.#putHeld(step, blobs)
   }
 
-  /** Removes what came of blobs that nobody waits for any more. */
-  async #sweepIncoming(): Promise<void> {
-    const expected = new Set<string>()
-    for (const blob of this.#pendingByFirst.values()) {
-      expected.add(path.basename(this.folder.places.incomingPath(blob)))
-    }
-    const folder = this.folder.statePath('incoming')
-    for (const name of await readdir(folder)) {
-      if (/^\d+-\d+$/.test(name) && !expected.has(name)) await rm(path.join(folder, name))
-    }
-  }
-
   /** True if a newer version came before all was here. */
   async #fetch(steps: readonly PutStep[], version: number, blobs: Blobs): Promise<boolean> {
     const { folder } = this
-    const { signal } = this.#options
+    const signal = this.#signal
     let bytesTotal = 0
     this.#pending.clear()
-    this.#pendingByFirst.clear()
-    const ranges: BlobRange[] = []
     const comparable: PutStep[] = []
     for (const step of steps) {
       const blob = step.source.entry.blob as BlobRange
-      const others = this.#pending.get(blob.byteOffset)
+      const others = this.#pending.get(keyOf(blob))
       if (others !== undefined) {
-        others.push(step)
+        others.steps.push(step)
         continue
       }
-      this.#pending.set(blob.byteOffset, [step])
-      this.#pendingByFirst.set(blob.blockOffset, blob)
-      if (folder.inPlace) folder.places.expect(blob)
-      if (this.#isComparable(step, blobs)) comparable.push(step)
-      else ranges.push(blob)
+      const asked = this.#isComparable(step, blobs)
+      this.#pending.set(keyOf(blob), { blob, steps: [step], placed: false, asked })
+      if (asked) comparable.push(step)
       bytesTotal += blob.byteLength
     }
-    this.#firsts = Float64Array.from(this.#pendingByFirst.keys()).sort()
-    await this.#sweepIncoming()
     if (steps.length === 0) return false
+    this.#order()
+    if (folder.inPlace) folder.places.expectAll(this.#byFirst.map(({ blob }) => blob))
     const written = folder.places.bytesWritten
-    const wanted = joinBlocks(ranges)
+    const wanted: [start: number, end: number][] = []
     this.progress.set({ phase: 'transfer', bytesTotal })
     const appended = (): void => this.#wake()
     const stop = new AbortController()
+    const grew = (): void => {
+      void this.#ask(blobs, wanted).catch(failed)
+    }
+    const failed = (error: unknown): void => {
+      this.#failure ??= error as Error
+      this.#wake()
+    }
+    let absentMs = 0
     const timer = setInterval(() => {
       this.progress.set({ bytes: folder.places.bytesWritten - written })
+      absentMs = this.#waitsForNothing(blobs) ? absentMs + PROGRESS_MS : 0
+      if (absentMs >= ABSENT_BLOCKS_MS) this.#skipAbsent()
     }, PROGRESS_MS)
+    blobs.session.on('append', grew)
+    blobs.session.on('failed', failed)
     folder.indexSession.on('append', appended)
     folder.indexSession.on('synced', appended)
     signal?.addEventListener('abort', appended)
     try {
-      for (const range of wanted) await blobs.session.want(range)
-      // Some may have come before anybody waited for them.
-      for (const blob of ranges) if (isHeld(blobs, blob)) this.#complete(blob)
-      const comparing = this.#compareAll(comparable, blobs, wanted, stop.signal).catch(
-        (error: unknown) => {
-          this.#failure ??= error as Error
-          this.#wake()
-        }
-      )
+      await this.#ask(blobs, wanted)
+      const comparing = this.#compareAll(comparable, blobs, wanted, stop.signal).catch(failed)
       while (this.#pending.size > 0) {
         if (this.#failure !== null) throw this.#failure
         signal?.throwIfAborted()
@@ -383,13 +396,65 @@ export class Clone extends EventEmitter<CloneEvents> {
     } finally {
       clearInterval(timer)
       this.#wake = () => {}
+      blobs.session.off('append', grew)
+      blobs.session.off('failed', failed)
       folder.indexSession.off('append', appended)
       folder.indexSession.off('synced', appended)
       signal?.removeEventListener('abort', appended)
       this.#pending.clear()
+      this.#order()
       stop.abort()
       for (const range of wanted) await blobs.session.unwant(range).catch(() => {})
     }
+  }
+
+  /** Asks for what the feed is known to have, and was not asked for yet. */
+  async #ask(blobs: Blobs, wanted: [start: number, end: number][]): Promise<void> {
+    const { length } = blobs.feed
+    const reached = this.#byFirst.filter(
+      ({ blob, asked }) => !asked && blob.blockOffset + blob.blockLength <= length
+    )
+    for (const pending of reached) pending.asked = true
+    for (const range of joinBlocks(reached.map(({ blob }) => blob))) {
+      wanted.push(range)
+      await blobs.session.want(range)
+    }
+    // Some may have come before anybody waited for them.
+    for (const pending of reached) if (isHeld(blobs, pending.blob)) this.#complete(pending)
+  }
+
+  /** True if all that is still to come lies beyond the end of the feed, as far as any peer knows. */
+  #waitsForNothing({ session }: Blobs): boolean {
+    for (const { asked } of this.#pending.values()) if (asked) return false
+    return this.#pending.size > 0 && session.progress().synced
+  }
+
+  /** True if blocks are waited for. */
+  awaits(start: number, end: number): boolean {
+    return this.#byFirst.some(
+      ({ blob }) =>
+        this.#pending.has(keyOf(blob)) &&
+        blob.blockOffset < end &&
+        start < blob.blockOffset + blob.blockLength
+    )
+  }
+
+  #skipAbsent(): void {
+    for (const pending of this.#pending.values()) {
+      for (const { name } of pending.steps) this.#skip(name, ABSENT)
+      this.#settled(pending)
+    }
+  }
+
+  #order(): void {
+    const sorted = [...this.#pending.values()].sort(
+      (a, b) => a.blob.blockOffset - b.blob.blockOffset
+    )
+    this.#byFirst = sorted
+    this.#long = sorted.filter(({ blob }, i) => {
+      const next = sorted[i + 1]?.blob.blockOffset ?? Infinity
+      return blob.blockOffset + blob.blockLength > next
+    })
   }
 
   /** True if a local file may hold part of what is to come, and nothing of it came yet. */
@@ -423,7 +488,8 @@ export class Clone extends EventEmitter<CloneEvents> {
         const range: [number, number] = [blob.blockOffset, blob.blockOffset + blob.blockLength]
         wanted.push(range)
         await blobs.session.want(range)
-        if (isHeld(blobs, blob)) this.#complete(blob)
+        const pending = this.#pending.get(keyOf(blob))
+        if (pending !== undefined) this.#complete(pending)
       }
     }
     await Promise.all(Array.from({ length: COMPARED_FILES }, work))
@@ -458,34 +524,40 @@ export class Clone extends EventEmitter<CloneEvents> {
 
   #arrived(change: FeedChange): void {
     if (change.type !== 'have') return
-    const firsts = this.#firsts
+    const { start, end } = change
+    const byFirst = this.#byFirst
     let low = 0
-    let high = firsts.length
+    let high = byFirst.length
     while (low < high) {
       const middle = (low + high) >>> 1
-      if ((firsts[middle] as number) <= change.start) low = middle + 1
+      if ((byFirst[middle] as Pending).blob.blockOffset < start) low = middle + 1
       else high = middle
     }
-    for (let i = Math.max(low - 1, 0); i < firsts.length; i++) {
-      const first = firsts[i] as number
-      if (first >= change.end) break
-      const blob = this.#pendingByFirst.get(first)
-      if (blob !== undefined) this.#complete(blob)
+    for (let i = Math.max(low - 1, 0); i < byFirst.length; i++) {
+      const pending = byFirst[i] as Pending
+      if (pending.blob.blockOffset >= end) break
+      this.#complete(pending)
+    }
+    for (const pending of this.#long) {
+      const { blockOffset, blockLength } = pending.blob
+      if (blockOffset < start && start < blockOffset + blockLength) this.#complete(pending)
     }
   }
 
   /** Puts a blob in place if all of it is here. */
-  #complete(blob: BlobRange): void {
+  #complete(pending: Pending): void {
+    const { blob, steps } = pending
     this.#finishing = this.#finishing.then(async () => {
-      const steps = this.#pending.get(blob.byteOffset)
-      if (steps === undefined || this.#failure !== null) return
+      if (!this.#pending.has(keyOf(blob)) || this.#failure !== null) return
       const blobs = await this.folder.blobs()
       if (!isHeld(blobs, blob)) return
       try {
-        for (const step of steps) {
-          if (!(await this.#putHeld(step, blobs))) return
+        if (!pending.placed) {
+          for (const step of steps) if (!(await this.#putHeld(step, blobs))) return
+        } else if (!(await isFitting(blobs, blob))) {
+          for (const step of steps) await this.#takeBack(step, blob)
         }
-        this.#settled(blob)
+        this.#settled(pending)
         await this.#saveSometimes()
       } catch (error) {
         this.#failure = error as Error
@@ -494,9 +566,8 @@ export class Clone extends EventEmitter<CloneEvents> {
     })
   }
 
-  #settled(blob: BlobRange): void {
-    this.#pending.delete(blob.byteOffset)
-    this.#pendingByFirst.delete(blob.blockOffset)
+  #settled({ blob }: Pending): void {
+    this.#pending.delete(keyOf(blob))
     if (this.#pending.size === 0) this.#wake()
   }
 
@@ -505,23 +576,47 @@ export class Clone extends EventEmitter<CloneEvents> {
    * read from the feed here.
    */
   async #whole(blob: BlobRange, bytes: Uint8Array): Promise<boolean> {
-    const steps = this.#pending.get(blob.byteOffset)
-    if (steps === undefined) return false
-    for (const step of steps) {
+    const pending = this.#pending.get(keyOf(blob))
+    if (pending === undefined || pending.placed) return false
+    for (const step of pending.steps) {
       const placed = await this.#target.write(step.name, bytes, this.#putOptions(step))
       if (placed.verdict !== 'done') return false
       this.#placed(step, placed)
     }
-    this.#settled(blob)
+    pending.placed = true
     return true
+  }
+
+  /** The bytes of an entry are not those of its blocks: what was made of them goes. */
+  async #takeBack({ type, name }: PutStep, blob: BlobRange): Promise<void> {
+    const { catalog } = this.folder
+    const known = catalog.get(name)
+    if (known?.stamp != null) {
+      await this.#target.remove(name, { expected: fieldsOf(known.stamp) })
+    }
+    this.folder.leaveFile(name, blob)
+    await this.folder.places.drop(blob)
+    catalog.delete(name)
+    if (type === 'add') this.#state.added--
+    else this.#state.changed--
+    this.#skip(name, MISFIT)
   }
 
   /** Puts a file in place whose blob is held, wherever its bytes are. False if they turn out to be gone. */
   async #putHeld(step: PutStep, blobs: Blobs): Promise<boolean> {
-    const { places } = this.folder
+    const { places, inPlace } = this.folder
     const blob = step.source.entry.blob as BlobRange
+    if (!(await isFitting(blobs, blob))) {
+      await places.drop(blob)
+      this.#skip(step.name, MISFIT)
+      return true
+    }
     const incoming = places.incomingPath(blob)
-    const isIncoming = this.folder.inPlace && places.fileOf(blob) === null && exists(incoming)
+    const isIncoming =
+      inPlace &&
+      places.expects(blob) &&
+      exists(incoming) &&
+      (places.isWhole(blob) || (await hasBytes(incoming, blob, blobs)))
     const file = isIncoming ? incoming : await this.#copyOf(blob, blobs)
     if (file === null) return false
     if (!isIncoming) this.#state.reused++
@@ -545,9 +640,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     if (file !== null) {
       try {
         await reflinkOrCopy(path.join(root, file), copy)
-        const hashed = await hashFile(copy, () => {})
-        const leaves = await feed.leaves(blob.blockOffset, end)
-        if (hashed !== null && Buffer.compare(hashed.leaves, leaves) === 0) return copy
+        if (await hasBytes(copy, blob, { feed })) return copy
       } catch (error) {
         if (isSynclineError(error, 'DISK_FULL')) throw error
       }
@@ -575,6 +668,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     const { catalog, root } = this.folder
     const known = from?.target?.known
     if (from === undefined || known === undefined || !catalog.get(from.name)) return false
+    if (!sameBlob(known.entry.blob, step.source.entry.blob)) return false
     const local = this.#names.pathOf(from.name)
     if (local === null || known.stamp === null) return false
     const file = path.join(root, local)
@@ -760,7 +854,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     if (holdsBack(rows.length, catalog.size, max)) return rows.map(({ name }) => name)
     // Folders after what is in them.
     for (const { name } of rows.toReversed()) {
-      this.#options.signal?.throwIfAborted()
+      this.#signal?.throwIfAborted()
       const known = catalog.get(name)
       if (known === undefined) continue
       try {
@@ -844,6 +938,16 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
   }
 
+  /** What came of blobs that this version does not have is given up. */
+  async #dropStale(steps: readonly PutStep[], { feed }: Blobs): Promise<void> {
+    const { places } = this.folder
+    const kept = new Set(steps.map(({ source }) => keyOf(source.entry.blob as BlobRange)))
+    const stale = places.expected().filter((blob) => !kept.has(keyOf(blob)))
+    if (stale.length === 0) return
+    for (const blob of stale) await places.drop(blob)
+    await feed.release(stale.map(blocksOf))
+  }
+
   /** What the trash no longer keeps, and what nobody has, is said to be gone. */
   async #expire(): Promise<void> {
     const { folder } = this
@@ -860,9 +964,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     if (lost.length === 0) return
     const { feed } = await folder.blobs()
     for (const blob of lost) await folder.places.drop(blob)
-    await feed.release(
-      lost.map(({ blockOffset, blockLength }) => [blockOffset, blockOffset + blockLength])
-    )
+    await feed.release(lost.map(blocksOf))
   }
 
   #skip(name: string, reason: string): void {
@@ -906,6 +1008,8 @@ const NO_BYTES = new Uint8Array(0)
 const PUT_TRIES = 5
 /** Milliseconds between two looks at how much has come. */
 const PROGRESS_MS = 100
+const ABSENT = 'the drive does not have its blocks'
+const MISFIT = 'its blocks are not those that the drive says'
 const UNREADABLE_MAP = 'its blocks are listed in a map, which folders do not take yet'
 /** Numbers of the copies that are made here, apart from those of {@link Target}. */
 const COPY_NUMBERS = 1_000_000_000
@@ -965,12 +1069,41 @@ function* rowsOf(catalog: DriveFolder['catalog']): Generator<Row, void, void> {
 }
 
 function sameBlob(a: BlobRange | null, b: BlobRange | null): boolean {
-  if (a === null || b === null || a.byteLength !== b.byteLength) return false
-  return a.byteLength === 0 || a.byteOffset === b.byteOffset
+  if (a === null || b === null) return false
+  return (a.byteLength === 0 && b.byteLength === 0) || sameRange(a, b)
 }
 
 function isHeld({ feed }: Blobs, { blockOffset, blockLength }: BlobRange): boolean {
   return feed.have.hasAll(blockOffset, blockOffset + blockLength)
+}
+
+/** True if no blocks could hold so many bytes. */
+function isImpossible({ blockOffset, blockLength, byteLength }: BlobRange): boolean {
+  return byteLength > blockLength * BLOCK_BYTES_MAX || blockOffset + blockLength > FEED_LENGTH_MAX
+}
+
+/** True if the bytes of a held blob are just those of its blocks. */
+async function isFitting({ feed }: Blobs, blob: BlobRange): Promise<boolean> {
+  const [start, end] = blocksOf(blob)
+  const from = await feed.offsetOf(start)
+  return from === blob.byteOffset && (await feed.offsetOf(end)) === from + blob.byteLength
+}
+
+/** True if a file holds just the blocks of a blob, of which the leaves are known. */
+async function hasBytes(
+  file: string,
+  blob: BlobRange,
+  { feed }: Pick<Blobs, 'feed'>
+): Promise<boolean> {
+  return holdsLeaves(file, await feed.leaves(...blocksOf(blob))).catch(() => false)
+}
+
+function blocksOf({ blockOffset, blockLength }: BlobRange): [start: number, end: number] {
+  return [blockOffset, blockOffset + blockLength]
+}
+
+function keyOf({ blockOffset, blockLength, byteOffset, byteLength }: BlobRange): string {
+  return `${blockOffset} ${blockLength} ${byteOffset} ${byteLength}`
 }
 
 function look(file: string): BigIntStats | null {

@@ -146,7 +146,7 @@ export class ClonedFolder {
       this.clone.progress.set({ phase: 'connect' })
       await this.index.synced({ signal })
     }
-    return this.clone.update()
+    return this.clone.update(signal)
   }
 
   #both(signal: AbortSignal | undefined): AbortSignal {
@@ -171,8 +171,9 @@ export class ClonedFolder {
     })
   }
 
-  /** The user changed a file: its blocks are gone, and nobody asks for them until it is repaired. */
+  /** The user changed a file: its blocks are gone, and nobody asks for them unless another file is to have them. */
   async #unwant(start: number, end: number): Promise<void> {
+    if (this.clone.awaits(start, end)) return
     const blobs = await this.blobs()
     await blobs?.unwant([start, end]).catch(() => {})
   }

@@ -6,12 +6,10 @@
 import { lstatSync, readlinkSync } from 'node:fs'
 import { isSynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
-import { NODE_BYTES } from '../kernels/fold.ts'
-import { DRIVE_BLOCK_BYTES } from '../limits.ts'
 import type { BlobRange } from './entry.ts'
 import type { Known } from './folder/catalog.ts'
 import type { DriveFolder } from './folder/drive-folder.ts'
-import { hashFile } from './folder/file-reader.ts'
+import { hashFile, holdsLeaves, sizesOf } from './folder/file-reader.ts'
 
 /** `unknown`: what it should hold was never here, so nothing can be said. */
 export type ContentVerdict = 'ok' | 'edited' | 'missing' | 'unknown'
@@ -79,23 +77,18 @@ async function compareLeaves(
   const { feed } = await folder.blobs()
   const end = blob.blockOffset + blob.blockLength
   const leaves = await feed.leaves(blob.blockOffset, end)
-  if (!isCutAsOurs(leaves, blob.byteLength)) return 'unknown'
-  const hashed = await hashFile(file, ({ byteLength }) => onbytes?.(byteLength), signal)
-  // It is being written.
-  if (hashed === null) return 'edited'
-  return Buffer.compare(hashed.leaves, leaves) === 0 ? 'ok' : 'edited'
+  if (!areStored(leaves, blob.byteLength)) return 'unknown'
+  return (await holdsLeaves(file, leaves, {
+    ...(signal && { signal }),
+    ...(onbytes && { onbytes })
+  }))
+    ? 'ok'
+    : 'edited'
 }
 
-/** True if the leaves are here, and of blocks as we cut them: others hash to something else. */
-function isCutAsOurs(leaves: Uint8Array, byteLength: number): boolean {
-  const view = new DataView(leaves.buffer, leaves.byteOffset, leaves.byteLength)
-  let rest = byteLength
-  for (let at = 0; at < leaves.byteLength; at += NODE_BYTES) {
-    const size = Number(view.getBigUint64(at, true))
-    if (size !== Math.min(rest, DRIVE_BLOCK_BYTES)) return false
-    rest -= size
-  }
-  return rest === 0
+/** True if the leaves are here. */
+function areStored(leaves: Uint8Array, byteLength: number): boolean {
+  return sizesOf(leaves).reduce((sum, size) => sum + size, 0) === byteLength
 }
 
 /** By the stored blocks: the tree of an encrypted drive says nothing of what they hold. */

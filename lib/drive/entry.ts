@@ -17,6 +17,16 @@ export interface BlobRange {
   readonly blockMap?: true
 }
 
+/** True if both are the same blocks and bytes. */
+export function sameRange(a: BlobRange, b: BlobRange): boolean {
+  return (
+    a.blockOffset === b.blockOffset &&
+    a.blockLength === b.blockLength &&
+    a.byteOffset === b.byteOffset &&
+    a.byteLength === b.byteLength
+  )
+}
+
 /** A file or link of a drive. */
 export interface Entry {
   /** True if its owner may execute it. */

@@ -68,10 +68,11 @@ export class Registry {
     return drive
   }
 
-  /** The drive of a folder, or null. */
+  /** The share or clone in a folder, or null. */
   async find(folder: string): Promise<RegisteredDrive | null> {
     const wanted = path.resolve(folder)
-    return (await this.list()).find((drive) => drive.folder === wanted) ?? null
+    const drives = await this.list()
+    return drives.find(({ kind, folder: own }) => kind !== 'mirror' && own === wanted) ?? null
   }
 
   /** Keeps a drive, durably. */

@@ -304,6 +304,17 @@ export class StoredFeed implements Feed {
     return target === null || target.index % 2 === 1 ? null : [target.index / 2, target.offset]
   }
 
+  /**
+   * Bytes of all blocks before `block`, which may be the length.
+   *
+   * @throws SynclineError BLOCK_NOT_AVAILABLE when the tree is not known there: it is where the block before or `block`
+   * itself is held.
+   */
+  async offsetOf(block: number): Promise<number> {
+    this.#requireOpen()
+    return byteOffset(this.#tree, block)
+  }
+
   truncate(length: number, fork?: number): Promise<void> {
     return this.#exclusive(async () => {
       const { keyPair, verifier } = this.#signer()

@@ -354,6 +354,7 @@ export class DriveFolder {
     for (const [name, { entry, path: local }] of this.catalog.rows()) {
       if (entry.blob !== null) this.placeFile(name, entry.blob, local)
     }
+    if (this.inPlace) this.places.resume()
   }
 
   async #openBlobs(): Promise<Blobs> {

@@ -7,7 +7,7 @@
  * @module
  */
 import { createHash } from 'node:crypto'
-import { SEGMENT_BYTES_MAX } from '../../limits.ts'
+import { PATH_LENGTH_MAX, SEGMENT_BYTES_MAX } from '../../limits.ts'
 
 /** What a file system does with names; see name-probe.ts. */
 export interface NameRules {
@@ -61,6 +61,7 @@ export function refusalOf(name: string, rules: NameRules): string | null {
   if (!name.startsWith('/')) return 'the name does not begin with /'
   if (name.includes('\0')) return 'the name holds a NUL'
   if (name.includes('\\')) return 'the name holds a backslash'
+  if (name.length > PATH_LENGTH_MAX) return 'the name is too long'
   if (/\p{Cs}/u.test(name)) return 'the name is no Unicode text'
   if (/\/(?:\.\.?)?(?:\/|$)/.test(name)) return 'a part of the name is empty, . or ..'
   const end = name.indexOf('/', 1)

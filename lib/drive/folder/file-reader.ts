@@ -124,6 +124,61 @@ export async function hashFile(
   }
 }
 
+/**
+ * True if a file holds just the blocks of these leaves, of whatever sizes, and did not change while it was read.
+ *
+ * @throws the system's errors; the signal's reason.
+ */
+export async function holdsLeaves(
+  path: string,
+  leaves: Uint8Array,
+  options: { readonly signal?: AbortSignal; readonly onbytes?: (count: number) => void } = {}
+): Promise<boolean> {
+  const sizes = sizesOf(leaves)
+  const handle = await open(path, READ_FLAGS)
+  try {
+    const before = await handle.stat({ bigint: true })
+    const byteLength = sizes.reduce((sum, size) => sum + size, 0)
+    if (!before.isFile() || before.size !== BigInt(byteLength)) return false
+    let position = 0
+    for (let first = 0; first < sizes.length;) {
+      let count = 0
+      let pieceBytes = 0
+      while (first + count < sizes.length) {
+        const size = sizes[first + count] as number
+        if (count > 0 && pieceBytes + size > PIECE_BYTES) break
+        pieceBytes += size
+        count++
+      }
+      options.signal?.throwIfAborted()
+      const piece = await fill(handle, Buffer.allocUnsafe(pieceBytes), position)
+      options.onbytes?.(piece.byteLength)
+      if (piece.byteLength < pieceBytes) return false
+      const blocks: Uint8Array[] = []
+      let at = 0
+      for (const size of sizes.slice(first, first + count)) {
+        blocks.push(piece.subarray(at, at + size))
+        at += size
+      }
+      const expected = leaves.subarray(NODE_BYTES * first, NODE_BYTES * (first + count))
+      if (Buffer.compare(leavesOf(blocks), expected) !== 0) return false
+      position += pieceBytes
+      first += count
+    }
+    return sameStamp(stampOf(before), stampOf(await handle.stat({ bigint: true })))
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Bytes of each block, by the leaves. */
+export function sizesOf(leaves: Uint8Array): number[] {
+  const view = new DataView(leaves.buffer, leaves.byteOffset, leaves.byteLength)
+  return Array.from({ length: leaves.byteLength / NODE_BYTES }, (_, i) =>
+    Number(view.getBigUint64(NODE_BYTES * i, true))
+  )
+}
+
 /** Reads until the buffer is full or the file ends. */
 async function fill(
   handle: Awaited<ReturnType<typeof open>>,

@@ -5,20 +5,24 @@
  * before anybody sees it, so a file that was changed, replaced or moved away gives blocks that are not held, never
  * wrong ones. What no place covers lies in the flat file of the feed, as in any other.
  *
+ * Places do not overlap. Where a drive's ranges do, as only an odd writer makes them, some have no place: their bytes
+ * are read from wherever they are.
+ *
  * Nothing here writes to a file of the user's. What comes from peers goes to files of ours, in `incoming`, from
  * where whoever knows the drive moves it once it is whole.
  *
  * @module
  */
-import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { closeSync, constants, openSync, readdirSync, readSync } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { RangeSet } from '../../engine/range-set.ts'
 import { SynclineError } from '../../errors.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { type BlockData, DataFile } from '../../feed/file/feed-files.ts'
 import { PooledFile, sharedPool } from '../../feed/file/file-pool.ts'
 import { SMALL_BYTES } from '../../feed/file/pace.ts'
-import type { BlobRange } from '../entry.ts'
+import { sameRange, type BlobRange } from '../entry.ts'
 
 /** Where the bytes of one blob are, or shall come. */
 interface Place {
@@ -27,6 +31,8 @@ interface Place {
   file: string | null
   /** Receives it, once the first part came. */
   incoming: PooledFile | null
+  /** What came to it in this process, from its start. */
+  received: RangeSet | null
 }
 
 /** What is done with blobs as they come. */
@@ -49,7 +55,7 @@ export class Places implements BlockData {
   readonly #incoming: string
   readonly #flat: DataFile
   readonly #places = new Map<number, Place>()
-  /** Byte offsets of the places, ascending; null when it has to be made again. */
+  /** Byte offsets of the places that do not overlap, ascending; null when it has to be made again. */
   #starts: Float64Array | null = null
   keeper: PlaceKeeper | null = null
   /** Bytes that came for places, so far. */
@@ -62,30 +68,63 @@ export class Places implements BlockData {
     this.#flat = new DataFile(sharedPool, path.join(feedFolder, 'data'))
   }
 
+  /** Finds what an earlier process had begun to receive, and goes on with it. Called once all files have their places. */
+  resume(): void {
+    let names: string[] = []
+    try {
+      names = readdirSync(this.#incoming)
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw storageError(error, this.#incoming)
+    }
+    this.expectAll(names.flatMap((name) => rangeOf(name) ?? []))
+  }
+
   /** Says that a blob lies in a file, its path relative to the folder. */
   put(range: BlobRange, file: string): void {
     if (range.byteLength === 0) return
     const place = this.#places.get(range.byteOffset)
-    if (place === undefined) this.#add({ range, file, incoming: null })
-    else {
+    if (place === undefined) this.#add(range, file)
+    else if (sameRange(place.range, range)) {
       void place.incoming?.close()
       place.file = file
       place.incoming = null
     }
   }
 
-  /** Says that a blob shall come: what is written of it goes to `incoming`. */
+  /** As {@link Places.expectAll}, of one blob. */
   expect(range: BlobRange): void {
-    if (range.byteLength === 0) return
-    const place = this.#places.get(range.byteOffset)
-    if (place === undefined) this.#add({ range, file: null, incoming: null })
-    else place.file = null
+    this.expectAll([range])
+  }
+
+  /**
+   * Says that blobs shall come: what is written of them goes to `incoming`. Those that overlap each other, or what has
+   * a place already, get none.
+   */
+  expectAll(ranges: readonly BlobRange[]): void {
+    const fresh: BlobRange[] = []
+    for (const range of ranges) {
+      const place = this.#places.get(range.byteOffset)
+      if (place === undefined) fresh.push(range)
+      else if (place.file !== null && sameRange(place.range, range)) {
+        place.file = null
+        place.received = null
+      }
+    }
+    fresh.sort((a, b) => a.byteOffset - b.byteOffset)
+    let reached = 0
+    const apart = fresh.filter(({ byteOffset, byteLength }, i) => {
+      const end = byteOffset + byteLength
+      const isApart = reached <= byteOffset && end <= (fresh[i + 1]?.byteOffset ?? Infinity)
+      reached = Math.max(reached, end)
+      return isApart && byteLength > 0 && this.#overlapping(byteOffset, end).next().done === true
+    })
+    for (const range of apart) this.#add(range, null)
   }
 
   /** Forgets where a blob is; what came of it is removed. */
   async drop(range: BlobRange): Promise<void> {
-    const place = this.#places.get(range.byteOffset)
-    if (place === undefined) return
+    const place = this.#placeOf(range)
+    if (place === null) return
     this.#places.delete(range.byteOffset)
     this.#starts = null
     await place.incoming?.close()
@@ -94,17 +133,29 @@ export class Places implements BlockData {
 
   /** The file that should hold a blob, relative to the folder; null if none does. */
   fileOf(range: BlobRange): string | null {
-    return this.#places.get(range.byteOffset)?.file ?? null
+    return this.#placeOf(range)?.file ?? null
   }
 
-  /** True if a blob is to come. */
+  /** True if a blob is to come, to its file of ours. */
   expects(range: BlobRange): boolean {
-    return this.#places.get(range.byteOffset)?.file === null
+    return this.#placeOf(range)?.file === null
+  }
+
+  /** Blobs that are to come. */
+  expected(): BlobRange[] {
+    return Array.from(this.#places.values()).flatMap(({ file, range }) =>
+      file === null ? [range] : []
+    )
+  }
+
+  /** True if all bytes of a blob came since the process began: its file needs no look. */
+  isWhole(range: BlobRange): boolean {
+    return this.#placeOf(range)?.received?.hasAll(0, range.byteLength) ?? false
   }
 
   /** The file of ours that a blob comes to. */
-  incomingPath({ byteOffset, blockOffset }: BlobRange): string {
-    return path.join(this.#incoming, `${blockOffset}-${byteOffset}`)
+  incomingPath({ blockOffset, blockLength, byteOffset, byteLength }: BlobRange): string {
+    return path.join(this.#incoming, `${blockOffset}-${blockLength}-${byteOffset}-${byteLength}`)
   }
 
   /** Puts bytes into the flat file, whatever place covers them: see {@link Places.drop}. */
@@ -141,14 +192,21 @@ export class Places implements BlockData {
       const taken = bytes.take(to - from)
       at = to
       this.bytesWritten += to - from
-      // A file of the user's has it, or had it and is his: it is never written.
-      if (place.file !== null) continue
+      if (place.file !== null) {
+        // It should lie in a file of the user's, and does not any more: that is never written.
+        this.#places.delete(byteOffset)
+        this.#starts = null
+        await this.#flat.write(taken, from)
+        continue
+      }
       const isWhole = to - from === byteLength
       if (isWhole && this.keeper !== null) {
         if (await this.keeper.whole(place.range, joined(taken))) continue
       }
       place.incoming ??= new PooledFile(sharedPool, this.incomingPath(place.range))
       await place.incoming.write(taken, from - byteOffset)
+      place.received ??= new RangeSet()
+      place.received.add(from - byteOffset, to - byteOffset)
     }
     if (at < end) await this.#flat.write(bytes.take(end - at), at)
   }
@@ -173,14 +231,19 @@ export class Places implements BlockData {
     await this.#flat.close()
   }
 
-  #add(place: Place): void {
-    this.#places.set(place.range.byteOffset, place)
+  #add(range: BlobRange, file: string | null): void {
+    this.#places.set(range.byteOffset, { range, file, incoming: null, received: null })
     this.#starts = null
+  }
+
+  #placeOf(range: BlobRange): Place | null {
+    const place = this.#places.get(range.byteOffset)
+    return place !== undefined && sameRange(place.range, range) ? place : null
   }
 
   /** Places with bytes in `[start, end)`, ascending. */
   *#overlapping(start: number, end: number): IterableIterator<Place> {
-    this.#starts ??= Float64Array.from(this.#places.keys()).sort()
+    this.#starts ??= this.#startsApart()
     const starts = this.#starts
     let low = 0
     let high = starts.length
@@ -194,6 +257,17 @@ export class Places implements BlockData {
       if (place === undefined) continue
       if (place.range.byteOffset + place.range.byteLength > start) yield place
     }
+  }
+
+  /** Of places that overlap the first counts. */
+  #startsApart(): Float64Array {
+    const starts = Float64Array.from(this.#places.keys()).sort()
+    let reached = 0
+    return starts.filter((start) => {
+      const isApart = start >= reached
+      if (isApart) reached = start + (this.#places.get(start) as Place).range.byteLength
+      return isApart
+    })
   }
 
   async #readFlat(target: Uint8Array, offset: number): Promise<void> {
@@ -283,4 +357,17 @@ class Cursor {
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [first] = parts
   return parts.length === 1 && first !== undefined ? first : Buffer.concat(parts)
+}
+
+/** The blob that comes to a file of ours of this name; null for other files. */
+function rangeOf(name: string): BlobRange | null {
+  const parts = /^(\d+)-(\d+)-(\d+)-(\d+)$/.exec(name)?.slice(1).map(Number)
+  if (parts?.every(Number.isSafeInteger) !== true) return null
+  const [blockOffset, blockLength, byteOffset, byteLength] = parts as [
+    number,
+    number,
+    number,
+    number
+  ]
+  return { blockOffset, blockLength, byteOffset, byteLength }
 }

@@ -130,7 +130,12 @@ test('watch: moved, removed and replaced folders are followed under their new na
   const root = await t.tmp()
   mkdirSync(`${root}/a/b`, { recursive: true })
   mkdirSync(`${root}/other`)
-  const listener = await listen(t, root)
+  let open = 0
+  const watchPath: WatchPath = (at, options, onEvent) => {
+    open++
+    return counted(systemWatch(at, options, onEvent), () => open--)
+  }
+  const listener = await listen(t, root, { watchPath })
   renameSync(`${root}/a`, `${root}/c`)
   await listener.until('/a', '/c')
   writeFileSync(`${root}/c/b/file`, '')
@@ -144,6 +149,7 @@ test('watch: moved, removed and replaced folders are followed under their new na
   rmSync(`${root}/other`, { recursive: true })
   await listener.until('/other')
   t.absent(listener.events.some(({ type }) => type !== 'changed'))
+  t.is(open, 3, 'the root, c and c/b')
 })
 
 test('watch: state folders and what is ignored are neither watched nor told', async (t) => {

@@ -28,12 +28,6 @@ interface WatchedFolder {
   readonly folders: Map<string, WatchedFolder>
 }
 
-/** A folder that is to be watched. */
-interface Found {
-  readonly above: WatchedFolder | null
-  readonly lastPart: string
-}
-
 /** Watches each folder of the tree that is not ignored. */
 export function watchEachFolder(target: WatchTarget): TreeWatch {
   return new FolderWatches(target)
@@ -55,7 +49,7 @@ class FolderWatches implements TreeWatch {
     this.stop()
     this.#stopped = false
     this.#identity = rootIdentity(this.#target)
-    if (this.#identity !== null) await this.#add([{ above: null, lastPart: '' }])
+    if (this.#identity !== null) await this.#add([''])
   }
 
   stop(): void {
@@ -67,7 +61,7 @@ class FolderWatches implements TreeWatch {
   async follow(touched: ReadonlyMap<string, boolean>): Promise<Set<string> | null> {
     if (rootIdentity(this.#target) !== this.#identity) return null
     const names = new Set<string>()
-    const found: Found[] = []
+    const found: string[] = []
     let until = performance.now() + SCAN_TURN_MS
     for (const [name, renamed] of touched) {
       if (isRuleFile(this.#target, name)) return null
@@ -84,7 +78,7 @@ class FolderWatches implements TreeWatch {
         this.#drop(known)
         above.folders.delete(lastPart)
       }
-      if (renamed && folder === true) found.push({ above, lastPart })
+      if (renamed && folder === true) found.push(name)
       if (performance.now() < until) continue
       await turn()
       until = performance.now() + SCAN_TURN_MS
@@ -94,7 +88,7 @@ class FolderWatches implements TreeWatch {
   }
 
   /** Watches folders and all below them, a few at a time. */
-  async #add(found: Found[]): Promise<void> {
+  async #add(found: string[]): Promise<void> {
     let until = performance.now() + SCAN_TURN_MS
     for (let next = found.pop(); next !== undefined && !this.#stopped; next = found.pop()) {
       found.push(...this.#watch(next))
@@ -104,15 +98,17 @@ class FolderWatches implements TreeWatch {
     }
   }
 
-  /** Watches one folder, and returns those in it that are to be watched too. */
-  #watch({ above, lastPart }: Found): Found[] {
+  /** Watches one folder, and returns the names of those in it that are to be watched too. */
+  #watch(name: string): string[] {
     const { root, reader, giveUp } = this.#target
-    if (above?.folders.has(lastPart) === true) return []
+    const above = name === '' ? null : this.#folderAbove(name)
+    const lastPart = name.slice(name.lastIndexOf('/') + 1)
+    // It was found twice, or the folder above it is not there any more.
+    if (name !== '' && above?.folders.has(lastPart) !== false) return []
     if (this.#count >= WATCHES_MAX) {
       giveUp('TOO_MANY')
       return []
     }
-    const name = above === null ? '' : `${above.name}/${lastPart}`
     const watch = this.#open(name)
     if (watch === null) return []
     // What comes after the listing is told by the watch.
@@ -132,11 +128,11 @@ class FolderWatches implements TreeWatch {
     else above.folders.set(lastPart, folder)
     return listed
       .filter((entry) => entry.isDirectory() && entry.name !== STATE_NAME)
-      .filter((entry) => {
-        const rule = decidingRule(scope, `${name}/${entry.name}`, true)
+      .map((entry) => `${name}/${entry.name}`)
+      .filter((child) => {
+        const rule = decidingRule(scope, child, true)
         return rule === null || rule.negated
       })
-      .map((entry) => ({ above: folder, lastPart: entry.name }))
   }
 
   #open(name: string): PathWatch | null {

@@ -16,7 +16,7 @@ import { isSynclineError, SynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import { compareContent } from './content.ts'
-import { readMetadata, sameRange, type BlobRange, type Entry } from './entry.ts'
+import { readMetadata, sameRange, type BlobRange } from './entry.ts'
 import type { Known } from './folder/catalog.ts'
 import { reflinkOrCopy } from './folder/copy.ts'
 import type { FileAttributes } from './folder/file-attributes.ts'
@@ -327,7 +327,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     const at = this.#names.pathOf(step.name)
     // A stop came after it was put in place, and before that was noted.
     const { entry } = step.source
-    const isThere = at !== null && step.type === 'add' && (await this.#holds(at, entry))
+    const isThere = at !== null && step.type === 'add' && (await this.#holds(at, step.source))
     if (isThere && (await isFitting(blobs, entry.blob as BlobRange))) {
       await this.#touch(step)
       return true
@@ -773,7 +773,8 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
     const owner = isOwn ? name : this.#names.nameOf(at)
     const known = this.folder.catalog.get(owner)
-    if (by === 'file' && (await this.#isKnown(at, known))) {
+    const isBare = by === 'file' || by === 'link'
+    if (isBare && (await this.#isKnown(at, known))) {
       const stats = look(path.join(this.folder.root, at))
       if (stats !== null && isOwn) {
         const old = this.#trashInfo(name, known)
@@ -784,7 +785,7 @@ export class Clone extends EventEmitter<CloneEvents> {
         return options
       }
     }
-    if (by === 'file' && isOwn && (await this.#isWanted(at, step))) {
+    if (isBare && isOwn && (await this.#holds(at, step.source))) {
       // Just what is to come: only its time and mode are to be set.
       const stats = look(path.join(this.folder.root, at))
       if (stats !== null) return withOld(options, stats, null)
@@ -794,19 +795,14 @@ export class Clone extends EventEmitter<CloneEvents> {
     return withOld(options, null, null)
   }
 
-  /** True if a local file holds what the catalog says. */
+  /** True if a local file or link is what the catalog says. */
   async #isKnown(at: string, known: Known | undefined): Promise<boolean> {
-    return known?.kind === 'file' && this.#holds(at, known.entry)
+    return known !== undefined && known.kind !== 'folder' && this.#holds(at, known)
   }
 
-  /** True if a local file holds what the step would bring. */
-  async #isWanted(at: string, { source }: PutStep): Promise<boolean> {
-    return source.kind === 'file' && this.#holds(at, source.entry)
-  }
-
-  async #holds(at: string, entry: Entry): Promise<boolean> {
+  async #holds(at: string, entry: Pick<Known, 'kind' | 'entry'>): Promise<boolean> {
     const file = path.join(this.folder.root, at)
-    return (await compareContent(this.folder, file, { kind: 'file', entry })) === 'ok'
+    return (await compareContent(this.folder, file, entry)) === 'ok'
   }
 
   /** Something stands in its place: the catalog and the places follow. */

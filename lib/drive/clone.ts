@@ -169,6 +169,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     this.#signal = signals.length > 1 ? AbortSignal.any(signals) : (signals[0] ?? null)
     while (true) {
       const version = this.#version()
+      await this.#checkWhole(version)
       const report = await this.#apply(version)
       if (report !== null) {
         this.emit('updated', report)
@@ -214,6 +215,14 @@ export class Clone extends EventEmitter<CloneEvents> {
       throw new SynclineError('FEED_NOT_FOUND', reason)
     }
     return config.at
+  }
+
+  /** What stands in the midst of an append has no tree of its own: taken for a version it would lack most names. */
+  async #checkWhole(version: number): Promise<void> {
+    const { config, index } = this.folder
+    if (config.at === null || (await index.isWhole(version))) return
+    const reason = `there is no version ${version}: it was written together with later ones`
+    throw new SynclineError('FEED_NOT_FOUND', reason)
   }
 
   /** Null if a newer version came. */

@@ -14,11 +14,11 @@ import {
   updateOnce
 } from './common/clone-run.ts'
 import type { Command, Context } from './common/command.ts'
+import { registryOf } from './common/drive-argument.ts'
 import { isLive, LIVE, ONCE } from './common/drive-flags.ts'
 import { EXIT_DONE, UsageError } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
 import { DRY_RUN, NETWORK, SWARM } from './common/flags.ts'
-import { openRegistry } from './common/folders.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { announced, tellCloneCommand } from './common/other-side.ts'
 import { readReference } from './common/storage.ts'
@@ -51,7 +51,7 @@ const command: Command = {
     if (get(DRY_RUN)) return dryRun(context, key, dir)
     const sync = await openSynchronizer(context)
     try {
-      const registry = openRegistry(context)
+      const registry = registryOf(context)
       const options = applyOptions(context)
       const cloned = await ClonedFolder.open(sync, registry, key, dir, choices, options)
       try {

@@ -3,14 +3,14 @@ import path from 'node:path'
 import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { DriveFolder, readConfig, STATE_NAME } from '../drive/folder/drive-folder.ts'
-import type { RegisteredDrive } from '../drive/registry.ts'
+import type { RegisteredDrive, Registry } from '../drive/registry.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import { memory } from '../synchronizer/storage.ts'
 import { Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { Command, Context } from './common/command.ts'
+import { registryOf } from './common/drive-argument.ts'
 import { EXIT_DONE } from './common/exit.ts'
 import { DRY_RUN } from './common/flags.ts'
-import { openRegistry } from './common/folders.ts'
 
 const command: Command = {
   name: 'unshare',
@@ -20,15 +20,17 @@ const command: Command = {
   details: `Deletes DIR/${STATE_NAME} with its trash, and the secret key of a share: nobody can change that drive any more.`,
   async run(context) {
     const root = path.resolve(context.args[0] ?? '')
-    const registry = openRegistry(context)
+    const registry = registryOf(context)
     const config = await readConfig(root)
     const drive =
-      config === null ? await registry.find(root) : await registry.get(b4a.from(config.key, 'hex'))
+      config === null
+        ? await findShared(registry, root)
+        : await registry.get(b4a.from(config.key, 'hex'))
     if (config === null && drive === null) {
       throw new SynclineError('FEED_NOT_FOUND', `${root} is neither shared nor cloned`)
     }
     // A second folder of the same drive may be the one that is registered.
-    const own = drive?.folder === root ? drive : null
+    const own = drive?.folder === root && drive.kind !== 'mirror' ? drive : null
     const key = config === null ? (own as RegisteredDrive).key : b4a.from(config.key, 'hex')
     const kind = config?.kind ?? (own as RegisteredDrive).kind
     const losesKey = own?.keyPair != null
@@ -40,6 +42,12 @@ const command: Command = {
     }
     return tell(context, { root, key, kind, losesKey })
   }
+}
+
+/** What was shared or cloned at a path; a mirror only remembers it. */
+async function findShared(registry: Registry, root: string): Promise<RegisteredDrive | null> {
+  const drives = await registry.list()
+  return drives.find(({ folder, kind }) => folder === root && kind !== 'mirror') ?? null
 }
 
 /** Only a folder of ours is deleted. @throws SynclineError REFUSED. */

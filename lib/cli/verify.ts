@@ -5,15 +5,17 @@ import { ClonedFolder } from '../drive/cloned-folder.ts'
 import { DriveIndex } from '../drive/index/drive-index.ts'
 import { ProgressNotes } from '../drive/progress.ts'
 import { verifyFolder, type BadFile, type VerifyReport } from '../drive/verify.ts'
+import type { Feed } from '../feed/feed.ts'
 import type { StoredFeed } from '../feed/stored-feed.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import { applyOptions, tellRenamed, updateOnce } from './common/clone-run.ts'
 import type { Command, Context } from './common/command.ts'
+import { findDrive, registryOf } from './common/drive-argument.ts'
 import { ENCRYPTION_KEY } from './common/drive-flags.ts'
 import { EXIT_BAD_DATA, EXIT_DONE, UsageError } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
 import { DRY_RUN, NETWORK } from './common/flags.ts'
-import { findDrive, openRegistry, readingFolder, type NamedFolder } from './common/folders.ts'
+import { readingFolder, type NamedFolder } from './common/folders.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { openFolder } from './common/storage.ts'
 import { count, formatBytes, quote } from './common/text.ts'
@@ -30,27 +32,21 @@ const command: Command = {
     'share, what changed since it was last taken in is bad. Exits with 5 if something is bad and was not repaired.',
   async run(context) {
     const { args, get } = context
-    const found = await findDrive(context, args[0] ?? '')
-    if ('key' in found) {
-      if (get(REPAIR)) throw notAClone(`${args[0] ?? ''} is no clone`)
-      return verifyStored(context, found.key)
-    }
-    if (get(REPAIR)) {
-      if (found.config.kind === 'share') throw notAClone(`${found.root} is the source itself`)
-      checkNetwork(context)
-    }
-    const report = await check(context, found)
+    const text = args[0] ?? ''
+    const { key, here } = await findDrive(context, text)
+    if (here?.config.kind === 'clone' && get(REPAIR)) checkNetwork(context)
+    else if (get(REPAIR))
+      throw new UsageError(`${text} is no clone: there is nothing to repair it from`)
+    if (here === null) return verifyStored(context, key)
+    if (here.config.kind === 'mirror') return verifyMirror(context, here)
+    const report = await check(context, here)
     if (report.bad.length === 0) return EXIT_DONE
-    if (get(REPAIR)) return repair(context, found, report.bad)
-    if (found.config.kind === 'share') {
-      context.log.error(`syncline share ${quote(found.root)} --once takes in what changed`)
+    if (get(REPAIR)) return repair(context, here, report.bad)
+    if (here.config.kind === 'share') {
+      context.log.error(`syncline share ${quote(here.root)} --once takes in what changed`)
     }
     return EXIT_BAD_DATA
   }
-}
-
-function notAClone(reason: string): UsageError {
-  return new UsageError(`${reason}: there is nothing to repair it from`)
 }
 
 async function check(context: Context, named: NamedFolder): Promise<VerifyReport> {
@@ -84,7 +80,7 @@ async function repair(
     const encryptionKey = get(ENCRYPTION_KEY)
     const choices = encryptionKey === null ? {} : { encryptionKey }
     const options = applyOptions(context)
-    const registry = openRegistry(context)
+    const registry = registryOf(context)
     const cloned = await ClonedFolder.open(sync, registry, null, named.root, choices, options)
     try {
       tellRenamed(context, cloned)
@@ -105,7 +101,17 @@ async function repair(
   return left.length === 0 ? EXIT_DONE : EXIT_BAD_DATA
 }
 
-/** Checks the two feeds of a drive that has no folder. */
+/** Checks the two feeds of a drive that a folder was copied into. */
+async function verifyMirror(context: Context, mirror: NamedFolder): Promise<number> {
+  const bad = await readingFolder(context, mirror, async (folder) => {
+    const index = await audit(context, folder.indexSession, 'index')
+    const { session } = await folder.blobs()
+    return index + (await audit(context, session, 'blobs'))
+  })
+  return bad === 0 ? EXIT_DONE : EXIT_BAD_DATA
+}
+
+/** Checks the two feeds of a drive that came without a folder. */
 async function verifyStored(context: Context, key: Uint8Array): Promise<number> {
   const store = await openFolder(context)
   const index = await store.openFeed(key)
@@ -129,7 +135,11 @@ async function verifyStored(context: Context, key: Uint8Array): Promise<number> 
   return bad === 0 ? EXIT_DONE : EXIT_BAD_DATA
 }
 
-async function audit({ out, signal }: Context, feed: StoredFeed, part: string): Promise<number> {
+async function audit(
+  { out, signal }: Context,
+  feed: Pick<Feed, 'key' | 'audit'>,
+  part: string
+): Promise<number> {
   const { blocks, bad, head } = await feed.audit({ signal })
   for (const index of bad) {
     await out.result({ event: 'bad', part, index }, `bad block ${index} of the ${part}`)

@@ -16,7 +16,7 @@ import { isSynclineError, SynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import { compareContent } from './content.ts'
-import { readMetadata, sameRange, type BlobRange, type Entry } from './entry.ts'
+import { readMetadata, sameRange, type BlobRange } from './entry.ts'
 import type { Known } from './folder/catalog.ts'
 import { reflinkOrCopy } from './folder/copy.ts'
 import type { FileAttributes } from './folder/file-attributes.ts'
@@ -169,6 +169,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     this.#signal = signals.length > 1 ? AbortSignal.any(signals) : (signals[0] ?? null)
     while (true) {
       const version = this.#version()
+      await this.#checkWhole(version)
       const report = await this.#apply(version)
       if (report !== null) {
         this.emit('updated', report)
@@ -214,6 +215,14 @@ export class Clone extends EventEmitter<CloneEvents> {
       throw new SynclineError('FEED_NOT_FOUND', reason)
     }
     return config.at
+  }
+
+  /** What stands in the midst of an append has no tree of its own: taken for a version it would lack most names. */
+  async #checkWhole(version: number): Promise<void> {
+    const { config, index } = this.folder
+    if (config.at === null || (await index.isWhole(version))) return
+    const reason = `there is no version ${version}: it was written together with later ones`
+    throw new SynclineError('FEED_NOT_FOUND', reason)
   }
 
   /** Null if a newer version came. */
@@ -327,7 +336,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     const at = this.#names.pathOf(step.name)
     // A stop came after it was put in place, and before that was noted.
     const { entry } = step.source
-    const isThere = at !== null && step.type === 'add' && (await this.#holds(at, entry))
+    const isThere = at !== null && step.type === 'add' && (await this.#holds(at, step.source))
     if (isThere && (await isFitting(blobs, entry.blob as BlobRange))) {
       await this.#touch(step)
       return true
@@ -773,7 +782,8 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
     const owner = isOwn ? name : this.#names.nameOf(at)
     const known = this.folder.catalog.get(owner)
-    if (by === 'file' && (await this.#isKnown(at, known))) {
+    const isBare = by === 'file' || by === 'link'
+    if (isBare && (await this.#isKnown(at, known))) {
       const stats = look(path.join(this.folder.root, at))
       if (stats !== null && isOwn) {
         const old = this.#trashInfo(name, known)
@@ -784,7 +794,7 @@ export class Clone extends EventEmitter<CloneEvents> {
         return options
       }
     }
-    if (by === 'file' && isOwn && (await this.#isWanted(at, step))) {
+    if (isBare && isOwn && (await this.#holds(at, step.source))) {
       // Just what is to come: only its time and mode are to be set.
       const stats = look(path.join(this.folder.root, at))
       if (stats !== null) return withOld(options, stats, null)
@@ -794,19 +804,14 @@ export class Clone extends EventEmitter<CloneEvents> {
     return withOld(options, null, null)
   }
 
-  /** True if a local file holds what the catalog says. */
+  /** True if a local file or link is what the catalog says. */
   async #isKnown(at: string, known: Known | undefined): Promise<boolean> {
-    return known?.kind === 'file' && this.#holds(at, known.entry)
+    return known !== undefined && known.kind !== 'folder' && this.#holds(at, known)
   }
 
-  /** True if a local file holds what the step would bring. */
-  async #isWanted(at: string, { source }: PutStep): Promise<boolean> {
-    return source.kind === 'file' && this.#holds(at, source.entry)
-  }
-
-  async #holds(at: string, entry: Entry): Promise<boolean> {
+  async #holds(at: string, entry: Pick<Known, 'kind' | 'entry'>): Promise<boolean> {
     const file = path.join(this.folder.root, at)
-    return (await compareContent(this.folder, file, { kind: 'file', entry })) === 'ok'
+    return (await compareContent(this.folder, file, entry)) === 'ok'
   }
 
   /** Something stands in its place: the catalog and the places follow. */

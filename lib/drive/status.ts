@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { compareContent } from './content.ts'
 import { compareNames } from './drive-name.ts'
@@ -13,7 +12,7 @@ import { filePath, type DriveFolder } from './folder/drive-folder.ts'
 import { isConflict } from './folder/target.ts'
 import { scan, type ScanCounts, type ScannedEntry, type Skipped } from './folder/scan.ts'
 import { sameStamp } from './folder/stamp.ts'
-import { Trash } from './folder/trash.ts'
+import { listTrash } from './folder/trash.ts'
 import { sameMetadata } from './import.ts'
 import { listDrive } from './listing.ts'
 import { plan, type Comparison } from './plan.ts'
@@ -108,9 +107,7 @@ export async function folderStatus(
     }
     progress.set({ files: scanning.counts.files })
   }
-  const trash = existsSync(folder.statePath('trash'))
-    ? new Trash(folder.statePath('trash')).list()
-    : []
+  const trash = listTrash(folder.statePath('trash'))
   return {
     version: isShare ? index.version : catalog.version,
     newest: index.version,

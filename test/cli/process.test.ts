@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import test, { type Assertions } from 'brittle'
+import { COMMANDS } from '../../lib/cli/commands.ts'
 import { NODE_ARGS, run, start, type Running } from './program.ts'
 
 test(
@@ -82,7 +83,8 @@ test('bash completes commands, flags, their values and feeds', { timeout: 120_00
     await run(['feed', 'create', name], { env })
   const program = [process.execPath, ...NODE_ARGS].map((word) => `'${word}'`).join(' ')
   const cases: [line: string, expected: string][] = [
-    ['syncline ', 'completion feed help keys sync'],
+    ['syncline ', [...new Set(COMMANDS.map(({ name }) => name.split(' ')[0]))].sort().join(' ')],
+    ['syncline clone al', ''],
     ['syncline fe', 'feed'],
     ['syncline feed c', 'cat create'],
     ['syncline --storage x feed v', 'verify'],

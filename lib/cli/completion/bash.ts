@@ -33,7 +33,10 @@ function script(commands: readonly Command[]): string {
   const flagCases = commands.map(
     (item) => `    '${item.name}') flags='${flagNames(item).join(' ')}' ;;`
   )
-  const feeds = commands.filter(({ args }) => /^(FEED|KEY)$/.test(args[0]?.name ?? ''))
+  // A folder is cloned by a key alone.
+  const feeds = commands.filter(
+    ({ args: [first, second] }) => /^(FEED|KEY)$/.test(first?.name ?? '') && second?.name !== 'DIR'
+  )
   const all = commands.flatMap(flagsOf)
   const withValue = [...new Set(all.filter(({ type }) => type === 'string').map(longName))]
   const choices = [...new Map(all.map((flag) => [flag.name, flag])).values()].flatMap((flag) =>

@@ -3,6 +3,7 @@ import { isSynclineError, SynclineError } from '../errors.ts'
 import { blobsKey } from '../drive/blobs-key.ts'
 import { ClonedFolder } from '../drive/cloned-folder.ts'
 import { DriveIndex } from '../drive/index/drive-index.ts'
+import type { DriveFolder } from '../drive/folder/drive-folder.ts'
 import { ProgressNotes } from '../drive/progress.ts'
 import { verifyFolder, type BadFile, type VerifyReport } from '../drive/verify.ts'
 import type { StoredFeed } from '../feed/stored-feed.ts'
@@ -13,7 +14,8 @@ import { ENCRYPTION_KEY } from './common/drive-flags.ts'
 import { EXIT_BAD_DATA, EXIT_DONE, UsageError } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
 import { DRY_RUN, NETWORK } from './common/flags.ts'
-import { findDrive, openRegistry, readingFolder, type NamedFolder } from './common/folders.ts'
+import { findDrive } from './common/drive-argument.ts'
+import { openRegistry, readingFolder, type NamedFolder } from './common/folders.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { openFolder } from './common/storage.ts'
 import { count, formatBytes, quote } from './common/text.ts'
@@ -30,11 +32,14 @@ const command: Command = {
     'share, what changed since it was last taken in is bad. Exits with 5 if something is bad and was not repaired.',
   async run(context) {
     const { args, get } = context
-    const found = await findDrive(context, args[0] ?? '')
-    if ('key' in found) {
+    const { key, here } = await findDrive(context, args[0] ?? '')
+    if (here === null || here.state !== undefined) {
       if (get(REPAIR)) throw notAClone(`${args[0] ?? ''} is no clone`)
-      return verifyStored(context, found.key)
+      return here === null
+        ? verifyStored(context, key)
+        : readingFolder(context, here, (folder) => verifyMirror(context, folder))
     }
+    const found: NamedFolder = here
     if (get(REPAIR)) {
       if (found.config.kind === 'share') throw notAClone(`${found.root} is the source itself`)
       checkNetwork(context)
@@ -105,6 +110,13 @@ async function repair(
   return left.length === 0 ? EXIT_DONE : EXIT_BAD_DATA
 }
 
+/** Checks the two feeds of a mirror. */
+async function verifyMirror(context: Context, folder: DriveFolder): Promise<number> {
+  let bad = await audit(context, folder.indexSession, 'index')
+  bad += await audit(context, (await folder.blobs()).session, 'blobs')
+  return bad === 0 ? EXIT_DONE : EXIT_BAD_DATA
+}
+
 /** Checks the two feeds of a drive that has no folder. */
 async function verifyStored(context: Context, key: Uint8Array): Promise<number> {
   const store = await openFolder(context)
@@ -129,7 +141,11 @@ async function verifyStored(context: Context, key: Uint8Array): Promise<number> 
   return bad === 0 ? EXIT_DONE : EXIT_BAD_DATA
 }
 
-async function audit({ out, signal }: Context, feed: StoredFeed, part: string): Promise<number> {
+async function audit(
+  { out, signal }: Context,
+  feed: Pick<StoredFeed, 'key' | 'audit'>,
+  part: string
+): Promise<number> {
   const { blocks, bad, head } = await feed.audit({ signal })
   for (const index of bad) {
     await out.result({ event: 'bad', part, index }, `bad block ${index} of the ${part}`)

@@ -13,8 +13,8 @@ import {
   updateLive,
   updateOnce
 } from './common/clone-run.ts'
+import { openRegistry } from './common/folders.ts'
 import type { Command, Context } from './common/command.ts'
-import { registryOf } from './common/drive-argument.ts'
 import { isLive, LIVE, ONCE } from './common/drive-flags.ts'
 import { EXIT_DONE, UsageError } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
@@ -51,7 +51,7 @@ const command: Command = {
     if (get(DRY_RUN)) return dryRun(context, key, dir)
     const sync = await openSynchronizer(context)
     try {
-      const registry = registryOf(context)
+      const registry = openRegistry(context)
       const options = applyOptions(context)
       const cloned = await ClonedFolder.open(sync, registry, key, dir, choices, options)
       try {

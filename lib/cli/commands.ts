@@ -15,8 +15,9 @@ import keysExport from './keys/export.ts'
 import keysImport from './keys/import.ts'
 import log from './log.ts'
 import ls from './ls.ts'
-import restore from './restore.ts'
+import mirror from './mirror.ts'
 import pull from './pull.ts'
+import restore from './restore.ts'
 import share from './share.ts'
 import status from './status.ts'
 import sync from './sync.ts'
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Command[] = [
   share,
   clone,
   pull,
+  mirror,
   status,
   verify,
   unshare,

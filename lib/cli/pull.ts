@@ -7,10 +7,9 @@ import {
   updateOnce
 } from './common/clone-run.ts'
 import type { Command } from './common/command.ts'
-import { registryOf } from './common/drive-argument.ts'
 import { EXIT_DONE, UsageError } from './common/exit.ts'
 import { DRY_RUN, NETWORK } from './common/flags.ts'
-import { folderAt } from './common/folders.ts'
+import { openRegistry, folderAt } from './common/folders.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { quote } from './common/text.ts'
 
@@ -38,7 +37,7 @@ const command: Command = {
     }
     const sync = await openSynchronizer(context)
     try {
-      const registry = registryOf(context)
+      const registry = openRegistry(context)
       const options = applyOptions(context)
       const cloned = await ClonedFolder.open(sync, registry, null, root, choices, options)
       try {

@@ -10,7 +10,6 @@ import type { FeedSession } from '../synchronizer/feed-session.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { Command, Context } from './common/command.ts'
-import { registryOf } from './common/drive-argument.ts'
 import {
   ENCRYPTION_KEY,
   GITIGNORE,
@@ -32,7 +31,7 @@ import {
 import { toggle } from './common/flag.ts'
 import { DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
 import { showWork, type WorkedOn } from './common/folder-work.ts'
-import { readingFolder } from './common/folders.ts'
+import { openRegistry, readingFolder } from './common/folders.ts'
 import { tellNames } from './common/names.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { announced, tellCloneCommand } from './common/other-side.ts'
@@ -122,7 +121,7 @@ async function openShares(context: Context, sync: Synchronizer, shares: Share[])
 
 async function foldersOf(context: Context): Promise<string[]> {
   if (context.args.length > 0) return [...new Set(context.args.map((dir) => path.resolve(dir)))]
-  const drives = await registryOf(context).list()
+  const drives = await openRegistry(context).list()
   const folders = drives.filter(({ kind }) => kind === 'share').map(({ folder }) => folder)
   if (folders.length > 0) return folders
   throw new UsageError('no folder is shared yet', 'name one: syncline share DIR')
@@ -136,7 +135,7 @@ async function openShare(
 ): Promise<number> {
   const { get, signal } = context
   const encryptionKey = get(ENCRYPTION_KEY)
-  const folder = await SharedFolder.open(sync, registryOf(context), dir, {
+  const folder = await SharedFolder.open(sync, openRegistry(context), dir, {
     ...(get(COPY) ? { copy: true } : {}),
     ...(get(GITIGNORE) ? { gitignore: true } : {}),
     ...(encryptionKey === null ? {} : { encryptionKey })

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { SynclineError } from '../errors.ts'
+import { isSynclineError, SynclineError } from '../errors.ts'
 import type { Mode } from '../engine/input.ts'
 import { FeedFolder } from '../feed/file/feed-folder.ts'
 import type { FeedSession, Progress } from '../synchronizer/feed-session.ts'
@@ -9,12 +9,15 @@ import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { Command, Context } from './common/command.ts'
 import { diagnose } from './common/diagnosis.ts'
 import { EXIT_DONE, sentenceOf, UsageError } from './common/exit.ts'
-import { blockRange, choice, list, type BlockRange, type Flag } from './common/flag.ts'
-import { UNTIL_PEERS } from './common/drive-flags.ts'
+import { findDrive } from './common/drive-argument.ts'
+import { ENCRYPTION_KEY, UNTIL_PEERS } from './common/drive-flags.ts'
+import { blockRange, choice, list, toggle, type BlockRange, type Flag } from './common/flag.ts'
 import { DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
+import { openRegistry } from './common/folders.ts'
 import { Lookups } from './common/lookups.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { announced, otherSide } from './common/other-side.ts'
+import { SyncedDrives } from './common/synced-drives.ts'
 import { labelOf, openWhileWritten, readReference, storageFolder } from './common/storage.ts'
 import { count, formatBytes } from './common/text.ts'
 import { followFailure, watch, watched, type Watched } from './common/watch.ts'
@@ -31,6 +34,7 @@ const RANGE: Flag<readonly BlockRange[]> = list(
   'Get only blocks from A up to B.',
   blockRange('range')
 )
+const FEED_ONLY = toggle('feed-only', 'Take a KEY as a feed: of a drive, leave its blobs out.')
 
 /** Stored feeds that are opened at a time. */
 const OPEN_BATCH = 32
@@ -44,11 +48,13 @@ const STAMP_SLACK_MS = 50
 
 const command: Command = {
   name: 'sync',
-  summary: 'Synchronize feeds with peers: those named, or all that are stored.',
+  summary: 'Synchronize feeds and drives with peers: those named, or all that are stored.',
   args: [{ name: 'KEY', optional: true, repeatable: true }],
-  flags: [MODE, RANGE, UNTIL_PEERS, DRY_RUN, ...NETWORK],
+  flags: [MODE, RANGE, FEED_ONLY, ENCRYPTION_KEY, UNTIL_PEERS, DRY_RUN, ...NETWORK],
   details:
-    'A KEY is hex, z-base-32, hyper://KEY, pear://KEY, or the name of a stored feed.\n' +
+    'A KEY is hex, z-base-32, hyper://KEY, pear://KEY, or the name of a stored feed,\n' +
+    'or a drive: a folder that is shared or cloned, its name, or the name of a mirror. Of a KEY that\n' +
+    'proves to be a drive its blobs are synchronized as well, without any folder.\n' +
     'With --mode pull it exits with 0 when all is here, and with 4 if nobody had it in time.\n' +
     'Examples:\n' +
     '  syncline sync logs --listen 0.0.0.0:7000\n' +
@@ -58,24 +64,28 @@ const command: Command = {
     checkNetwork(context)
     if (get(DRY_RUN)) return dryRun(context)
     const sync = await openSynchronizer(context)
+    const feeds: Watched[] = []
+    const drives = new SyncedDrives(context, sync, feeds)
     try {
       const openedAt = Date.now()
-      const feeds = await openFeeds(context, sync)
+      await openFeeds(context, sync, feeds, drives)
       if (feeds.length === 0 && get(MODE) !== 'serve') {
         throw new UsageError('no feed is stored here', 'name one: syncline sync KEY')
       }
       const addresses = await goOnline(context, sync)
       if (get(SWARM) && get(MODE) !== 'pull') await announced(context, sync)
-      await tellOtherSide(context, feeds, addresses)
+      const named = feeds.filter(({ session }) => !drives.isBlobs(session))
+      await tellOtherSide(context, named, addresses)
       const oneShot = get(MODE) === 'pull' || get(UNTIL_PEERS) > 0
       const outside = new OutsideAppends(context, sync, feeds, openedAt)
       const lookups = new Lookups(context, sync, get(MODE) !== 'pull')
       const finished = await watch(context, sync, feeds, {
-        isDone: (feed, progress) => isDone(context, feed.session, progress),
+        isDone: ({ session }, progress) =>
+          !drives.isUnclear(session) && isDone(context, session, progress),
         ondone: async ({ session }) => {
           const { length, byteLength } = session
           // Nobody waited for what was ours, or is only given away.
-          const isNews = get(UNTIL_PEERS) > 0 || (get(MODE) !== 'serve' && !session.writable)
+          const isNews = get(UNTIL_PEERS) > 0 || (session.mode !== 'serve' && !session.writable)
           if (!isNews) return
           const key = formatKey(session.key)
           await out.result(
@@ -101,6 +111,7 @@ const command: Command = {
       if (!finished && !context.signal.aborted) throw nobodyHad(sync, feeds)
       return EXIT_DONE
     } finally {
+      await drives.close()
       await sync.close()
     }
   }
@@ -108,7 +119,7 @@ const command: Command = {
 
 function isDone({ get }: Context, session: FeedSession, progress: Progress): boolean {
   const peers = get(UNTIL_PEERS)
-  const needsNothing = session.writable || get(MODE) === 'serve'
+  const needsNothing = session.writable || session.mode === 'serve'
   const pulled = needsNothing || progress.synced
   if (peers === 0) return pulled
   if (get(MODE) === 'pull' && !pulled) return false
@@ -120,22 +131,28 @@ function addOptions({ get }: Context): AddOptions {
   return { mode: get(MODE), ...(ranges.length === 0 ? {} : { ranges }) }
 }
 
-async function openFeeds(context: Context, sync: Synchronizer): Promise<Watched[]> {
+async function openFeeds(
+  context: Context,
+  sync: Synchronizer,
+  feeds: Watched[],
+  drives: SyncedDrives
+): Promise<void> {
   const options = addOptions(context)
-  const feeds: Watched[] = []
+  const isWhole = context.get(RANGE).length === 0 && !context.get(FEED_ONLY)
   if (context.args.length > 0) {
     for (const text of context.args) {
+      const session = await openNamed(context, sync, text, drives)
+      if (session === null || feeds.some((feed) => feed.session === session)) continue
       const reference = readReference(text)
-      const session =
-        'key' in reference
-          ? sync.add(reference.key, options)
-          : await sync.open(reference.name, options)
-      await session.ready()
-      const known = feeds.some((feed) => feed.session === session)
       const label = 'key' in reference ? labelOf(reference.key, null) : reference.name
-      if (!known) feeds.push(watched(session, label))
+      const feed = watched(session, label)
+      feeds.push(feed)
+      if (isWhole) drives.notice(feed, options)
     }
-    return feeds
+    return
+  }
+  for (const { kind, key } of await openRegistry(context).list()) {
+    if (kind === 'mirror') await drives.addHere(await findDrive(context, formatKey(key)), options)
   }
   let batch: Promise<void>[] = []
   for await (const { key, name } of sync.list()) {
@@ -152,7 +169,32 @@ async function openFeeds(context: Context, sync: Synchronizer): Promise<Watched[
     batch = []
   }
   await Promise.all(batch)
-  return feeds
+}
+
+/** The feed that a KEY means; null for a drive that is here, which is added to `drives`. */
+async function openNamed(
+  context: Context,
+  sync: Synchronizer,
+  text: string,
+  drives: SyncedDrives
+): Promise<FeedSession | null> {
+  const options = addOptions(context)
+  const reference = readReference(text)
+  if (!('key' in reference)) {
+    try {
+      return await sync.open(reference.name, options)
+    } catch (error) {
+      if (!isSynclineError(error, 'FEED_NOT_FOUND', 'BAD_ARGUMENT')) throw error
+    }
+  }
+  const drive = await findDrive(context, text)
+  if (drive.here !== null) {
+    await drives.addHere(drive, options)
+    return null
+  }
+  const session = sync.add(drive.key, options)
+  await session.ready()
+  return session
 }
 
 /** Prints where we are reached, and what to type on the other side. */
@@ -194,13 +236,7 @@ async function dryRun(context: Context): Promise<number> {
     return context.out.result({ dryRun: true, key: id, mode }, `would sync ${id} (${mode})`)
   }
   for (const text of context.args) {
-    const reference = readReference(text)
-    if ('key' in reference) await tell(reference.key)
-    else {
-      const feed = await folder.openFeed(reference.name)
-      await feed.close()
-      await tell(feed.key)
-    }
+    await tell((await findDrive(context, text)).key)
   }
   if (context.args.length === 0) for await (const { key } of folder.list()) await tell(key)
   return EXIT_DONE

@@ -7,8 +7,8 @@ import type { RegisteredDrive, Registry } from '../drive/registry.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import { memory } from '../synchronizer/storage.ts'
 import { Synchronizer } from '../synchronizer/synchronizer.ts'
+import { openRegistry } from './common/folders.ts'
 import type { Command, Context } from './common/command.ts'
-import { registryOf } from './common/drive-argument.ts'
 import { EXIT_DONE } from './common/exit.ts'
 import { DRY_RUN } from './common/flags.ts'
 
@@ -20,7 +20,7 @@ const command: Command = {
   details: `Deletes DIR/${STATE_NAME} with its trash, and the secret key of a share: nobody can change that drive any more.`,
   async run(context) {
     const root = path.resolve(context.args[0] ?? '')
-    const registry = registryOf(context)
+    const registry = openRegistry(context)
     const config = await readConfig(root)
     const drive =
       config === null

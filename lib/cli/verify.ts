@@ -10,12 +10,12 @@ import type { StoredFeed } from '../feed/stored-feed.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import { applyOptions, tellRenamed, updateOnce } from './common/clone-run.ts'
 import type { Command, Context } from './common/command.ts'
-import { findDrive, registryOf } from './common/drive-argument.ts'
+import { findDrive } from './common/drive-argument.ts'
 import { ENCRYPTION_KEY } from './common/drive-flags.ts'
 import { EXIT_BAD_DATA, EXIT_DONE, UsageError } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
 import { DRY_RUN, NETWORK } from './common/flags.ts'
-import { readingFolder, type NamedFolder } from './common/folders.ts'
+import { openRegistry, readingFolder, type NamedFolder } from './common/folders.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { openFolder } from './common/storage.ts'
 import { count, formatBytes, quote } from './common/text.ts'
@@ -80,7 +80,7 @@ async function repair(
     const encryptionKey = get(ENCRYPTION_KEY)
     const choices = encryptionKey === null ? {} : { encryptionKey }
     const options = applyOptions(context)
-    const registry = registryOf(context)
+    const registry = openRegistry(context)
     const cloned = await ClonedFolder.open(sync, registry, null, named.root, choices, options)
     try {
       tellRenamed(context, cloned)

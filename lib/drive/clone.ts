@@ -24,7 +24,7 @@ import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
 import { FileNames, type Renamed } from './folder/file-names.ts'
 import { hashFile, holdsLeaves } from './folder/file-reader.ts'
 import { probeNames } from './folder/name-probe.ts'
-import { fieldsOf, sameStamp, stampOf, type StampFields } from './folder/stamp.ts'
+import { fieldsOf, sameStamp, stampOf, type Stamp, type StampFields } from './folder/stamp.ts'
 import {
   Target,
   type Blocked,
@@ -205,6 +205,46 @@ export class Clone extends EventEmitter<CloneEvents> {
     catalog.delete(name)
     await catalog.save()
     return moved
+  }
+
+  /**
+   * Deletes what stands under a name, the drive's or the user's, if it is as it was seen: into the trash, or for good if
+   * there is none. With a file of the drive's, the next update brings it again. Folders go that this left empty.
+   *
+   * @param stamp - null if nothing stood there.
+   * @returns false if something else stands there, or the system does not let it go.
+   * @throws SynclineError DISK_FULL.
+   */
+  async delete(name: string, stamp: Stamp | null): Promise<boolean> {
+    const { catalog } = this.folder
+    const known = catalog.get(name)
+    const old = this.#trash === null ? {} : { old: { name, blob: null, timeMs: Date.now() } }
+    try {
+      const removed = await this.#target.remove(name, {
+        ...old,
+        ...(stamp === null ? {} : { expected: fieldsOf(stamp) }),
+        mayRemove: (folder) => !this.#state.folders.has(folder)
+      })
+      if (removed.verdict === 'blocked' || removed.verdict === 'refused') return false
+    } catch (error) {
+      if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
+      return false
+    }
+    if (known === undefined) return true
+    const { blob } = known.entry
+    catalog.delete(name)
+    if (blob === null || blob.byteLength === 0 || !this.folder.leaveFile(name, blob)) return true
+    // Nobody has its bytes here any more: they are asked for.
+    await this.folder.places.drop(blob)
+    const { feed } = await this.folder.blobs()
+    await feed.release([[blob.blockOffset, blob.blockOffset + blob.blockLength]])
+    return true
+  }
+
+  /** Deletes a folder if it is empty and the drive has none there; see {@link Clone.delete}. */
+  async deleteFolder(name: string): Promise<void> {
+    if (this.#state.folders.has(name)) return
+    await this.#removeEmptyFolders(`${name}/`)
   }
 
   #version(): number {

@@ -205,8 +205,8 @@ async function create(
   const config = { ...empty, ...changes(empty, choices), copy: encryptionKey !== null }
   const folder = await DriveFolder.create(sync, root, config, { encryptionKey })
   const known = await registry.get(key)
-  // Who shares it keeps his key; a second clone of one drive is found by its folder.
-  if (known?.kind !== 'share') {
+  // Who writes it keeps his key; a second clone of one drive is found by its folder.
+  if (known === null || known.kind === 'clone') {
     await registry.put({ key, kind: 'clone', folder: root, keyPair: null, encryptionKey })
   }
   return folder

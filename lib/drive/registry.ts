@@ -104,18 +104,12 @@ export class Registry {
     }
   }
 
-  /**
-   * The drive that a user calls so: the one mirror of that name, else the one folder that is called so. Null if there is
-   * none, or are several.
-   */
-  async named(name: string): Promise<RegisteredDrive | null> {
+  /** The drives that a user calls so: the mirror of that name, else all folders that are called so. */
+  async named(name: string): Promise<RegisteredDrive[]> {
     const drives = await this.list()
     const mirrors = drives.filter((drive) => drive.name === name)
-    const folders = drives.filter(
-      (drive) => drive.kind !== 'mirror' && path.basename(drive.folder) === name
-    )
-    const [drive = null, ...others] = mirrors.length > 0 ? mirrors : folders
-    return others.length === 0 ? drive : null
+    if (mirrors.length > 0) return mirrors
+    return drives.filter(({ kind, folder }) => kind !== 'mirror' && path.basename(folder) === name)
   }
 
   /** Where the state of a mirror is. */

@@ -83,7 +83,12 @@ test('bash completes commands, flags, their values and feeds', { timeout: 120_00
     await run(['feed', 'create', name], { env })
   const program = [process.execPath, ...NODE_ARGS].map((word) => `'${word}'`).join(' ')
   const cases: [line: string, expected: string][] = [
-    ['syncline ', [...new Set(COMMANDS.map(({ name }) => name.split(' ')[0]))].sort().join(' ')],
+    [
+      'syncline ',
+      [...new Set(COMMANDS.map(({ name }) => name.split(' ')[0] ?? ''))]
+        .sort((a, b) => (a < b ? -1 : 1))
+        .join(' ')
+    ],
     ['syncline clone al', ''],
     ['syncline fe', 'feed'],
     ['syncline feed c', 'cat create'],

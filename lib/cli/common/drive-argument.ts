@@ -23,10 +23,10 @@ import {
 } from '../../drive/folder/drive-folder.ts'
 import { DriveIndex } from '../../drive/index/drive-index.ts'
 import { listDrive, readListed, type BadEntry, type ListedEntry } from '../../drive/listing.ts'
-import { Registry, type RegisteredDrive } from '../../drive/registry.ts'
+import type { Registry, RegisteredDrive } from '../../drive/registry.ts'
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import type { FeedSession } from '../../synchronizer/feed-session.ts'
-import { formatKey, parseKey } from '../../synchronizer/key.ts'
+import { formatKey } from '../../synchronizer/key.ts'
 import { memory } from '../../synchronizer/storage.ts'
 import { Synchronizer } from '../../synchronizer/synchronizer.ts'
 import type { Context } from './command.ts'
@@ -36,7 +36,8 @@ import { UsageError } from './exit.ts'
 import { option, wholeNumber, type Flag } from './flag.ts'
 import { LISTEN, NETWORK, PEER, SWARM, TIMEOUT } from './flags.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './network.ts'
-import { labelOf, openFolder, openWhileWritten, storageFolder } from './storage.ts'
+import { openRegistry } from './folders.ts'
+import { keyOf, labelOf, openFolder, openWhileWritten, readReference } from './storage.ts'
 import { count } from './text.ts'
 import { explainWaits, watch, watched } from './watch.ts'
 
@@ -79,32 +80,25 @@ export interface FoundDrive {
   } | null
 }
 
-/** The registry of the user's store. */
-export function registryOf(context: Pick<Context, 'get' | 'env'>): Registry {
-  return new Registry(storageFolder(context))
-}
-
 /**
  * Finds a drive by what the user calls it.
  *
- * @throws SynclineError FEED_NOT_FOUND for what is no key and not here; UsageError for a link without a key.
+ * @throws SynclineError FEED_NOT_FOUND for what is no key and not here; UsageError for a name that several folders have,
+ * and for a link without a key.
  */
 export async function findDrive(
   context: Pick<Context, 'get' | 'env'>,
   text: string
 ): Promise<FoundDrive> {
-  const registry = registryOf(context)
-  const key = parseKey(text)
-  if (key !== null) {
+  const registry = openRegistry(context)
+  const reference = readReference(text)
+  if ('key' in reference) {
+    const { key } = reference
     const registered = await registry.get(key)
     return registered === null
       ? { key, label: labelOf(key, null), registered, here: null }
       : found(registry, registered)
   }
-  if (/^[a-z]+:\/\//.test(text)) {
-    throw new UsageError(`${text} holds no key`, 'a link is hyper://KEY or pear://KEY')
-  }
-  if (text === '') throw new UsageError('a drive is a folder, a name or a key, not an empty word')
   const root = existsSync(text) ? await findFolder(text) : null
   const config = root === null ? null : await readConfig(root)
   if (root !== null && config !== null) {
@@ -112,10 +106,29 @@ export async function findDrive(
     const registered = await registry.get(folderKey)
     return { key: folderKey, label: path.basename(root), registered, here: { root, config } }
   }
-  const named = await registry.named(text)
-  if (named !== null) return found(registry, named)
+  const [named, ...others] = await registry.named(text)
+  if (named !== undefined && others.length > 0) {
+    const folders = [named, ...others].map(({ folder }) => folder).join(', ')
+    throw new UsageError(`several folders are called ${text}: ${folders}`, 'give the path of one')
+  }
+  if (named !== undefined) return found(registry, named)
+  const stored = await storedKey(context, text)
+  if (stored !== null) return { key: stored, label: text, registered: null, here: null }
   const what = root === null && existsSync(text) ? 'is neither shared nor cloned' : 'is no drive'
   throw new SynclineError('FEED_NOT_FOUND', `${text} ${what}: no folder, name or key of one`)
+}
+
+/** The key of a stored feed by its name, or null. */
+async function storedKey(
+  context: Pick<Context, 'get' | 'env'>,
+  name: string
+): Promise<Uint8Array | null> {
+  try {
+    return await keyOf(await openFolder(context), name)
+  } catch (error) {
+    if (isSynclineError(error, 'FEED_NOT_FOUND', 'BAD_ARGUMENT')) return null
+    throw error
+  }
 }
 
 async function found(registry: Registry, registered: RegisteredDrive): Promise<FoundDrive> {
@@ -134,21 +147,38 @@ async function found(registry: Registry, registered: RegisteredDrive): Promise<F
  * @throws SynclineError FEED_NOT_FOUND also for a version that does not exist; TIMEOUT if nobody had it; ENCRYPTED.
  */
 export async function openDrive(context: Context, text: string): Promise<OpenDrive> {
-  const drive = await findDrive(context, text)
-  const given = context.get(ENCRYPTION_KEY)
-  const encryptionKey = given ?? drive.registered?.encryptionKey ?? null
+  return openFoundDrive(context, await findDrive(context, text))
+}
+
+/** As {@link openDrive}, once it is found. */
+export async function openFoundDrive(context: Context, drive: FoundDrive): Promise<OpenDrive> {
+  return (await openDriveHere(context, drive)) ?? atVersion(context, await openFar(context, drive))
+}
+
+/** Opens a drive to be read without a network; null if it is not here, or not all of its index is. */
+export async function openDriveHere(
+  context: Context,
+  drive: FoundDrive
+): Promise<OpenDrive | null> {
   const opened =
     drive.here === null
-      ? ((await openStored(context, drive, encryptionKey)) ??
-        (await openFar(context, drive, encryptionKey)))
-      : await openWhileWritten(() => openHere(drive, encryptionKey))
+      ? await openStored(context, drive)
+      : await openWhileWritten(() => openHere(context, drive))
+  return opened && atVersion(context, opened)
+}
+
+async function atVersion({ get }: Context, opened: OpenDrive): Promise<OpenDrive> {
   try {
-    await opened.checkout(context.get(AT))
+    await opened.checkout(get(AT))
     return opened
   } catch (error) {
     await opened.close()
     throw error
   }
+}
+
+function secretOf({ get }: Context, { registered }: FoundDrive): Uint8Array | null {
+  return get(ENCRYPTION_KEY) ?? registered?.encryptionKey ?? null
 }
 
 /** What a {@link OpenDrive} is made of. */
@@ -191,6 +221,16 @@ export class OpenDrive {
   /** Where it was found. */
   get found(): FoundDrive {
     return this.#parts.drive
+  }
+
+  /** Where its feeds are open. */
+  get sync(): Synchronizer {
+    return this.#parts.sync
+  }
+
+  /** True if it comes from peers. */
+  get isFar(): boolean {
+    return this.#parts.wait.wait !== false
   }
 
   /** Its folder here; null if it comes from the store of the feeds, or from peers. */
@@ -289,15 +329,11 @@ export class OpenDrive {
     return this.#parts.wait
   }
 
-  get #isFar(): boolean {
-    return this.#wait.wait !== false
-  }
-
   /** True if somebody else may have what is not here. */
   #mayFetch({ get }: Context): boolean {
     const isOurs = (this.#parts.drive.registered?.keyPair ?? null) !== null
     const isReachable = get(SWARM) || get(PEER).length > 0 || get(LISTEN) !== null
-    return this.#isFar || (!isOurs && isReachable)
+    return this.isFar || (!isOurs && isReachable)
   }
 
   #notKept(name: string, reason: string): SynclineError {
@@ -353,7 +389,7 @@ export class OpenDrive {
       throw new SynclineError('UNSUPPORTED', 'the index does not say which feed its blobs are')
     }
     const options = { mode: 'pull' as const, ranges: [], ...keyOption(encryptionKey) }
-    if (this.#isFar) {
+    if (this.isFar) {
       const session = this.#parts.sync.add(key, options)
       await session.ready()
       return { ...this.#parts, session }
@@ -369,7 +405,8 @@ export class OpenDrive {
 }
 
 /** The drive of a folder here. */
-async function openHere(drive: FoundDrive, encryptionKey: Uint8Array | null): Promise<OpenDrive> {
+async function openHere(context: Context, drive: FoundDrive): Promise<OpenDrive> {
+  const encryptionKey = secretOf(context, drive)
   const { root, state } = drive.here as NonNullable<FoundDrive['here']>
   const sync = new Synchronizer({ storage: memory() })
   try {
@@ -396,11 +433,8 @@ async function openHere(drive: FoundDrive, encryptionKey: Uint8Array | null): Pr
 }
 
 /** A drive whose feeds are stored, as `syncline sync KEY` does it. Null if its index is not here as a whole. */
-async function openStored(
-  context: Context,
-  drive: FoundDrive,
-  encryptionKey: Uint8Array | null
-): Promise<OpenDrive | null> {
+async function openStored(context: Context, drive: FoundDrive): Promise<OpenDrive | null> {
+  const encryptionKey = secretOf(context, drive)
   const feeds = await openFolder(context)
   if (!(await feeds.has(drive.key))) return null
   const sync = new Synchronizer({ storage: memory() })
@@ -428,11 +462,8 @@ async function openStored(
 }
 
 /** A drive of peers. Nothing of it is stored. */
-async function openFar(
-  context: Context,
-  drive: FoundDrive,
-  encryptionKey: Uint8Array | null
-): Promise<OpenDrive> {
+async function openFar(context: Context, drive: FoundDrive): Promise<OpenDrive> {
+  const encryptionKey = secretOf(context, drive)
   checkNetwork(context)
   const { key, label } = drive
   const sync = await openSynchronizer(context, memory())

@@ -12,18 +12,23 @@ import {
   readConfig,
   type FolderConfig
 } from '../../drive/folder/drive-folder.ts'
+import { Registry } from '../../drive/registry.ts'
 import { memory } from '../../synchronizer/storage.ts'
 import { Synchronizer } from '../../synchronizer/synchronizer.ts'
 import type { Context } from './command.ts'
-import { registryOf } from './drive-argument.ts'
 import { ENCRYPTION_KEY } from './drive-flags.ts'
-import { openWhileWritten } from './storage.ts'
+import { openWhileWritten, storageFolder } from './storage.ts'
+
+/** The drives of the user. */
+export function openRegistry(context: Pick<Context, 'get' | 'env'>): Registry {
+  return new Registry(storageFolder(context))
+}
 
 /** A folder and what it is. */
 export interface NamedFolder {
   /** Absolute. */
   readonly root: string
-  /** Where its state is, if not in it. */
+  /** Where its state is; by default in the folder. */
   readonly state?: string
   readonly config: FolderConfig
 }
@@ -44,7 +49,7 @@ export async function readingFolder<T>(
   { root, state, config }: NamedFolder,
   read: (folder: DriveFolder) => Promise<T>
 ): Promise<T> {
-  const drive = await registryOf(context).get(b4a.from(config.key, 'hex'))
+  const drive = await openRegistry(context).get(b4a.from(config.key, 'hex'))
   const encryptionKey = context.get(ENCRYPTION_KEY) ?? drive?.encryptionKey ?? null
   const sync = new Synchronizer({ storage: memory() })
   try {

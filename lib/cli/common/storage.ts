@@ -31,7 +31,10 @@ export function storageFolder(context: Pick<Context, 'get' | 'env'>): string {
 }
 
 /** Opens the folder, to read only unless `write`. */
-export function openFolder(context: Context, write = false): Promise<FeedFolder> {
+export function openFolder(
+  context: Pick<Context, 'get' | 'env'>,
+  write = false
+): Promise<FeedFolder> {
   return FeedFolder.open(storageFolder(context), { readOnly: !write })
 }
 

@@ -1,13 +1,17 @@
 import { open } from 'node:fs/promises'
 import { SynclineError } from '../../errors.ts'
+import type { RegisteredDrive } from '../../drive/registry.ts'
 import type { FeedKeys } from '../../feed/file/feed-folder.ts'
+import type { KeyPair } from '../../feed/store.ts'
 import { formatKey } from '../../synchronizer/key.ts'
 import { encodeManifest } from '../../wire/manifest-codec.ts'
 import type { Command } from '../common/command.ts'
 import { EXIT_DONE } from '../common/exit.ts'
 import { option, type Flag } from '../common/flag.ts'
 import { DRY_RUN } from '../common/flags.ts'
-import { keyOf, openFolder } from '../common/storage.ts'
+import { findDrive } from '../common/drive-argument.ts'
+import { openRegistry } from '../common/folders.ts'
+import { openFolder } from '../common/storage.ts'
 import { count } from '../common/text.ts'
 
 const OUTPUT: Flag<string> = option(
@@ -20,7 +24,7 @@ const OUTPUT: Flag<string> = option(
 
 const command: Command = {
   name: 'keys export',
-  summary: 'Print the secret keys of one feed or of all, as lines of JSON.',
+  summary: 'Print the secret keys of one feed or drive, or of all, as lines of JSON.',
   args: [{ name: 'FEED', optional: true }],
   flags: [OUTPUT, DRY_RUN],
   details:
@@ -31,8 +35,12 @@ const command: Command = {
     const { args, out, log } = context
     const [wanted] = args
     const folder = await openFolder(context)
-    const key = wanted === undefined ? null : await keyOf(folder, wanted)
+    const key = wanted === undefined ? null : (await findDrive(context, wanted)).key
     const records: string[] = []
+    for (const drive of await openRegistry(context).list()) {
+      const isWanted = key === null || Buffer.compare(drive.key, key) === 0
+      if (isWanted && drive.keyPair !== null) records.push(driveRecordOf(drive, drive.keyPair))
+    }
     for await (const keys of folder.exportKeys()) {
       if (key === null || Buffer.compare(keys.key, key) === 0) records.push(recordOf(keys))
     }
@@ -52,6 +60,19 @@ const command: Command = {
     }
     return EXIT_DONE
   }
+}
+
+function driveRecordOf(drive: RegisteredDrive, keyPair: KeyPair): string {
+  const { key, kind, folder, name, encryptionKey } = drive
+  return JSON.stringify({
+    key: formatKey(key),
+    drive: kind,
+    folder,
+    ...(name === undefined ? {} : { name }),
+    publicKey: hex(keyPair.publicKey),
+    secretKey: hex(keyPair.secretKey),
+    encryptionKey: encryptionKey && hex(encryptionKey)
+  })
 }
 
 function recordOf(keys: FeedKeys): string {

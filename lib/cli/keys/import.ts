@@ -1,12 +1,16 @@
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { newDriveIdentities } from '../../drive/blobs-key.ts'
+import type { RegisteredDrive, Registry } from '../../drive/registry.ts'
 import { SynclineError } from '../../errors.ts'
 import type { FeedKeys } from '../../feed/file/feed-folder.ts'
+import { isKeyPair } from '../../feed/signature.ts'
 import { formatKey, parseKey } from '../../synchronizer/key.ts'
 import { decodeManifest } from '../../wire/manifest-codec.ts'
 import type { Command } from '../common/command.ts'
 import { EXIT_DONE } from '../common/exit.ts'
 import { DRY_RUN } from '../common/flags.ts'
+import { openRegistry } from '../common/folders.ts'
 import { openFolder } from '../common/storage.ts'
 
 const command: Command = {
@@ -15,12 +19,13 @@ const command: Command = {
   args: [{ name: 'FILE|-', optional: true }],
   flags: [DRY_RUN],
   details:
-    'The feeds become writable here. Before you append, fetch what was written elsewhere:\n' +
+    'The feeds become writable here, and so do the drives of folders that are moved here.\n' +
+    'Before you append, fetch what was written elsewhere:\n' +
     '  syncline sync --mode pull',
   async run(context) {
     const [file = '-'] = context.args
     const input = file === '-' ? context.stdin : createReadStream(file)
-    const all: FeedKeys[] = []
+    const all: (FeedKeys | RegisteredDrive)[] = []
     let number = 0
     for await (const line of createInterface({ input, crlfDelay: Infinity })) {
       number++
@@ -29,21 +34,29 @@ const command: Command = {
     const dryRun = context.get(DRY_RUN)
     const folder = await openFolder(context, !dryRun)
     for (const keys of all) {
-      if (!dryRun) await folder.importKeys(keys)
+      if (!dryRun && 'kind' in keys) await putDrive(openRegistry(context), keys)
+      else if (!dryRun && 'manifest' in keys) await folder.importKeys(keys)
       const key = formatKey(keys.key)
-      const record = { key, name: keys.name, ...(dryRun ? { dryRun } : {}) }
+      const record = { key, name: keys.name ?? null, ...(dryRun ? { dryRun } : {}) }
       await context.out.result(record, dryRun ? `would import ${key}` : key)
     }
     return EXIT_DONE
   }
 }
 
-function readRecord(line: string, number: number): FeedKeys {
+/** What is known of a drive here stays. */
+async function putDrive(registry: Registry, drive: RegisteredDrive): Promise<void> {
+  const known = await registry.get(drive.key)
+  if (known?.keyPair == null) await registry.put(drive)
+}
+
+function readRecord(line: string, number: number): FeedKeys | RegisteredDrive {
   try {
     const record = JSON.parse(line) as Record<string, unknown>
     const { key, name, manifest, publicKey, secretKey } = record
     const keyBytes = parseKey(String(key))
     if (keyBytes === null) throw new Error('no key')
+    if (record['drive'] !== undefined) return readDrive(keyBytes, record)
     return {
       key: keyBytes,
       name: typeof name === 'string' ? name : null,
@@ -54,6 +67,24 @@ function readRecord(line: string, number: number): FeedKeys {
   } catch (error) {
     const message = `line ${number} holds no exported key`
     throw new SynclineError('BAD_KEY', message, {}, error)
+  }
+}
+
+function readDrive(key: Uint8Array, record: Record<string, unknown>): RegisteredDrive {
+  const { drive: kind, folder, name, publicKey, secretKey, encryptionKey } = record
+  if ((kind !== 'share' && kind !== 'mirror') || typeof folder !== 'string') {
+    throw new Error('it is neither of a share nor of a mirror')
+  }
+  const keyPair = { publicKey: bytesOf(publicKey, 32), secretKey: bytesOf(secretKey, 64) }
+  const isIts = Buffer.compare(newDriveIdentities(keyPair).index.key, key) === 0
+  if (!isKeyPair(keyPair) || !isIts) throw new Error('the key pair is not one of this drive')
+  return {
+    key,
+    kind,
+    folder,
+    ...(typeof name === 'string' ? { name } : {}),
+    keyPair,
+    encryptionKey: typeof encryptionKey === 'string' ? bytesOf(encryptionKey, 32) : null
   }
 }
 

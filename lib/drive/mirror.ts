@@ -1,0 +1,351 @@
+/**
+ * Mirrors: a folder that is copied into a drive of the user's store, and a drive that a folder is made equal to.
+ *
+ * @module
+ */
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
+import b4a from 'b4a'
+import { SynclineError } from '../errors.ts'
+import { systemCode } from '../feed/file/file-error.ts'
+import { createKeyPair } from '../feed/signature.ts'
+import type { Synchronizer } from '../synchronizer/synchronizer.ts'
+import { newDriveIdentities } from './blobs-key.ts'
+import type { CloneReport } from './clone.ts'
+import type { ClonedFolder } from './cloned-folder.ts'
+import { readMetadata } from './entry.ts'
+import type { Catalog, Known } from './folder/catalog.ts'
+import { DEFAULTS, DriveFolder, STATE_NAME, type FolderConfig } from './folder/drive-folder.ts'
+import { hashFile } from './folder/file-reader.ts'
+import { scan, type ScannedEntry } from './folder/scan.ts'
+import { sameStamp, type Stamp } from './folder/stamp.ts'
+import { importFolder, type Change, type ImportOptions, type ImportReport } from './import.ts'
+import { listDrive, type ListedEntry } from './listing.ts'
+import { holdsBack, plan, type Comparison } from './plan.ts'
+import type { RegisteredDrive, Registry } from './registry.ts'
+
+/** Options of {@link openMirror}. */
+export interface MirrorChoices {
+  /** True honours `.gitignore` files. Default: as it was, else false. */
+  readonly gitignore?: boolean
+  /** 32 bytes; encrypts a new drive. */
+  readonly encryptionKey?: Uint8Array
+  /** True opens it only to look what would be done. */
+  readonly readOnly?: boolean
+}
+
+/**
+ * Opens a mirror, to copy a folder into it.
+ *
+ * @param mirror - the drive of the store, or the name of a new one.
+ * @throws SynclineError as {@link DriveFolder.open}; NOT_WRITABLE if its secret key is not here.
+ */
+export async function openMirror(
+  sync: Synchronizer,
+  registry: Registry,
+  mirror: RegisteredDrive | string,
+  source: string,
+  { gitignore, encryptionKey, readOnly = false }: MirrorChoices = {}
+): Promise<DriveFolder> {
+  const root = path.resolve(source)
+  const isNew = typeof mirror === 'string'
+  const drive = isNew ? newMirror(mirror, root, encryptionKey ?? null) : mirror
+  const { key, keyPair } = drive
+  if (keyPair === null) {
+    throw new SynclineError('NOT_WRITABLE', 'the secret key of the drive is not in this store')
+  }
+  const state = registry.statePath(key)
+  const options = { keyPair, encryptionKey: drive.encryptionKey, state, readOnly }
+  if (readOnly) return DriveFolder.open(sync, root, options)
+  // A key that others may have learnt must not be lost.
+  await registry.put({ ...drive, folder: root })
+  if (!isNew) {
+    const folder = await DriveFolder.open(sync, root, options)
+    if (gitignore !== undefined) await folder.configure({ gitignore })
+    return folder
+  }
+  try {
+    const config: FolderConfig = {
+      ...DEFAULTS,
+      key: b4a.toString(key, 'hex'),
+      kind: 'mirror',
+      copy: true,
+      gitignore: gitignore ?? false
+    }
+    return await DriveFolder.create(sync, root, config, options)
+  } catch (error) {
+    await registry.delete(key)
+    throw error
+  }
+}
+
+function newMirror(
+  name: string,
+  folder: string,
+  encryptionKey: Uint8Array | null
+): RegisteredDrive {
+  const keyPair = createKeyPair()
+  const { key } = newDriveIdentities(keyPair).index
+  return { key, kind: 'mirror', folder, name, keyPair, encryptionKey }
+}
+
+/**
+ * Brings a mirror to what its folder holds now.
+ *
+ * @throws SynclineError as {@link importFolder}, REFUSED also for an empty folder unless `maxDelete` is given.
+ */
+export async function mirrorFolder(
+  mirror: DriveFolder,
+  options: ImportOptions = {}
+): Promise<ImportReport> {
+  await checkSource(mirror.root, options.maxDelete ?? null)
+  return importFolder(mirror, options)
+}
+
+/**
+ * What copying a folder into a new mirror would do.
+ *
+ * @throws SynclineError FOLDER_MISSING, REFUSED as {@link mirrorFolder}.
+ */
+export async function* planNewMirror(
+  source: string,
+  { gitignore = false }: MirrorChoices = {}
+): AsyncGenerator<Change, void, void> {
+  await checkSource(source, null)
+  for await (const batch of scan(source, { gitignore })) {
+    for (const { name, size } of batch) yield { type: 'add', name, byteLength: size }
+  }
+}
+
+async function checkSource(root: string, maxDelete: number | null): Promise<void> {
+  const names = await readdir(root).catch((error: unknown) => {
+    throw new SynclineError('FOLDER_MISSING', `${root} is no folder`, { path: root }, error)
+  })
+  if (maxDelete !== null || names.some((name) => name !== STATE_NAME)) return
+  const reason = `${root} is empty: is a disk missing? --max-delete N goes on`
+  throw new SynclineError('REFUSED', reason, { path: root })
+}
+
+/** Options of {@link mirrorDrive}. */
+export interface MirrorDriveOptions {
+  /** Deletes of files that the drive has not; null holds back more than ten that are more than a quarter. */
+  readonly maxDelete?: number | null
+  readonly signal?: AbortSignal
+}
+
+/** What a folder was made equal to a drive with. */
+export interface MirrorReport extends CloneReport {
+  /** Names that the drive has not, and that are gone. */
+  readonly deleted: readonly string[]
+}
+
+/**
+ * Makes a folder equal to the version of its drive that it stays at, or the newest one: what the user changed here is
+ * brought back, and what the drive has not is deleted, into the trash if there is one. What ignore rules of the folder
+ * leave out stays.
+ *
+ * @throws SynclineError as {@link ClonedFolder.update}; REFUSED for a drive that holds nothing unless `maxDelete` is given.
+ */
+export async function mirrorDrive(
+  cloned: ClonedFolder,
+  { maxDelete = null, signal }: MirrorDriveOptions = {}
+): Promise<MirrorReport> {
+  const { clone, folder } = cloned
+  const { root, catalog, config } = folder
+  if (config.only.length > 0) {
+    const reason = `${root} is a clone of a part of its drive: it cannot be made equal to all of it`
+    throw new SynclineError('REFUSED', reason, { path: root })
+  }
+  await checkHolds(cloned, maxDelete, signal)
+  const before = catalog.size
+  const { extras, edited } = await findChanges(folder)
+  for (const { name, stamp } of edited) {
+    signal?.throwIfAborted()
+    await clone.delete(name, stamp)
+  }
+  const report = await cloned.update(signal === undefined ? {} : { signal })
+  const left = extras.filter(({ name }) => catalog.get(name) === undefined)
+  const held = holdsBack(left.length, before + left.length, maxDelete)
+  const deleted: string[] = []
+  const conflicts: { readonly name: string; readonly path: string }[] = []
+  if (!held) {
+    for (const { name, kind, stamp } of left) {
+      signal?.throwIfAborted()
+      if (kind === 'folder') await clone.deleteFolder(name)
+      else if (await clone.delete(name, stamp)) deleted.push(name)
+    }
+  }
+  // What stood in the way of the drive's own was told apart from it, and is no more of the drive than the rest.
+  for (const conflict of report.conflicts) {
+    const name = `/${conflict.path.split(path.sep).join('/')}`
+    if (!held && (await clone.delete(name, null))) deleted.push(conflict.name)
+    else conflicts.push(conflict)
+  }
+  await catalog.save()
+  const heldBack = held ? [...report.heldBack, ...left.map(({ name }) => name)] : report.heldBack
+  return { ...report, conflicts, heldBack, deleted }
+}
+
+/** Waits for the index, and refuses a version that holds nothing. */
+async function checkHolds(
+  cloned: ClonedFolder,
+  maxDelete: number | null,
+  signal: AbortSignal | undefined
+): Promise<void> {
+  const { folder, index } = cloned
+  const { at } = folder.config
+  if (at === null || index.length < at) await index.synced(signal === undefined ? {} : { signal })
+  if (maxDelete !== null) return
+  for await (const _ of listDrive(folder.index, at ?? folder.index.version)) return
+  const reason = 'the drive holds nothing in this version: --max-delete N goes on'
+  throw new SynclineError('REFUSED', reason)
+}
+
+interface Seen {
+  readonly name: string
+  readonly kind: Known['kind']
+  /** Null if it is gone. */
+  readonly stamp: Stamp | null
+}
+
+/** What is in a clone and not of its drive, and what of its drive is not as it was brought here. */
+async function findChanges(
+  folder: DriveFolder
+): Promise<{ readonly extras: readonly Seen[]; readonly edited: readonly Seen[] }> {
+  const { root, catalog } = folder
+  const extras: Seen[] = []
+  const edited: Seen[] = []
+  const paths = new Set<string>()
+  for (const [, known] of catalog.rows()) if (known.path !== undefined) paths.add(`/${known.path}`)
+  for await (const batch of plan(scan(root), rowsOf(catalog), compareStamps)) {
+    for (const step of batch) {
+      const { name } = step
+      if (step.type === 'add') {
+        const { kind, stamp } = step.source
+        if (!paths.has(name)) extras.push({ name, kind, stamp })
+      } else if (step.type === 'remove') {
+        const { known } = step.target
+        if (known.path !== undefined) continue
+        // It may be here all the same: left out by an ignore rule, or a folder that is not empty any more.
+        if (!(await isHere(root, name))) edited.push({ name, kind: known.kind, stamp: null })
+      } else if (step.source.kind !== 'folder') {
+        const { kind, stamp } = step.source
+        const { known } = step.target
+        if (!(await isUnchanged(folder, name, step.source, known)))
+          edited.push({ name, kind, stamp })
+        else refresh(catalog, name, stamp, known)
+      }
+    }
+  }
+  return { extras, edited }
+}
+
+async function isHere(root: string, name: string): Promise<boolean> {
+  const file = path.join(root, ...name.split('/'))
+  return readdir(path.dirname(file)).then(
+    (names) => names.includes(path.basename(file)),
+    (error: unknown) => !['ENOENT', 'ENOTDIR'].includes(systemCode(error))
+  )
+}
+
+/** True if a file whose stamp is another still holds what was brought here. */
+async function isUnchanged(
+  folder: DriveFolder,
+  name: string,
+  source: ScannedEntry,
+  { kind, entry }: Known
+): Promise<boolean> {
+  const { blob } = entry
+  if (kind !== 'file' || source.kind !== 'file' || blob === null) return false
+  if (source.size !== blob.byteLength) return false
+  const { feed } = await folder.blobs()
+  const hashed = await hashFile(path.join(folder.root, ...name.split('/')), () => {}).catch(
+    () => null
+  )
+  if (hashed === null) return false
+  const leaves = await feed.leaves(blob.blockOffset, blob.blockOffset + blob.blockLength)
+  return Buffer.compare(hashed.leaves, leaves) === 0
+}
+
+/** Only time or mode changed: they are set again by the next update, as if the drive had other ones now. */
+function refresh(catalog: Catalog, name: string, stamp: Stamp, known: Known): void {
+  catalog.set(name, { ...known, stamp, entry: { ...known.entry, metadata: null } })
+}
+
+interface Row {
+  readonly name: string
+  readonly known: Known
+}
+
+function* rowsOf(catalog: Catalog): Generator<Row, void, void> {
+  for (const [name, known] of catalog.rows()) yield { name, known }
+}
+
+function compareStamps(source: ScannedEntry, { known }: Row): Comparison {
+  if (source.kind === 'folder' && known.kind === 'folder') return 'same'
+  const same = known.stamp !== null && sameStamp(known.stamp, source.stamp)
+  return source.kind === known.kind && same ? 'same' : 'unknown'
+}
+
+/** One step of making a folder equal to a drive; `check`: it may turn out to be equal. */
+export interface PlannedChange {
+  readonly type: 'add' | 'change' | 'touch' | 'check' | 'remove'
+  readonly name: string
+  readonly byteLength: number
+}
+
+/**
+ * What making a folder equal to a drive would do. Files are compared by what is known of them; none is read.
+ *
+ * @param root - need not exist.
+ * @param catalog - of the folder, if it is a clone of this drive.
+ */
+export async function* planMirrorDrive(
+  entries: AsyncIterable<ListedEntry>,
+  root: string,
+  catalog: Catalog | null
+): AsyncGenerator<PlannedChange, void, void> {
+  const present: ScannedEntry[] = []
+  if (await exists(root)) for await (const batch of scan(root)) present.push(...batch)
+  const compare = (source: ListedEntry, target: ScannedEntry): Comparison =>
+    compareListed(source, target, catalog?.get(source.name) ?? null)
+  for await (const batch of plan(inBatches(entries), present, compare)) {
+    for (const { type, name, source, target } of batch) {
+      const byteLength = source?.entry.blob?.byteLength ?? target?.size ?? 0
+      yield { type, name, byteLength }
+    }
+  }
+}
+
+function compareListed(
+  { kind, entry }: ListedEntry,
+  target: ScannedEntry,
+  known: Known | null
+): Comparison {
+  if (kind !== target.kind) return 'content'
+  if (kind === 'folder') return 'same'
+  if (kind === 'link') return entry.linkname === target.linkname ? 'same' : 'content'
+  const { blob, metadata } = entry
+  if (blob?.byteLength !== target.size) return 'content'
+  if (known?.stamp == null || !sameStamp(known.stamp, target.stamp)) return 'unknown'
+  if (known.entry.blob?.byteOffset !== blob.byteOffset && target.size > 0) return 'content'
+  const [now, then] = [readMetadata(metadata), readMetadata(known.entry.metadata)]
+  return now.mode === then.mode && now.mtimeMs === then.mtimeMs ? 'same' : 'metadata'
+}
+
+async function* inBatches<T>(items: AsyncIterable<T>): AsyncGenerator<T[], void, void> {
+  let batch: T[] = []
+  for await (const item of items) {
+    if (batch.push(item) < 1024) continue
+    yield batch
+    batch = []
+  }
+  yield batch
+}
+
+async function exists(root: string): Promise<boolean> {
+  return readdir(root).then(
+    () => true,
+    () => false
+  )
+}

@@ -38,9 +38,9 @@ export interface Skipped {
   /** Name in the drive; where it is not UTF-8, with U+FFFD. */
   readonly name: string
   /**
-   * `special`: a FIFO, socket or device. `name`: it, or where a link leads, is not UTF-8 or has a `\`. `unreadable`: the
-   * system or an ignore file that cannot be read forbids to look; what was known of it before still counts. `ignored`: by
-   * a rule. `state`: syncline's own.
+   * `special`: a FIFO, socket or device. `name`: it, or where a link leads, is not UTF-8 or has a `\`, or it is `/C:` or
+   * alike. `unreadable`: the system or an ignore file that cannot be read forbids to look; what was known of it before
+   * still counts. `ignored`: by a rule. `state`: syncline's own.
    */
   readonly reason: 'special' | 'name' | 'unreadable' | 'ignored' | 'state'
   /** Whether it is a folder, of which nothing else is told. */
@@ -124,6 +124,8 @@ async function* inBatches(
 
 const SLASH = 0x2f
 const REPLACEMENT = '\ufffd'
+/** Names that others of the format read as the place of a disk. */
+const DRIVE_LETTER = /^\/[a-z]:$/i
 /** Where UTF-16 has another order than UTF-8. */
 const SURROGATE = /[\ud800-\udfff]/
 const COUNT_OF = { file: 'files', link: 'links', folder: 'emptyFolders' } as const
@@ -271,7 +273,8 @@ function whySkipped(
   if (lastPart === STATE_NAME) return { name, reason: 'state', folder }
   // A name that is not UTF-8 may look like a valid one once its bytes are replaced; each valid one is there once.
   const damaged = valid !== null && lastPart.includes(REPLACEMENT) && !valid.delete(lastPart)
-  if (damaged || lastPart.includes('\\')) return { name, reason: 'name', folder }
+  if (damaged || lastPart.includes('\\') || DRIVE_LETTER.test(name))
+    return { name, reason: 'name', folder }
   const rule = decidingRule(scope, name, folder)
   if (rule !== null && !rule.negated) return { name, reason: 'ignored', folder, rule }
   return kind === 'special' ? { name, reason: 'special', folder } : null

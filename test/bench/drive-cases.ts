@@ -112,7 +112,8 @@ function importAgainCase(shape: TreeShape): Case {
 /**
  * From folder to folder, see {@link fetchTree}. The time of rsync is that of its program, which connects within some
  * milliseconds; it encrypts nothing, and keeps nothing that it could serve. syncthing's goes from the event of its
- * connection to that of its idle folder. Nobody waits for the disk: syncthing is told not to.
+ * connection to that of its idle folder. Nobody waits for the disk: syncthing is told not to. The goals are about
+ * fresh processes; `syncline, warm` shows what is left when the code is compiled, as in a process that runs for long.
  */
 function cloneSmallCase(shape: TreeShape): Case {
   return {
@@ -122,6 +123,7 @@ function cloneSmallCase(shape: TreeShape): Case {
     columns: [FILES, ...SIDES],
     contestants: [
       fetching('syncline', shape),
+      { name: 'syncline, warm', run: (stage) => fetchTree(stage, 'syncline', shape, true) },
       fetching('hyperdrive', shape),
       { ...fetching('rsync', shape), needs: 'rsync' },
       { ...fetching('syncthing', shape), needs: 'syncthing' }

@@ -30,13 +30,20 @@ interface Sides {
 /**
  * Fetches a tree and compares it with the source.
  *
- * Nobody is warm: each process does this once in its life, as a command would. The source is open, with all it has
+ * Nobody is warm by default: each process does this once in its life, as a command would. The source is open, with all it has
  * found out about its files before; the time begins with the open, encrypted connection, and ends when the receiver
  * says that all files are in their places.
+ *
+ * @param warm - true lets both sides do it once before.
  */
-export async function fetchTree(stage: Stage, kind: DriveKind, shape: TreeShape): Promise<Sample> {
+export async function fetchTree(
+  stage: Stage,
+  kind: DriveKind,
+  shape: TreeShape,
+  warm = false
+): Promise<Sample> {
   const made = await stage.prepare(`roles/${kind}-share`, { shape })
-  const sides = await connect(stage, kind, made, shape)
+  const sides = await connect(stage, kind, made, shape, { warm })
   const { source, target, tree } = sides
   const before = [await source.call<Usage>('usage'), await target.call<Usage>('usage')] as const
   const { ms } = await target.call<{ ms: number }>('fetch', { key: tree.key, shape })
@@ -120,8 +127,13 @@ async function connect(
   kind: DriveKind,
   { folder, result }: Prepared,
   shape: TreeShape,
-  { name = '', proxy = null }: { readonly name?: string; readonly proxy?: RoleProcess | null } = {}
+  options: {
+    readonly name?: string
+    readonly proxy?: RoleProcess | null
+    readonly warm?: boolean
+  } = {}
 ): Promise<Sides> {
+  const { name = '', proxy = null, warm = false } = options
   const tree = result as MadeTree
   const { key } = tree
   const source = stage.role(`roles/${kind}-share`)
@@ -130,6 +142,7 @@ async function connect(
   if (proxy !== null) port = await proxy.call<number>('listen', { port, delayMs: 0 })
   const target = stage.role(`roles/${kind}-clone`)
   const targetFolder = stage.folder(`${name}target`)
+  if (warm) await target.call('warm', { folder: stage.folder(`${name}warm`), port, key })
   await target.call('open', { folder: targetFolder, source: folder })
   await target.call('connect', { port, key })
   return { source, target, folder, targetFolder, tree }

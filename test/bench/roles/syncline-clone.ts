@@ -12,29 +12,17 @@ let registry: Registry | null = null
 let clone: ClonedFolder | null = null
 
 await serveSteps({
-  async open({ folder }: { folder: string }) {
-    const store = path.join(folder, 'store')
-    target = path.join(folder, 'tree')
-    sync = new Synchronizer({ storage: store })
-    registry = new Registry(store)
-    await sync.ready()
+  /** Clones once into another folder and store, so that the code of both sides is compiled. */
+  async warm({ folder, port, key }: { folder: string; port: number; key: string }) {
+    await open({ folder })
+    await connect({ port })
+    await fetch({ key })
+    await close()
   },
 
-  async connect({ port }: { port: number }) {
-    await sync?.connect('127.0.0.1', port)
-  },
-
-  /** From a key over an open connection to all files in their places. */
-  async fetch({ key }: { key: string }) {
-    const into = sync
-    if (into === null || registry === null) throw new Error('open comes first')
-    const began = performance.now()
-    clone = await ClonedFolder.open(into, registry, parseKey(key), target)
-    const { skipped, conflicts } = await clone.update()
-    const ms = performance.now() - began
-    if (skipped.length + conflicts.length > 0) throw new Error('not all files were put in place')
-    return { ms }
-  },
+  open,
+  connect,
+  fetch,
 
   /** Brings the clone to a version that was made after it. */
   async update({ version }: { version: number }) {
@@ -61,6 +49,30 @@ await serveSteps({
 
   close
 })
+
+async function open({ folder }: { folder: string }): Promise<void> {
+  const store = path.join(folder, 'store')
+  target = path.join(folder, 'tree')
+  sync = new Synchronizer({ storage: store })
+  registry = new Registry(store)
+  await sync.ready()
+}
+
+async function connect({ port }: { port: number }): Promise<void> {
+  await sync?.connect('127.0.0.1', port)
+}
+
+/** From a key over an open connection to all files in their places. */
+async function fetch({ key }: { key: string }): Promise<{ ms: number }> {
+  const into = sync
+  if (into === null || registry === null) throw new Error('open comes first')
+  const began = performance.now()
+  clone = await ClonedFolder.open(into, registry, parseKey(key), target)
+  const { skipped, conflicts } = await clone.update()
+  const ms = performance.now() - began
+  if (skipped.length + conflicts.length > 0) throw new Error('not all files were put in place')
+  return { ms }
+}
 
 async function close(): Promise<void> {
   await clone?.close()

@@ -36,12 +36,12 @@ await serveSteps({
   async fetch({ shape }: { shape: TreeShape }) {
     const into = instance
     if (into === null) throw new Error('connect comes first')
+    let since = (await into.events(EVENTS, 0, 0)).at(-1)?.id ?? 0
     await into.resume(source)
-    let since = 0
     let began = NaN
     let ended = NaN
     while (true) {
-      for (const { id, type, time, data } of await into.events(EVENTS, since)) {
+      for (const { id, type, time, data } of await into.events(EVENTS, since, 60)) {
         since = id
         if (type === 'DeviceConnected') began = Date.parse(time)
         else ended = data.to === 'idle' ? Date.parse(time) : NaN

@@ -91,12 +91,18 @@ export class Instance {
     await this.#call('POST', `system/resume?device=${id}`)
   }
 
-  /** Events of some types after one, at least one of them. */
-  async events(types: readonly string[], since: number): Promise<readonly InstanceEvent[]> {
-    const query = `events=${types.join(',')}&since=${since}&timeout=60`
-    const events = await this.#call<readonly InstanceEvent[]>('GET', `events?${query}`)
-    if (events.length === 0) throw new Error(`nothing was heard of ${types.join(' or ')}`)
-    return events
+  /**
+   * Events of some types after one. Those that come before the first call with the same types are not kept.
+   *
+   * @param timeoutSeconds - how long to wait for one; 0 gives what there is.
+   */
+  events(
+    types: readonly string[],
+    since: number,
+    timeoutSeconds: number
+  ): Promise<readonly InstanceEvent[]> {
+    const query = `events=${types.join(',')}&since=${since}&timeout=${timeoutSeconds}`
+    return this.#call<readonly InstanceEvent[]>('GET', `events?${query}`)
   }
 
   close(): Promise<void> {

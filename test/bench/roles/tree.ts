@@ -79,10 +79,11 @@ export async function digestOfBytes(parts: AsyncIterable<Uint8Array>): Promise<s
   return hash.digest('hex')
 }
 
+const buffer = Buffer.alloc(PIECE_BYTES)
+
 function digestOfFile(file: string): string {
   const hash = createHash('sha256')
   const fd = openSync(file, 'r')
-  const buffer = Buffer.alloc(PIECE_BYTES)
   for (let count = -1; count !== 0;) {
     count = readSync(fd, buffer)
     hash.update(buffer.subarray(0, count))

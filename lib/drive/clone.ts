@@ -13,7 +13,7 @@ import { lstatSync, type BigIntStats } from 'node:fs'
 import { chmod, open, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../errors.ts'
-import { systemCode } from '../feed/file/file-error.ts'
+import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import { compareContent } from './content.ts'
 import { readMetadata, sameRange, type BlobRange } from './entry.ts'
@@ -280,12 +280,14 @@ export class Clone extends EventEmitter<CloneEvents> {
     try {
       const removals = steps.filter((step) => step.type === 'remove')
       const fetches = await this.#putWhatIsHere(steps, removals, blobs)
-      await this.#dropStale(fetches, blobs)
+      await this.#dropStale(steps, blobs)
       const superseded = await this.#fetch(fetches, version, blobs)
       if (superseded) return null
       this.progress.set({ phase: 'apply' })
       const held = await this.#remove(removals)
-      for (const step of this.#state.deferred) await this.#putHeld(step, blobs)
+      for (const step of this.#state.deferred) {
+        if (!(await this.#putHeld(step, blobs))) this.#skip(step.name, GONE)
+      }
       await this.#putFolders(steps)
       signal?.throwIfAborted()
       if (held.length === 0) catalog.version = version
@@ -984,9 +986,12 @@ export class Clone extends EventEmitter<CloneEvents> {
   }
 
   /** What came of blobs that this version does not have is given up. */
-  async #dropStale(steps: readonly PutStep[], { feed }: Blobs): Promise<void> {
+  async #dropStale(steps: readonly Step[], { feed }: Blobs): Promise<void> {
     const { places } = this.folder
-    const kept = new Set(steps.map(({ source }) => keyOf(source.entry.blob as BlobRange)))
+    const kept = new Set<string>()
+    for (const { source } of steps) {
+      if (source?.entry.blob != null) kept.add(keyOf(source.entry.blob))
+    }
     const stale = places.expected().filter((blob) => !kept.has(keyOf(blob)))
     if (stale.length === 0) return
     for (const blob of stale) await places.drop(blob)
@@ -1054,6 +1059,7 @@ const PUT_TRIES = 5
 /** Milliseconds between two looks at how much has come. */
 const PROGRESS_MS = 100
 const ABSENT = 'the drive does not have its blocks'
+const GONE = 'its bytes were lost again'
 const MISFIT = 'its blocks are not those that the drive says'
 const UNREADABLE_MAP = 'its blocks are listed in a map, which folders do not take yet'
 /** Numbers of the copies that are made here, apart from those of {@link Target}. */
@@ -1152,7 +1158,13 @@ function keyOf({ blockOffset, blockLength, byteOffset, byteLength }: BlobRange):
 }
 
 function look(file: string): BigIntStats | null {
-  return lstatSync(file, { bigint: true, throwIfNoEntry: false }) ?? null
+  try {
+    return lstatSync(file, { bigint: true, throwIfNoEntry: false }) ?? null
+  } catch (error) {
+    // A file or a link stands in the place of a folder above it, or nothing of that name can be there.
+    if (['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(systemCode(error))) return null
+    throw storageError(error, file)
+  }
 }
 
 function exists(file: string): boolean {

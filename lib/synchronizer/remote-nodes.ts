@@ -130,7 +130,8 @@ export class RemoteNodes {
       const right = given.get(sibling(key)) as TreeNode
       const older = this.#pairs.get(key)
       const moved = older !== undefined && older.left.size !== left.size
-      if (older === undefined || (node.tied && moved)) {
+      // What was a root alone has a sibling once the feed grew.
+      if (older === undefined || older.right === null || (node.tied && moved)) {
         this.#keep(key, { left, right, sure: node.tied, peer })
       }
       if (node.tied && moved) liar = older.peer

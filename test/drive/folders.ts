@@ -105,7 +105,7 @@ export function treeOf(
       if (stats.isDirectory()) walk(full)
       else if (stats.isSymbolicLink()) tree[at] = `-> ${fs.readlinkSync(full)}`
       else if (stats.isFile()) {
-        // What a double holds of a time in ms, and utimes can set: microseconds.
+        // What a double holds of a time, and utimes can set, is about a microsecond.
         const time = times ? ` ${Math.round(Number(stats.mtimeNs / 1000n) / 10)}` : ''
         const mode = (Number(stats.mode) & 0o777).toString(8)
         tree[at] = `${mode}${time} ${stats.size} ${digestOf(full)}`
@@ -136,11 +136,13 @@ export function bytesOf(byteLength: number, seed: number): Buffer {
   return Buffer.from(words.buffer, 0, byteLength)
 }
 
-/** Writes files, and the folders above them, by their paths. */
+/** Writes files, with times of whole ms, and the folders above them, by their paths. */
 export function writeTree(root: string, files: Record<string, string | Uint8Array>): void {
   for (const [name, content] of Object.entries(files)) {
     fs.mkdirSync(path.dirname(path.join(root, name)), { recursive: true })
     fs.writeFileSync(path.join(root, name), content)
+    const time = Date.now() / 1000
+    fs.utimesSync(path.join(root, name), time, time)
   }
 }
 

@@ -67,7 +67,7 @@ test('trees: all kinds of names, files and links', async (t) => {
     'name.conflict-20200101-000000.txt': 'looks like one of ours',
     'name~1a2b3c4d.txt': 'looks renamed',
     'sub/.syncline/inner': 'state of another',
-    [`${'n'.repeat(255)}`]: 'long',
+    ['n'.repeat(255)]: 'long',
     'blocks/one': bytesOf(65_536, 1),
     'blocks/two': bytesOf(65_537, 2),
     'blocks/large': bytesOf(3_000_001, 3),

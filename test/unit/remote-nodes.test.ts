@@ -116,3 +116,16 @@ test('an answer for a fork that is over changes nothing', async (t) => {
   if (hash !== undefined) await nodes.take(hash, 7, 1, await feed.proof({ hash }))
   t.is(await codeOf(waiting), 'TIMEOUT')
 })
+
+test('what was a root alone has a sibling once the feed grew', async (t) => {
+  const { feed, copy, nodes, answer } = await sides(t, 64)
+  t.alike(await nodes.get(63), await feed.node(63))
+  await feed.append(Array.from({ length: 64 }, (_, i) => Uint8Array.of(i)))
+  await copy.applyProof(await feed.proof({ upgrade: { start: 64, length: 64 } }))
+  const pair = Promise.all([
+    nodes.get(63, { timeoutMs: 1000 }),
+    nodes.get(191, { timeoutMs: 1000 })
+  ])
+  await answer()
+  t.alike(await pair, [await feed.node(63), await feed.node(191)])
+})

@@ -387,11 +387,9 @@ test('an entry that the system refuses is told with its path, and the next one g
     process.seteuid?.(65_534)
     t.teardown(() => process.seteuid?.(0))
   }
-  const deep = `/${'d'.repeat(200)}`.repeat(25)
   for (const [name, isOurs] of [
     ['/locked/x', process.platform !== 'win32'],
-    ['/locked/y/z', process.platform !== 'win32'],
-    [`${deep}/x`, process.platform === 'linux']
+    ['/locked/y/z', process.platform !== 'win32']
   ] as const) {
     if (!isOurs) continue
     try {
@@ -402,6 +400,8 @@ test('an entry that the system refuses is told with its path, and the next one g
       t.ok(isSynclineError(error) && error.details.path?.startsWith(root))
     }
   }
+  const deep = `/${'d'.repeat(200)}`.repeat(25)
+  t.is((await target.write(`${deep}/x`, bytes('x'))).verdict, 'refused', 'no system takes it')
   t.is((await target.write('/free', bytes('x'), { mode: 0o400 })).verdict, 'done')
   t.is((await target.write('/free', bytes('y'), { mode: 0o400 })).verdict, 'done')
   const from = incoming(root, 'z')

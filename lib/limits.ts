@@ -197,6 +197,8 @@ export const FOLDER_TURN_MS = 5
 export const TRASH_DAYS = 30
 /** Percent of the data that the trash may take. */
 export const TRASH_PERCENT = 10
+/** Bytes that the trash may take however small the data is: a tenth of a few letters keeps nothing. */
+export const TRASH_BYTES_MIN: number = 16 * 1024 * 1024
 /** Bytes of a block of a file in a drive: what Hyperdrive cuts. */
 export const DRIVE_BLOCK_BYTES: number = 64 * 1024
 /** Changes of a drive that are appended to its index together: memory, and what a stop in between takes. */

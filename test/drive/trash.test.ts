@@ -114,16 +114,18 @@ test('entries go by age, then the oldest until the rest fits', (t) => {
     blob: null,
     timeMs: 100 * DAY - days * DAY,
     path: '',
-    size: 100
+    size: 100e6
   }))
   const gone = (text: string, dataBytes: number): string[] =>
     expired(entries, parseKeep(text), 100 * DAY, dataBytes).map(({ name }) => name)
-  t.alike(gone('30d', 1e9), ['/40'])
-  t.alike(gone('100d,10%', 2000), ['/40', '/20'])
-  t.alike(gone('100d,10%', 1999), ['/40', '/20', '/10'])
-  t.alike(gone('5d,10%', 1e9), ['/40', '/20', '/10'])
-  t.alike(gone('1d,10%', 1e9), ['/40', '/20', '/10'], 'as old as allowed is kept')
+  t.alike(gone('30d', 1e15), ['/40'])
+  t.alike(gone('100d,10%', 2000e6), ['/40', '/20'])
+  t.alike(gone('100d,10%', 1999e6), ['/40', '/20', '/10'])
+  t.alike(gone('5d,10%', 1e15), ['/40', '/20', '/10'])
+  t.alike(gone('1d,10%', 1e15), ['/40', '/20', '/10'], 'as old as allowed is kept')
   t.alike(gone('30d,10%', 0), ['/40', '/20', '/10', '/1'])
+  const few = entries.map((entry) => ({ ...entry, size: 4e6 }))
+  t.alike(expired(few, parseKeep('100d,10%'), 100 * DAY, 0), [], 'a little is always kept')
   t.alike(gone('0', 1e9), ['/40', '/20', '/10', '/1'])
   t.alike(gone('0d', 1e9), ['/40', '/20', '/10', '/1'])
 })

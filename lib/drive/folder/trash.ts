@@ -10,7 +10,7 @@
 import fs, { type BigIntStats } from 'node:fs'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { SynclineError } from '../../errors.ts'
-import { SEGMENT_BYTES_MAX, TRASH_DAYS, TRASH_PERCENT } from '../../limits.ts'
+import { SEGMENT_BYTES_MAX, TRASH_BYTES_MIN, TRASH_DAYS, TRASH_PERCENT } from '../../limits.ts'
 import type { BlobRange } from '../entry.ts'
 import { copyWith } from './copy.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
@@ -39,7 +39,7 @@ export interface TrashEntry extends TrashInfo {
 export interface KeepRule {
   /** Infinity for ever, 0 keeps nothing. */
   readonly days: number
-  /** Of the data, for all entries together; 0 keeps nothing. */
+  /** Of the data, or TRASH_BYTES_MIN if that is more, for all entries together; 0 keeps nothing. */
   readonly percent: number
 }
 
@@ -75,7 +75,7 @@ export function expired(
   const keepsNone = rule.days === 0 || rule.percent === 0
   const oldest = nowMs - rule.days * DAY_MS
   const sorted = Array.from(entries).sort((a, b) => a.timeMs - b.timeMs || a.id - b.id)
-  let excess = -(dataBytes * rule.percent) / 100
+  let excess = -Math.max((dataBytes * rule.percent) / 100, TRASH_BYTES_MIN)
   for (const { size } of sorted) excess += size
   return sorted.filter((entry) => {
     // All that came before went, so what is left is the newest.

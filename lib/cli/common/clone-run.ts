@@ -165,10 +165,8 @@ async function tellUpdate(
     else contents.emptyFolders++
     contents.bytes += entry.blob?.byteLength ?? 0
   }
-  const news =
-    added + changed + removed > 0
-      ? `${added} added, ${changed} changed, ${removed} removed`
-      : 'nothing new'
+  const parts = Object.entries({ added, changed, removed }).filter(([, number]) => number > 0)
+  const news = parts.map(([what, number]) => `${number} ${what}`).join(', ') || 'nothing new'
   const { root } = folder
   await out.result(
     { event: 'updated', key: formatKey(key), folder: root, ...contents, ...report },

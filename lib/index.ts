@@ -1,5 +1,5 @@
 /**
- * syncline keeps append-only feeds in sync with every hypercore peer.
+ * syncline keeps append-only feeds in sync with every hypercore peer, and folders through them.
  *
  * Importing this loads neither hyperswarm nor hypercore.
  *
@@ -28,10 +28,38 @@ export { SharedSession } from './synchronizer/shared-session.ts'
 export { formatKey, parseKey } from './synchronizer/key.ts'
 export { Peer } from './synchronizer/peer.ts'
 export { memory, type FeedStorage, type StoredFeedInfo } from './synchronizer/storage.ts'
+export type {
+  AddOptions,
+  CreateOptions,
+  SwarmOptions,
+  SynchronizerOptions
+} from './synchronizer/synchronizer.ts'
+export type { CloneReport, SkippedEntry } from './drive/clone.ts'
+export { CloneSession, type CloneSessionOptions } from './drive/clone-session.ts'
+export { ClonedFolder, type CloneChoices } from './drive/cloned-folder.ts'
+export { DriveBlobs, type BlobReadOptions, type BlobWaitOptions } from './drive/drive-blobs.ts'
+export type { DriveDownload } from './drive/drive-download.ts'
+export { DriveSession } from './drive/drive-session.ts'
 export {
   Synchronizer,
-  type AddOptions,
-  type CreateOptions,
-  type SwarmOptions,
-  type SynchronizerOptions
-} from './synchronizer/synchronizer.ts'
+  type AddCloneOptions,
+  type AddDriveOptions,
+  type ShareFolderOptions
+} from './drive/drive-synchronizer.ts'
+export {
+  Drive,
+  type CreateDriveOptions,
+  type DriveChange,
+  type DriveDiff,
+  type DriveEntry,
+  type EntriesRange,
+  type EntryOptions,
+  type ListOptions,
+  type OpenDriveOptions,
+  type PutOptions,
+  type ReadFileOptions
+} from './drive/drive.ts'
+export type { BlobRange, Entry } from './drive/entry.ts'
+export type { ImportOptions, ImportReport } from './drive/import.ts'
+export { ProgressNotes, type DriveProgress, type Phase } from './drive/progress.ts'
+export { SharedFolder, type ShareOptions } from './drive/shared-folder.ts'

@@ -18,7 +18,7 @@ import {
   STATE_NAME,
   type FolderConfig
 } from './folder/drive-folder.ts'
-import type { Registry } from './registry.ts'
+import type { DriveRegistry } from './registry.ts'
 
 /** What a clone is made with; left out, a clone that is there stays as it is. */
 export interface CloneChoices {
@@ -65,7 +65,7 @@ export class ClonedFolder {
    */
   static async open(
     sync: Synchronizer,
-    registry: Registry,
+    registry: DriveRegistry,
     key: Uint8Array | null,
     dir: string,
     choices: CloneChoices = {},
@@ -181,7 +181,7 @@ export class ClonedFolder {
 
 async function create(
   sync: Synchronizer,
-  registry: Registry,
+  registry: DriveRegistry,
   key: Uint8Array,
   root: string,
   choices: CloneChoices

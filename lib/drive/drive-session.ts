@@ -3,21 +3,29 @@
  *
  * @module
  */
+import { EventEmitter } from 'node:events'
 import { SynclineError } from '../errors.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
 import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { WaitOptions } from '../synchronizer/waiting.ts'
 import { blobsKey } from './blobs-key.ts'
+import { Drive } from './drive.ts'
 import { DriveIndex } from './index/drive-index.ts'
 
+/** Events of a {@link DriveSession}. */
+export interface DriveSessionEvents {
+  close: []
+}
+
 /** See the module comment. */
-export class DriveSession {
+export class DriveSession extends EventEmitter<DriveSessionEvents> {
   readonly index: FeedSession
   readonly #sync: Synchronizer
   readonly #options: Omit<AddOptions, 'ranges'>
   readonly #stop = new AbortController()
   readonly #opening: Promise<FeedSession>
   #blobs: FeedSession | null = null
+  #drive: Drive | null = null
 
   /** @throws SynclineError as {@link Synchronizer.add}. */
   constructor(
@@ -25,6 +33,7 @@ export class DriveSession {
     key: string | Uint8Array,
     options: Omit<AddOptions, 'ranges'> = {}
   ) {
+    super()
     this.#sync = sync
     this.#options = options
     this.index = sync.add(key, options)
@@ -62,12 +71,19 @@ export class DriveSession {
     await blobs.synced(options)
   }
 
+  /** The drive, to be read; it belongs to the session. */
+  get drive(): Drive {
+    this.#drive ??= new Drive(this.index, () => this.#opening)
+    return this.#drive
+  }
+
   /** Closes both feeds. Idempotent. */
   async close(): Promise<void> {
     this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the drive is closed'))
     const blobs = await this.#opening.catch(() => null)
     await blobs?.close()
     await this.index.close()
+    this.emit('close')
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -27,6 +27,19 @@ export interface RegisteredDrive {
   readonly encryptionKey: Uint8Array | null
 }
 
+/** What opens and makes shares and clones needs of a registry. */
+export type DriveRegistry = Pick<Registry, 'get' | 'put' | 'delete'>
+
+/** Remembers drives for as long as somebody holds it. */
+export function memoryRegistry(): DriveRegistry {
+  const drives = new Map<string, RegisteredDrive>()
+  return {
+    get: async (key) => drives.get(b4a.toString(key, 'hex')) ?? null,
+    put: async (drive) => void drives.set(b4a.toString(drive.key, 'hex'), drive),
+    delete: async (key) => void drives.delete(b4a.toString(key, 'hex'))
+  }
+}
+
 /** See the module comment. */
 export class Registry {
   readonly #folder: string

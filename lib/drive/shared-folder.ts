@@ -12,6 +12,7 @@ import { isSynclineError, SynclineError } from '../errors.ts'
 import { createKeyPair } from '../feed/signature.ts'
 import { SETTLE_MS, SETTLE_MS_MAX } from '../limits.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
+import type { WaitOptions } from '../synchronizer/waiting.ts'
 import { newDriveIdentities } from './blobs-key.ts'
 import {
   DEFAULTS,
@@ -23,7 +24,7 @@ import {
 import type { Stamp } from './folder/stamp.ts'
 import { watchFolder, type WatchOptions } from './folder/watch.ts'
 import { importFolder, type ImportOptions, type ImportReport } from './import.ts'
-import type { RegisteredDrive, Registry } from './registry.ts'
+import type { DriveRegistry, RegisteredDrive } from './registry.ts'
 
 /** Options of {@link SharedFolder.open}. */
 export interface ShareOptions {
@@ -69,7 +70,7 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
    */
   static async open(
     sync: Synchronizer,
-    registry: Registry,
+    registry: DriveRegistry,
     dir: string,
     options: ShareOptions = {}
   ): Promise<SharedFolder> {
@@ -131,6 +132,16 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
     }
   }
 
+  /**
+   * So many remote peers hold all that is here of the drive.
+   *
+   * @throws SynclineError TIMEOUT, SESSION_CLOSED.
+   */
+  async synced(options: WaitOptions & { readonly peers: number }): Promise<void> {
+    await this.folder.indexSession.synced(options)
+    await (await this.folder.blobs()).session.synced(options)
+  }
+
   /** Ends what is under way and lets the folder go. Idempotent. */
   async close(): Promise<void> {
     this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the share is closed'))
@@ -176,7 +187,7 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
 
 async function create(
   sync: Synchronizer,
-  registry: Registry,
+  registry: DriveRegistry,
   root: string,
   { copy = false, gitignore = false, encryptionKey }: ShareOptions
 ): Promise<DriveFolder> {
@@ -208,7 +219,7 @@ async function create(
 
 async function reopen(
   sync: Synchronizer,
-  registry: Registry,
+  registry: DriveRegistry,
   root: string,
   config: FolderConfig
 ): Promise<DriveFolder> {

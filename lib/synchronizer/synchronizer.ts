@@ -70,8 +70,8 @@ export interface AddOptions {
   readonly encryptionKey?: Uint8Array
   /** Form of values that `get` gives and `append` takes. Default: `binary`. */
   readonly valueEncoding?: ValueEncoding
-  /** Kept for drive mode; not supported yet. */
-  readonly drive?: unknown
+  /** Only the synchronizer that the package exports knows drives. */
+  readonly drive?: never
 }
 
 /** Options of {@link Synchronizer.create}. */

@@ -1,0 +1,120 @@
+import { execFile } from 'node:child_process'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import test, { type Assertions } from 'brittle'
+import {
+  CloneSession,
+  DriveSession,
+  memory,
+  Synchronizer,
+  type DriveProgress,
+  type FeedSession,
+  type SynchronizerOptions
+} from '../../lib/index.ts'
+
+const SOON = { timeoutMs: 20_000 }
+
+function open(t: Assertions, options: SynchronizerOptions = { storage: memory() }): Synchronizer {
+  const sync = new Synchronizer(options)
+  t.teardown(() => sync.close())
+  return sync
+}
+
+async function connect(from: Synchronizer, to: Synchronizer): Promise<void> {
+  const [address = ''] = await to.listen(0, '127.0.0.1')
+  await from.connect('127.0.0.1', Number(address.split(':')[1]))
+}
+
+test('synchronizer: a folder is shared, cloned and followed', { timeout: 60_000 }, async (t) => {
+  const tmp = await t.tmp()
+  const [photos, copy] = [path.join(tmp, 'photos'), path.join(tmp, 'copy')]
+  await mkdir(photos)
+  await writeFile(path.join(photos, 'a.txt'), 'one')
+  const source = open(t, { storage: path.join(tmp, 'store') })
+  const shared = await source.share(photos, { rescanMs: 500 })
+  t.is(shared.folder.index.version, 2)
+
+  const reader = open(t)
+  await connect(reader, source)
+  const clone: CloneSession = reader.add(shared.key, { drive: copy })
+  t.is(reader.add(shared.key, { drive: copy }), clone, 'added again it is the same')
+  const phases = new Set<DriveProgress['phase']>()
+  const watching = (async () => {
+    for await (const { phase } of clone.progress) phases.add(phase)
+  })()
+  const report = await clone.synced(SOON)
+  await watching
+  t.ok(phases.has('done'))
+  t.is(report.added, 1)
+  t.is(await readFile(path.join(copy, 'a.txt'), 'utf8'), 'one')
+  await shared.synced({ peers: 1, ...SOON })
+  const drive = await clone.drive()
+  t.alike(await drive.get('/a.txt'), Buffer.from('one'))
+
+  await writeFile(path.join(photos, 'b.txt'), 'two')
+  const updated = await new Promise<number>((resolve) =>
+    clone.on('updated', ({ version }) => resolve(version))
+  )
+  t.ok(updated > report.version)
+  t.is(await readFile(path.join(copy, 'b.txt'), 'utf8'), 'two')
+  await clone.close()
+  await t.exception(clone.synced(SOON), /SESSION_CLOSED/)
+  t.not(reader.add(shared.key, { drive: copy }), clone, 'closed it can be added again')
+})
+
+test(
+  'synchronizer: a drive without a folder is read and seeded',
+  { timeout: 60_000 },
+  async (t) => {
+    const tmp = await t.tmp()
+    const photos = path.join(tmp, 'photos')
+    await mkdir(photos)
+    await writeFile(path.join(photos, 'a.txt'), 'one')
+    const source = open(t)
+    const shared = await source.share(photos, { live: false })
+    const middle = open(t)
+    await connect(middle, source)
+    const session: DriveSession = middle.add(shared.key, { drive: true })
+    t.is(middle.add(shared.key, { drive: true }), session)
+    await session.synced(SOON)
+    t.alike(await session.drive.get('/a.txt'), Buffer.from('one'))
+    await source.close()
+
+    const reader = open(t)
+    await connect(reader, middle)
+    const last = reader.add(session.key, { drive: path.join(tmp, 'last') })
+    await last.synced(SOON)
+    t.is(await readFile(path.join(tmp, 'last', 'a.txt'), 'utf8'), 'one', 'from the seeder')
+  }
+)
+
+test('synchronizer: what cannot be opened is told by the session', async (t) => {
+  const tmp = await t.tmp()
+  await writeFile(path.join(tmp, 'mine.txt'), 'mine')
+  const sync = open(t)
+  const key = 'y'.repeat(51) + 'o'
+  const clone = sync.add(key, { drive: tmp })
+  await t.exception(clone.ready(), /REFUSED/)
+  await t.exception(clone.synced(), /REFUSED/)
+  await t.exception(sync.share(path.join(tmp, 'nothing')), /FOLDER_MISSING/)
+  await t.exception(async () => sync.add('short', { drive: true }), /BAD_KEY/)
+  const feed: FeedSession = sync.add(key)
+  await t.exception(sync.add(key, { drive: true }).synced({ timeoutMs: 100 }), /TIMEOUT/)
+  t.is(feed.length, 0)
+})
+
+test('synchronizer: importing the library loads neither hyperswarm nor hypercore', async (t) => {
+  const index = new URL('../../lib/index.ts', import.meta.url).pathname
+  const built = index.replace(/\.ts$/, '.js')
+  const script = `
+    import { createRequire } from 'node:module'
+    import { existsSync } from 'node:fs'
+    await import(existsSync(${JSON.stringify(built)}) ? ${JSON.stringify(built)} : ${JSON.stringify(index)})
+    console.log(Object.keys(createRequire(import.meta.url).cache).join('\\n'))
+  `
+  const args = [...process.execArgv, '--input-type=module', '-e', script]
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: path.dirname(index) })
+  t.ok(stdout.includes('node_modules'), 'what is loaded is seen')
+  t.absent(/node_modules\/(hyperswarm|hyperdht|hypercore|hyperdrive|hyperbee)\//.test(stdout))
+})

@@ -379,7 +379,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     // A stop came after it was put in place, and before that was noted.
     const { entry } = step.source
     const isThere = at !== null && step.type === 'add' && (await this.#holds(at, step.source))
-    if (isThere && (await isFitting(blobs, entry.blob as BlobRange))) {
+    if (isThere && (await isFitting(this.folder, entry.blob as BlobRange))) {
       await this.#touch(step)
       return true
     }
@@ -605,7 +605,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       try {
         if (!pending.placed) {
           for (const step of steps) if (!(await this.#putHeld(step, blobs))) return
-        } else if (!(await isFitting(blobs, blob))) {
+        } else if (!(await isFitting(this.folder, blob))) {
           for (const step of steps) await this.#takeBack(step, blob)
         }
         this.#settled(pending)
@@ -657,7 +657,7 @@ export class Clone extends EventEmitter<CloneEvents> {
   async #putHeld(step: PutStep, blobs: Blobs): Promise<boolean> {
     const { places, inPlace } = this.folder
     const blob = step.source.entry.blob as BlobRange
-    if (!(await isFitting(blobs, blob))) {
+    if (!(await isFitting(this.folder, blob))) {
       await places.drop(blob)
       this.#skip(step.name, MISFIT)
       return true
@@ -667,7 +667,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       inPlace &&
       places.expects(blob) &&
       exists(incoming) &&
-      (places.isWhole(blob) || (await hasBytes(incoming, blob, blobs)))
+      (places.isWhole(blob) || (await hasBytes(this.folder, incoming, blob)))
     const file = isIncoming ? incoming : await this.#copyOf(blob, blobs)
     if (file === null) return false
     if (!isIncoming) this.#state.reused++
@@ -680,7 +680,7 @@ export class Clone extends EventEmitter<CloneEvents> {
   }
 
   /** A file of ours with the bytes of a held blob, hashed; null if they are not to be had. */
-  async #copyOf(blob: BlobRange, { feed, session }: Blobs): Promise<string | null> {
+  async #copyOf(blob: BlobRange, { session }: Blobs): Promise<string | null> {
     const { places, root } = this.folder
     const end = blob.blockOffset + blob.blockLength
     const copy = this.folder.statePath(
@@ -691,7 +691,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     if (file !== null) {
       try {
         await reflinkOrCopy(path.join(root, file), copy)
-        if (await hasBytes(copy, blob, { feed })) return copy
+        if (await hasBytes(this.folder, copy, blob)) return copy
       } catch (error) {
         if (isSynclineError(error, 'DISK_FULL')) throw error
       }
@@ -1134,19 +1134,16 @@ function isImpossible({ blockOffset, blockLength, byteLength }: BlobRange): bool
 }
 
 /** True if the bytes of a held blob are just those of its blocks. */
-async function isFitting({ feed }: Blobs, blob: BlobRange): Promise<boolean> {
+async function isFitting(folder: DriveFolder, blob: BlobRange): Promise<boolean> {
   const [start, end] = blocksOf(blob)
-  const from = await feed.offsetOf(start)
-  return from === blob.byteOffset && (await feed.offsetOf(end)) === from + blob.byteLength
+  const from = await folder.offsetOf(start)
+  return from === blob.byteOffset && (await folder.offsetOf(end)) === from + blob.byteLength
 }
 
 /** True if a file holds just the blocks of a blob, of which the leaves are known. */
-async function hasBytes(
-  file: string,
-  blob: BlobRange,
-  { feed }: Pick<Blobs, 'feed'>
-): Promise<boolean> {
-  return holdsLeaves(file, await feed.leaves(...blocksOf(blob))).catch(() => false)
+async function hasBytes(folder: DriveFolder, file: string, blob: BlobRange): Promise<boolean> {
+  const leaves = await folder.leaves(blob)
+  return leaves !== null && holdsLeaves(file, leaves).catch(() => false)
 }
 
 function blocksOf({ blockOffset, blockLength }: BlobRange): [start: number, end: number] {

@@ -19,6 +19,7 @@ import { type DriveFolder, filePath } from './folder/drive-folder.ts'
 import { blocksOf, digestOf, hashFile, leavesOf, readWhole } from './folder/file-reader.ts'
 import { scan, type ScanCounts, type ScannedEntry, type Skipped } from './folder/scan.ts'
 import { isRacy, sameStamp, type Stamp } from './folder/stamp.ts'
+import { encodeHeader } from './index/block.ts'
 import { holdsBack, plan, type Action, type Comparison } from './plan.ts'
 import { ProgressNotes } from './progress.ts'
 
@@ -163,6 +164,7 @@ class Import {
     for (const row of gone) if (!held.has(row)) await this.#remove(row)
     if (!dryRun) {
       await this.#flush()
+      await this.#beginEmpty()
       catalog.version = folder.index.version
       await catalog.save()
       await this.#dropLost()
@@ -272,7 +274,8 @@ class Import {
   ): Promise<void> {
     const folder = this.#folder
     const { session, feed } = await folder.blobs()
-    let { length, byteLength } = feed
+    // Entries count bytes without what encryption adds.
+    let { length, byteLength } = session
     const fresh: Uint8Array[] = []
     const freshBlocks: Uint8Array[] = []
     const settled: (readonly [file: ScannedEntry, blob: BlobRange, digest: number])[] = []
@@ -335,7 +338,7 @@ class Import {
     const blob = known ?? {
       blockOffset: feed.length,
       blockLength: leaves.byteLength / NODE_BYTES,
-      byteOffset: feed.byteLength,
+      byteOffset: session.byteLength,
       byteLength: file.size
     }
     if (known !== null) this.#countReused(file.name, blob)
@@ -422,6 +425,13 @@ class Import {
     await catalog.save()
   }
 
+  /** An index without a header is none: whoever clones it would wait for ever. */
+  async #beginEmpty(): Promise<void> {
+    const { index, indexSession } = this.#folder
+    if (index.version > 0) return
+    await indexSession.append(encodeHeader(null), { durability: 'os' })
+  }
+
   /** The file of `name` holds something else now. */
   #leave(name: string, blob: BlobRange): void {
     if (!this.#folder.leaveFile(name, blob) || blob.byteLength === 0) return
@@ -453,8 +463,8 @@ class Import {
       const end = blob.blockOffset + blob.blockLength
       const pending = this.#pending.get(blob.blockOffset)
       if (pending === undefined && !feed.have.hasAll(blob.blockOffset, end)) continue
-      const theirs = pending ?? (await feed.leaves(blob.blockOffset, end))
-      if (Buffer.compare(theirs, leaves) === 0) return blob
+      const theirs = pending ?? (await this.#folder.leaves(blob))
+      if (theirs !== null && Buffer.compare(theirs, leaves) === 0) return blob
     }
     return null
   }

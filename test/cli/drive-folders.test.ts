@@ -388,6 +388,77 @@ test(
   }
 )
 
+test(
+  'an encrypted folder: its files are compared by what the blocks hold',
+  { timeout: 120_000 },
+  async (t) => {
+    const { dir, store, syncline } = await source(t)
+    const secret = ['--encryption-key', 'ab'.repeat(32)]
+    const { running, key, address, command } = await serve(t, store, [dir], secret)
+    const copy = `${dir}-copy`
+    const net = ['--no-swarm', '--peer', address, '--storage', `${store}-copy`]
+    t.is((await run(['clone', key, `${dir}-blind`, ...net])).exit, 1, 'not without the secret')
+    const cloned = await run(command)
+    t.is(cloned.exit, 0, cloned.stderr)
+    t.alike(await tree(copy), await tree(dir))
+    await utimes(path.join(copy, 'large.bin'), 1, 1)
+    t.is((await inside(['verify', copy, ...net.slice(-2)])).exit, 0)
+    await writeFile(path.join(copy, 'one.txt'), 'eno\n')
+    const bad = await inside(['verify', copy, ...net.slice(-2)])
+    t.ok(bad.text.startsWith('edited /one.txt\n'), bad.text)
+    t.is((await run(['verify', copy, '--repair', ...net])).exit, 0)
+    t.alike((await tree(copy))['one.txt'], (await tree(dir))['one.txt'])
+    t.is(await interrupt(running), 130)
+    await utimes(path.join(dir, 'large.bin'), 1, 1)
+    const [{ touched, changed } = {}] = lines(await syncline('share', dir, '--once', '--json'))
+    t.alike([touched, changed], [1, 0], 'what is the same is not stored again')
+  }
+)
+
+test(
+  'without a trash many deletions are held back in a clone, until they are allowed',
+  { timeout: 120_000 },
+  async (t) => {
+    const { dir, store, syncline } = await source(t)
+    for (let i = 0; i < 30; i++) await writeFile(path.join(dir, `f${i}`), `${i}`)
+    await age(dir)
+    const first = await serve(t, store, [dir])
+    const copy = `${dir}-copy`
+    t.is((await run([...first.command, '--no-trash'])).exit, 0)
+    t.is(await interrupt(first.running), 130)
+    for (let i = 0; i < 20; i++) await rm(path.join(dir, `f${i}`))
+    await syncline('share', dir, '--once', '--max-delete', '20')
+
+    const { running, address } = await serve(t, store, [dir])
+    const net = ['--no-swarm', '--peer', address, '--storage', `${store}-copy`]
+    const live = start([...first.command.slice(0, 3), '--live', '--json', ...net])
+    t.teardown(() => live.child.kill('SIGKILL'))
+    await live.until(/"heldBack":\["/)
+    await writeFile(path.join(dir, 'new'), 'new')
+    await live.until(/"event":"updated"[^]*"event":"updated".*"added":1/)
+    t.is(live.stdout().match(/"event":"updated"/g)?.length, 2, 'it is told once for each version')
+    t.is(await interrupt(live), 130)
+    const held = await run(['pull', copy, ...net])
+    t.is(held.exit, 6)
+    t.ok((await readdir(copy)).includes('f0'))
+    t.ok(held.stderr.includes('--max-delete 20 goes on'), held.stderr)
+    t.is((await run(['pull', copy, '--max-delete', '20', ...net])).exit, 0)
+    t.alike(await tree(copy), await tree(dir))
+    t.is(await interrupt(running), 130)
+  }
+)
+
+test('an empty folder is a drive, too', { timeout: 60_000 }, async (t) => {
+  const { folder: store } = await storage(t)
+  const dir = `${store}-empty`
+  await mkdir(dir)
+  const { running, command } = await serve(t, store, [dir])
+  const cloned = await run(command)
+  t.is(cloned.exit, 0, cloned.stderr)
+  t.ok(cloned.stdout.toString().includes('0 files'))
+  t.is(await interrupt(running), 130)
+})
+
 test('a clone that nobody serves says why, and ends with 4', { timeout: 60_000 }, async (t) => {
   const { store } = await source(t)
   const clone = start([

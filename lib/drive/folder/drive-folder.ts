@@ -17,7 +17,8 @@
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
-import { SynclineError } from '../../errors.ts'
+import { isSynclineError, SynclineError } from '../../errors.ts'
+import { ENCRYPTION_PADDING } from '../../feed/encryption.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { FileStore } from '../../feed/file/file-store.ts'
 import type { Identity, KeyPair } from '../../feed/store.ts'
@@ -29,7 +30,7 @@ import { DriveIndex } from '../index/drive-index.ts'
 import { listDrive } from '../listing.ts'
 import type { BlobRange } from '../entry.ts'
 import { Catalog } from './catalog.ts'
-import { digestOf } from './file-reader.ts'
+import { digestOf, leavesOf } from './file-reader.ts'
 import { Places } from './places.ts'
 import { listTrash, type TrashEntry } from './trash.ts'
 
@@ -220,6 +221,38 @@ export class DriveFolder {
   }
 
   /**
+   * Where a block of the blobs begins, as entries count bytes: what encryption adds is left out.
+   *
+   * @throws SynclineError BLOCK_NOT_AVAILABLE when the tree is not known there.
+   */
+  async offsetOf(block: number): Promise<number> {
+    const { feed } = await this.blobs()
+    return (await feed.offsetOf(block)) - (this.encrypted ? block * ENCRYPTION_PADDING : 0)
+  }
+
+  /**
+   * The leaves that a file has which holds a blob, 40 bytes for each block. Of blocks that are not here they may be zero;
+   * null where only the blocks could tell, as the tree of an encrypted drive does not.
+   */
+  async leaves({ blockOffset, blockLength }: BlobRange): Promise<Uint8Array | null> {
+    const { feed, session } = await this.blobs()
+    const end = blockOffset + blockLength
+    if (!this.encrypted) return feed.leaves(blockOffset, end)
+    const leaves: Uint8Array[] = []
+    for (let block = blockOffset; block < end;) {
+      const blocks = await session.getRun(block, end).catch((error: unknown) => {
+        // Who only reads cannot drop what is bad.
+        if (isSynclineError(error, 'INVALID_OPERATION')) return null
+        throw error
+      })
+      if (blocks === null) return null
+      leaves.push(leavesOf(blocks))
+      block += blocks.length
+    }
+    return Buffer.concat(leaves)
+  }
+
+  /**
    * Makes the catalog say what the newest version of the index says, where a stop came in between. Stamps stay where the
    * content is the same; the rest has to be looked at.
    */
@@ -277,10 +310,9 @@ export class DriveFolder {
   async #digestOf(blob: BlobRange | null): Promise<number> {
     if (blob === null || blob.byteLength === 0 || blob.blockMap === true) return 0
     const { feed } = await this.blobs()
-    const end = blob.blockOffset + blob.blockLength
-    return feed.have.hasAll(blob.blockOffset, end)
-      ? digestOf(await feed.leaves(blob.blockOffset, end))
-      : 0
+    const isHeld = feed.have.hasAll(blob.blockOffset, blob.blockOffset + blob.blockLength)
+    const leaves = isHeld ? await this.leaves(blob) : null
+    return leaves === null ? 0 : digestOf(leaves)
   }
 
   /**

@@ -286,7 +286,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       this.progress.set({ phase: 'apply' })
       const held = await this.#remove(removals)
       for (const step of this.#state.deferred) {
-        if (!(await this.#putHeld(step, blobs))) this.#skip(step.name, GONE)
+        await this.#putDeferred(step, blobs)
       }
       await this.#putFolders(steps)
       signal?.throwIfAborted()
@@ -300,6 +300,14 @@ export class Clone extends EventEmitter<CloneEvents> {
       await this.#finishing.catch(() => {})
       await catalog.save()
     }
+  }
+
+  /** Puts what had to wait until what was below its name is gone. */
+  async #putDeferred(step: PutStep, blobs: Blobs): Promise<void> {
+    const { kind, entry } = step.source
+    if (kind === 'link') await this.#putLink(step)
+    else if (entry.blob?.byteLength === 0) await this.#putBytes(step, NO_BYTES)
+    else if (!(await this.#putHeld(step, blobs))) this.#skip(step.name, GONE)
   }
 
   async #plan(version: number): Promise<Step[]> {
@@ -563,6 +571,9 @@ export class Clone extends EventEmitter<CloneEvents> {
     await chmod(incoming, 0o600)
     const { blockOffset, blockLength } = blob
     const end = blockOffset + blockLength
+    // Of a feed that was just opened nobody has told yet how long it is.
+    if (session.length < end) await session.update({ wait: true, signal })
+    if (session.length < end) return
     const matches = await findMatches(session, blockOffset, end, hashed.leaves, signal)
     const adopted = await adoptMatches(feed, blockOffset, hashed.leaves, matches)
     this.#state.adopted += adopted
@@ -827,7 +838,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     const isBare = by === 'file' || by === 'link'
     if (isBare && (await this.#isKnown(at, known))) {
       const stats = look(path.join(this.folder.root, at))
-      if (stats !== null && isOwn) {
+      if (stats !== null && isOwn && step.source.kind !== 'folder') {
         const old = this.#trashInfo(name, known)
         return withOld(options, stats, old)
       }
@@ -973,15 +984,8 @@ export class Clone extends EventEmitter<CloneEvents> {
   async #putFolders(steps: readonly Step[]): Promise<void> {
     for (const step of steps) {
       if (step.type === 'remove' || step.source.kind !== 'folder') continue
-      const { mode, mtimeMs } = readMetadata(step.source.entry.metadata)
-      const verdict = await this.#target
-        .folder(step.name, { mode, mtimeMs })
-        .catch((error: unknown) => {
-          if (isSynclineError(error, 'STORAGE_FAILED')) return null
-          throw error
-        })
-      if (verdict?.verdict === 'done') this.#placed(step, verdict)
-      else this.#skip(step.name, 'something else stands there')
+      const attributes = readMetadata(step.source.entry.metadata)
+      await this.#put(step, () => this.#target.folder(step.name, attributes))
     }
   }
 

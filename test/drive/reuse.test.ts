@@ -1,0 +1,152 @@
+/** What is here already does not come again. */
+import test, { type Assertions } from 'brittle'
+import fs from 'node:fs'
+import path from 'node:path'
+import type { ClonedFolder } from '../../lib/drive/cloned-folder.ts'
+import type { SharedFolder } from '../../lib/drive/shared-folder.ts'
+import {
+  age,
+  bytesOf,
+  cloneFrom,
+  join,
+  openClone,
+  openNode,
+  openShare,
+  treeOf,
+  UPDATE_MS
+} from './folders.ts'
+
+const BLOCK = 65_536
+
+/** Counts the bytes of blobs that a clone receives from now on. */
+async function countBlobs(clone: ClonedFolder): Promise<() => number> {
+  const blobs = await clone.blobs()
+  let count = 0
+  blobs?.on('download', (_index, byteLength) => (count += byteLength))
+  return () => count
+}
+
+async function follow(t: Assertions, share: SharedFolder, clone: ClonedFolder): Promise<void> {
+  age(share.folder.root)
+  await share.import({ maxDelete: 100 })
+  const version = share.folder.index.version
+  while (clone.index.length < version) await new Promise((resolve) => setTimeout(resolve, 10))
+  const report = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.is(report.version, version)
+  t.alike(treeOf(clone.folder.root), treeOf(share.folder.root))
+}
+
+test('reuse: of a changed file only the blocks come that differ', async (t) => {
+  const root = await t.tmp()
+  const content = bytesOf(40 * BLOCK + 100, 1)
+  fs.writeFileSync(`${root}/file`, content)
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  const { clone } = await cloneFrom(t, source, share.key)
+  const received = await countBlobs(clone)
+
+  content.writeUInt8(content.readUInt8(17 * BLOCK) ^ 1, 17 * BLOCK)
+  fs.writeFileSync(`${root}/file`, content)
+  await follow(t, share, clone)
+  t.is(received(), BLOCK, 'one block changed')
+
+  fs.writeFileSync(`${root}/file`, Buffer.concat([content, Buffer.alloc(BLOCK)]))
+  await follow(t, share, clone)
+  t.ok(received() <= 3 * BLOCK, 'what was appended, and the block before it')
+
+  fs.writeFileSync(`${root}/file`, content.subarray(0, 9 * BLOCK))
+  await follow(t, share, clone)
+  t.ok(received() <= 3 * BLOCK, 'a shorter file brings nothing')
+
+  fs.writeFileSync(`${root}/file`, bytesOf(9 * BLOCK, 2))
+  await follow(t, share, clone)
+  t.ok(received() >= 9 * BLOCK, 'a new one brings all')
+})
+
+test('reuse: what was moved or copied comes from here', async (t) => {
+  const root = await t.tmp()
+  fs.mkdirSync(`${root}/one`)
+  for (let i = 0; i < 5; i++) fs.writeFileSync(`${root}/one/${i}`, bytesOf(20_000, i))
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  const { clone } = await cloneFrom(t, source, share.key)
+  const blocks = (await share.folder.blobs()).feed.length
+  const received = await countBlobs(clone)
+
+  fs.renameSync(`${root}/one`, `${root}/two`)
+  await follow(t, share, clone)
+  fs.cpSync(`${root}/two`, `${root}/three`, { recursive: true })
+  await follow(t, share, clone)
+  // The file that a blob was first found in goes: the others still have it.
+  fs.rmSync(`${root}/two/0`)
+  await follow(t, share, clone)
+  t.is(received(), 0, 'no transfer')
+  t.is((await share.folder.blobs()).feed.length, blocks, 'and no new blocks')
+
+  const { dir } = await cloneFrom(t, source, share.key)
+  t.alike(treeOf(dir), treeOf(root), 'all of it can still be given')
+})
+
+test('reuse: a clone onto a copy brings what differs', async (t) => {
+  const root = await t.tmp()
+  const large = bytesOf(30 * BLOCK, 3)
+  fs.writeFileSync(`${root}/large`, large)
+  for (let i = 0; i < 20; i++) fs.writeFileSync(`${root}/file-${i}`, bytesOf(30_000, 100 + i))
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+
+  const dir = path.join(await t.tmp(), 'copy')
+  fs.cpSync(root, dir, { recursive: true, filter: (from) => !from.endsWith('.syncline') })
+  large.writeUInt8(large.readUInt8(3 * BLOCK) ^ 1, 3 * BLOCK)
+  fs.writeFileSync(`${dir}/large`, large)
+  fs.writeFileSync(`${dir}/mine`, 'mine')
+  const node = await openNode(t)
+  await t.exception(openClone(t, node, share.key, dir), /REFUSED/)
+  const clone = await openClone(t, node, share.key, dir, { force: true })
+  await join(node, source)
+  await clone.index.synced({ timeoutMs: UPDATE_MS })
+  const received = await countBlobs(clone)
+  const report = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.is(received(), BLOCK)
+  t.is(report.adopted, 29 + 20)
+  t.is(fs.readFileSync(`${dir}/mine`, 'utf8'), 'mine', 'files of the user stay')
+  const [conflict] = report.conflicts
+  t.is(conflict?.name, '/large', 'and what he had under a name of the drive')
+  t.ok(fs.readFileSync(`${dir}/${conflict?.path ?? ''}`).equals(large))
+  fs.rmSync(`${dir}/mine`)
+  fs.rmSync(`${dir}/${conflict?.path ?? ''}`)
+  t.alike(treeOf(dir), treeOf(root))
+})
+
+test('reuse: files, folders and links take each other’s places', async (t) => {
+  const root = await t.tmp()
+  const put = {
+    file: (name: string) => fs.writeFileSync(name, 'content'),
+    empty: (name: string) => fs.writeFileSync(name, ''),
+    large: (name: string) => fs.writeFileSync(name, bytesOf(100_000, 7)),
+    link: (name: string) => fs.symlinkSync('elsewhere', name),
+    folder: (name: string) => fs.mkdirSync(name),
+    full: (name: string) => {
+      fs.mkdirSync(name)
+      fs.writeFileSync(`${name}/below`, 'below')
+    }
+  }
+  const kinds = Object.keys(put) as (keyof typeof put)[]
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  const pairs = kinds.flatMap((from) => kinds.map((to) => [from, to] as const))
+  fs.writeFileSync(`${root}/stays`, 'stays')
+  for (const [from, to] of pairs) put[from](`${root}/${from}-${to}`)
+  age(root)
+  await share.import()
+  const { clone } = await cloneFrom(t, source, share.key)
+  t.alike(treeOf(clone.folder.root), treeOf(root))
+  for (const [from, to] of pairs) {
+    fs.rmSync(`${root}/${from}-${to}`, { recursive: true })
+    put[to](`${root}/${from}-${to}`)
+  }
+  await follow(t, share, clone)
+})

@@ -224,6 +224,8 @@ export const BLOB_READ_AHEAD_BYTES: number = 4 * 1024 * 1024
 export const LINKS_FOLLOWED_MAX = 16
 /** Nodes of one level that are compared before it counts how many of them differ. */
 export const COMPARED_NODES = 1024
+/** Milliseconds for a node of a comparison: if nobody gives it, the file is fetched as a whole. */
+export const COMPARED_NODE_MS = 5_000
 /** Files that are compared with what they are to become at a time. */
 export const COMPARED_FILES = 4
 /** Bytes of a file up to which it is fetched without being compared: a comparison takes as long. */

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { EventEmitter } from 'node:events'
+import { EventEmitter, setMaxListeners } from 'node:events'
 import { lstatSync, type BigIntStats } from 'node:fs'
 import { chmod, open, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
@@ -108,6 +108,8 @@ interface Pending {
   readonly steps: PutStep[]
   /** True once it came in one piece and is in place, before the tree told whether it is what its entries say. */
   placed: boolean
+  /** True if a local file was copied to where it comes to. */
+  readonly compared: boolean
   /** True once its blocks are asked for: they are when the feed is known to reach that far. */
   asked: boolean
 }
@@ -386,8 +388,9 @@ export class Clone extends EventEmitter<CloneEvents> {
     const at = this.#names.pathOf(step.name)
     // A stop came after it was put in place, and before that was noted.
     const { entry } = step.source
-    const isThere = at !== null && step.type === 'add' && (await this.#holds(at, step.source))
+    const isThere = at !== null && (await this.#holds(at, step.source))
     if (isThere && (await isFitting(this.folder, entry.blob as BlobRange))) {
+      await rm(this.folder.places.incomingPath(entry.blob as BlobRange), { force: true })
       await this.#touch(step)
       return true
     }
@@ -409,7 +412,7 @@ export class Clone extends EventEmitter<CloneEvents> {
         continue
       }
       const asked = this.#isComparable(step, blobs)
-      this.#pending.set(keyOf(blob), { blob, steps: [step], placed: false, asked })
+      this.#pending.set(keyOf(blob), { blob, steps: [step], placed: false, compared: asked, asked })
       if (asked) comparable.push(step)
       bytesTotal += blob.byteLength
     }
@@ -421,6 +424,8 @@ export class Clone extends EventEmitter<CloneEvents> {
     this.progress.set({ phase: 'transfer', bytesTotal })
     const appended = (): void => this.#wake()
     const stop = new AbortController()
+    // Each node that a comparison waits for listens to it.
+    setMaxListeners(0, stop.signal)
     const grew = (): void => {
       void this.#ask(blobs, wanted).catch(failed)
     }
@@ -618,6 +623,8 @@ export class Clone extends EventEmitter<CloneEvents> {
           for (const step of steps) if (!(await this.#putHeld(step, blobs))) return
         } else if (!(await isFitting(this.folder, blob))) {
           for (const step of steps) await this.#takeBack(step, blob)
+        } else if (pending.compared) {
+          await rm(this.folder.places.incomingPath(blob), { force: true })
         }
         this.#settled(pending)
         await this.#saveSometimes()
@@ -895,8 +902,10 @@ export class Clone extends EventEmitter<CloneEvents> {
   /** A file no longer holds a blob: its bytes are in the trash, or with another file, or gone. */
   #left(name: string, blob: BlobRange, trashed: string | null): void {
     if (blob.byteLength === 0 || !this.folder.leaveFile(name, blob)) return
-    if (trashed === null) this.#state.lost.push(blob)
-    else this.#placeTrash(blob, trashed)
+    // Before a stop it may have gone to the trash already.
+    const kept = trashed ?? this.#trash?.list().find((entry) => sameBlob(entry.blob, blob))?.path
+    if (kept === undefined) this.#state.lost.push(blob)
+    else this.#placeTrash(blob, kept)
   }
 
   #placeTrash(blob: BlobRange, file: string): void {
@@ -939,7 +948,8 @@ export class Clone extends EventEmitter<CloneEvents> {
   async #removeKnown(name: string, known: Known): Promise<void> {
     const at = this.#names.pathOf(name)
     const stats = at === null ? null : look(path.join(this.folder.root, at))
-    if (at === null || stats === null) {
+    // A folder there is another name's, or the user's.
+    if (at === null || stats === null || stats.isDirectory()) {
       if (known.entry.blob !== null) this.#left(name, known.entry.blob, null)
       this.folder.catalog.delete(name)
       await this.#removeEmptyFolders(name)

@@ -10,7 +10,7 @@ import path from 'node:path'
 import { SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { StoredFeed } from '../feed/stored-feed.ts'
-import { NODE_BYTES } from '../kernels/fold.ts'
+import { FOLD_BLOCKS_MAX, NODE_BYTES } from '../kernels/fold.ts'
 import { IMPORT_ENTRIES_MAX, SETTLE_MS } from '../limits.ts'
 import { keyOfName } from './drive-name.ts'
 import { encodeEntry, readMetadata, writeMetadata, type BlobRange, type Entry } from './entry.ts'
@@ -140,9 +140,20 @@ class Import {
       }
     })
     const { counts } = scanning
+    // A share that imports serves, too.
+    const have = dryRun ? null : (await folder.blobs()).feed.have
+    if (!dryRun) await this.#releaseTail()
+    const same = (source: ScannedEntry, row: Row): Comparison => {
+      const comparison = compare(source, row)
+      const blob = row.known.entry.blob
+      if (comparison !== 'same' || blob === null || have === null) return comparison
+      // It was away when somebody asked for it.
+      const isHeld = have.hasAll(blob.blockOffset, blob.blockOffset + blob.blockLength)
+      return isHeld ? 'same' : 'unknown'
+    }
     const removals: Row[] = []
     this.#progress.set({ phase: 'scan', files: 0, bytes: 0 })
-    for await (const batch of plan(scanning, rowsOf(catalog), compare)) {
+    for await (const batch of plan(scanning, rowsOf(catalog), same)) {
       signal?.throwIfAborted()
       this.#progress.set({ filesTotal: counts.files, bytesTotal: counts.bytes })
       for (const step of batch) {
@@ -165,9 +176,10 @@ class Import {
     if (!dryRun) {
       await this.#flush()
       await this.#beginEmpty()
+      // Until the catalog stands for this version, a stop has all of it looked at again.
+      await this.#dropLost()
       catalog.version = folder.index.version
       await catalog.save()
-      await this.#dropLost()
     }
     this.#progress.set({ phase: 'done' })
     const { add, change, touch, remove } = this.#changes
@@ -189,6 +201,19 @@ class Import {
   #note(change: Change): void {
     this.#changes[change.type]++
     this.#options.onchange?.(change)
+  }
+
+  /** Lets go of blocks that were appended before a stop, and are no file's: a file has them again as others. */
+  async #releaseTail(): Promise<void> {
+    const folder = this.#folder
+    if (!folder.inPlace) return
+    const { feed } = await folder.blobs()
+    let end = 0
+    for (const [, { entry }] of folder.catalog.rows()) {
+      const { blob } = entry
+      if (blob !== null) end = Math.max(end, blob.blockOffset + blob.blockLength)
+    }
+    await feed.release([[end, feed.length]])
   }
 
   #foresee({ type, name, source }: Step): void {
@@ -284,7 +309,7 @@ class Import {
       const own = leaves.subarray(NODE_BYTES * first, NODE_BYTES * (first + blocks.length))
       first += blocks.length
       const digest = digestOf(own)
-      let blob = await this.#find(feed, file.size, digest, own)
+      let blob = await this.#find(feed, file, digest, own)
       if (blob === null) {
         blob = {
           blockOffset: length,
@@ -334,7 +359,7 @@ class Import {
     const folder = this.#folder
     const { session, feed } = await folder.blobs()
     const digest = digestOf(leaves)
-    const known = await this.#find(feed, file.size, digest, leaves)
+    const known = await this.#find(feed, file, digest, leaves)
     const blob = known ?? {
       blockOffset: feed.length,
       blockLength: leaves.byteLength / NODE_BYTES,
@@ -453,18 +478,23 @@ class Import {
   /** A blob of the drive with just these leaves, or null. */
   async #find(
     feed: StoredFeed,
-    byteLength: number,
+    { name, size }: ScannedEntry,
     digest: number,
     leaves: Uint8Array
   ): Promise<BlobRange | null> {
     if (digest === 0) return null
     for (const blob of this.#blobsByDigest().get(digest) ?? []) {
-      if (blob.byteLength !== byteLength || blob.blockMap === true) continue
+      if (blob.byteLength !== size || blob.blockMap === true) continue
       const end = blob.blockOffset + blob.blockLength
       const pending = this.#pending.get(blob.blockOffset)
-      if (pending === undefined && !feed.have.hasAll(blob.blockOffset, end)) continue
-      const theirs = pending ?? (await this.#folder.leaves(blob))
-      if (theirs !== null && Buffer.compare(theirs, leaves) === 0) return blob
+      const isHeld = feed.have.hasAll(blob.blockOffset, end)
+      const mayLie = this.#folder.inPlace || isHeld
+      const theirs = pending ?? (mayLie ? await this.#folder.leaves(blob) : null)
+      if (theirs === null || Buffer.compare(theirs, leaves) !== 0) continue
+      if (pending !== undefined || isHeld) return blob
+      // It was gone, or somebody thought so, and is here again.
+      this.#folder.placeFile(name, blob)
+      if (await adoptAll(feed, blob.blockOffset, leaves)) return blob
     }
     return null
   }
@@ -534,4 +564,13 @@ function keyOf(name: string, kind: Known['kind']): Uint8Array {
 
 function encodeFolder({ metadata }: Entry): Uint8Array {
   return Buffer.from(JSON.stringify({ metadata }))
+}
+
+async function adoptAll(feed: StoredFeed, start: number, leaves: Uint8Array): Promise<boolean> {
+  const bytes = NODE_BYTES * FOLD_BLOCKS_MAX
+  for (let at = 0; at < leaves.byteLength; at += bytes) {
+    const part = { start: start + at / NODE_BYTES, leaves: leaves.subarray(at, at + bytes) }
+    if ((await feed.adopt(part)) !== 'adopted') return false
+  }
+  return true
 }

@@ -11,7 +11,7 @@ import type { StoredFeed } from '../feed/stored-feed.ts'
 import { foldLeaves } from '../feed/leaf-fold.ts'
 import { spanRoots } from '../feed/tree/proof-plan.ts'
 import { FOLD_BLOCKS_MAX, NODE_BYTES } from '../kernels/fold.ts'
-import { COMPARED_NODES } from '../limits.ts'
+import { COMPARED_NODE_MS, COMPARED_NODES } from '../limits.ts'
 import { depth, endBlock, firstBlock, fullRoots } from '../primitives/flat-tree.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
 import type { TreeNode } from '../wire/message.ts'
@@ -39,7 +39,7 @@ export async function findMatches(
 ): Promise<Matches> {
   const last = Math.min(end, start + leaves.byteLength / NODE_BYTES)
   const local = new LocalTree(start, leaves.subarray(0, NODE_BYTES * (last - start)))
-  const options = signal === undefined ? {} : { signal }
+  const options = { timeoutMs: COMPARED_NODE_MS, ...(signal === undefined ? {} : { signal }) }
   const path: TreeNode[] = []
   const runs: [number, number][] = []
   let level: TreeNode[] = await Promise.all(

@@ -277,8 +277,25 @@ export class DriveFolder {
       if (entry.blob !== null) this.placeFile(name, entry.blob)
     }
     for (const [name] of [...catalog.rows()]) if (!seen.has(name)) catalog.delete(name)
+    if (this.#options.readOnly !== true) await this.#releaseUnknown()
     catalog.version = version
     if (this.#options.readOnly !== true) await catalog.save()
+  }
+
+  /** Lets go of the blocks that are in place nowhere any more. */
+  async #releaseUnknown(): Promise<void> {
+    if (!this.inPlace || this.#config.kind !== 'share') return
+    const { feed } = await this.blobs()
+    const blobs = Array.from(this.catalog.rows(), ([, { entry }]) => entry.blob)
+      .filter((blob) => blob !== null)
+      .sort((a, b) => a.blockOffset - b.blockOffset)
+    const gaps: [start: number, end: number][] = []
+    let at = 0
+    for (const { blockOffset, blockLength } of blobs) {
+      if (blockOffset > at) gaps.push([at, blockOffset])
+      at = Math.max(at, blockOffset + blockLength)
+    }
+    await feed.release([...gaps, [at, feed.length]])
   }
 
   /**

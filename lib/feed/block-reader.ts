@@ -118,6 +118,11 @@ export class BlockReader {
     return piece
   }
 
+  /** Byte offset of a block. @throws SynclineError BLOCK_NOT_AVAILABLE when the tree is not known there. */
+  offsetOf(block: number): Promise<number> {
+    return this.#offset(this.#source.tree(), block)
+  }
+
   /** Where a block begins: known at once for all blocks of a page once it is known for the first. */
   async #offset(tree: TreeView, block: number): Promise<number> {
     const { nodes } = this.#source

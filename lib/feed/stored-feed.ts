@@ -312,7 +312,7 @@ export class StoredFeed implements Feed {
    */
   async offsetOf(block: number): Promise<number> {
     this.#requireOpen()
-    return byteOffset(this.#tree, block)
+    return this.#reader.offsetOf(block)
   }
 
   truncate(length: number, fork?: number): Promise<void> {

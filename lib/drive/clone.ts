@@ -16,6 +16,7 @@ import { isSynclineError, SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import { compareContent } from './content.ts'
+import { DriveBlobs } from './drive-blobs.ts'
 import { readMetadata, sameRange, type BlobRange } from './entry.ts'
 import type { Known } from './folder/catalog.ts'
 import { reflinkOrCopy } from './folder/copy.ts'
@@ -285,6 +286,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       await this.#dropStale(steps, blobs)
       const superseded = await this.#fetch(fetches, version, blobs)
       if (superseded) return null
+      for (const step of this.#state.mapped) await this.#putMapped(step, blobs)
       this.progress.set({ phase: 'apply' })
       const held = await this.#remove(removals)
       for (const step of this.#state.deferred) {
@@ -370,16 +372,17 @@ export class Clone extends EventEmitter<CloneEvents> {
       filesTotal++
       const { blob } = step.source.entry
       if (step.source.kind === 'link') await this.#putLink(step)
-      else if (blob === null || blob.blockMap === true) this.#skip(step.name, UNREADABLE_MAP)
+      else if (blob === null) continue
       else if (step.type === 'touch') await this.#touch(step)
+      else if (blob.blockMap === true) this.#state.mapped.push(step)
       else if (blob.byteLength === 0) await this.#putBytes(step, NO_BYTES)
       else if (isImpossible(blob)) this.#skip(step.name, MISFIT)
       else if (!isHeld(blobs, blob)) fetches.push(step)
       else if (!(await this.#putLocal(step, movable.get(blob.byteOffset), blobs))) {
         fetches.push(step)
       }
-      this.progress.set({ filesTotal })
     }
+    this.progress.set({ filesTotal })
     return fetches
   }
 
@@ -701,10 +704,7 @@ export class Clone extends EventEmitter<CloneEvents> {
   async #copyOf(blob: BlobRange, { session }: Blobs): Promise<string | null> {
     const { places, root } = this.folder
     const end = blob.blockOffset + blob.blockLength
-    const copy = this.folder.statePath(
-      'incoming',
-      `write-${process.pid}-${COPY_NUMBERS + copies++}`
-    )
+    const copy = this.#newCopy()
     const file = places.fileOf(blob)
     if (file !== null) {
       try {
@@ -730,6 +730,36 @@ export class Clone extends EventEmitter<CloneEvents> {
       await handle.close()
     }
     return copy
+  }
+
+  /**
+   * Puts a file in place whose blocks are listed in a map. Other files may share them, so they are kept as blocks as well.
+   */
+  async #putMapped(step: PutStep, { session }: Blobs): Promise<void> {
+    const copy = this.#newCopy()
+    const signal = this.#signal
+    try {
+      const handle = await open(copy, 'wx', 0o600)
+      try {
+        const blob = step.source.entry.blob as BlobRange
+        const pieces = new DriveBlobs(session).read(blob, signal === null ? {} : { signal })
+        for await (const piece of pieces) await handle.writeFile(piece)
+      } finally {
+        await handle.close()
+      }
+      await this.#put(step, (options) => this.#target.place(copy, step.name, options))
+    } catch (error) {
+      if (!isSynclineError(error, 'BAD_MESSAGE') && !isSynclineError(error, 'TOO_MANY')) throw error
+      this.#skip(step.name, MISFIT)
+    } finally {
+      await rm(copy, { force: true })
+    }
+  }
+
+  /** A file of ours that is gone when the next clone begins. */
+  #newCopy(): string {
+    const number = COPY_NUMBERS + copies++
+    return this.folder.statePath('incoming', `write-${process.pid}-${number}`)
   }
 
   /** Renames the file that had these bytes, if it is to go and nobody changed it. */
@@ -1002,11 +1032,13 @@ export class Clone extends EventEmitter<CloneEvents> {
   /** What came of blobs that this version does not have is given up. */
   async #dropStale(steps: readonly Step[], { feed }: Blobs): Promise<void> {
     const { places } = this.folder
+    const expected = places.expected()
+    if (expected.length === 0) return
     const kept = new Set<string>()
     for (const { source } of steps) {
       if (source?.entry.blob != null) kept.add(keyOf(source.entry.blob))
     }
-    const stale = places.expected().filter((blob) => !kept.has(keyOf(blob)))
+    const stale = expected.filter((blob) => !kept.has(keyOf(blob)))
     if (stale.length === 0) return
     for (const blob of stale) await places.drop(blob)
     await feed.release(stale.map(blocksOf))
@@ -1075,7 +1107,6 @@ const PROGRESS_MS = 100
 const ABSENT = 'the drive does not have its blocks'
 const GONE = 'its bytes were lost again'
 const MISFIT = 'its blocks are not those that the drive says'
-const UNREADABLE_MAP = 'its blocks are listed in a map, which folders do not take yet'
 /** Numbers of the copies that are made here, apart from those of {@link Target}. */
 const COPY_NUMBERS = 1_000_000_000
 let copies = 0
@@ -1092,6 +1123,8 @@ interface State {
   readonly folders: Set<string>
   /** Steps that wait until what is below their name is gone. */
   readonly deferred: PutStep[]
+  /** Files whose blocks are listed in a map. */
+  readonly mapped: PutStep[]
   /** Blobs that nobody has here any more. */
   readonly lost: BlobRange[]
 }
@@ -1107,6 +1140,7 @@ function newState(): State {
     skipped: [],
     folders: new Set(),
     deferred: [],
+    mapped: [],
     lost: []
   }
 }

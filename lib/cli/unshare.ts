@@ -2,7 +2,7 @@ import { lstat, rm } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
-import { DriveFolder, readConfig, STATE_NAME } from '../drive/folder/drive-folder.ts'
+import { DriveFolder, readConfig } from '../drive/folder/drive-folder.ts'
 import type { RegisteredDrive, Registry } from '../drive/registry.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import { memory } from '../synchronizer/storage.ts'
@@ -11,13 +11,14 @@ import { openRegistry } from './common/folders.ts'
 import type { Command, Context } from './common/command.ts'
 import { EXIT_DONE } from './common/exit.ts'
 import { DRY_RUN } from './common/flags.ts'
+import { STATE_FOLDER } from '../drive/folder/state-folder.ts'
 
 const command: Command = {
   name: 'unshare',
   summary: 'Forget that a folder is shared, or a clone; its files stay as they are.',
   args: [{ name: 'DIR' }],
   flags: [DRY_RUN],
-  details: `Deletes DIR/${STATE_NAME} with its trash, and the secret key of a share: nobody can change that drive any more.`,
+  details: `Deletes DIR/${STATE_FOLDER} with its trash, and the secret key of a share: nobody can change that drive any more.`,
   async run(context) {
     const root = path.resolve(context.args[0] ?? '')
     const registry = openRegistry(context)
@@ -52,7 +53,7 @@ async function findShared(registry: Registry, root: string): Promise<RegisteredD
 
 /** Only a folder of ours is deleted. @throws SynclineError REFUSED. */
 async function checkState(root: string): Promise<void> {
-  const state = path.join(root, STATE_NAME)
+  const state = path.join(root, STATE_FOLDER)
   const stats = await lstat(state).catch(() => null)
   if (stats === null || stats.isDirectory()) return
   throw new SynclineError('REFUSED', `${state} is no folder`, { path: state })
@@ -74,7 +75,7 @@ async function checkUnused(root: string): Promise<void> {
 
 /** Without `config` it is nothing to us, should the rest be interrupted. */
 async function forget(root: string): Promise<void> {
-  const state = path.join(root, STATE_NAME)
+  const state = path.join(root, STATE_FOLDER)
   await rm(path.join(state, 'config'), { force: true })
   await rm(state, { recursive: true, force: true })
 }

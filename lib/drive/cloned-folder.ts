@@ -11,14 +11,9 @@ import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import { Clone, type CloneOptions, type CloneReport } from './clone.ts'
-import {
-  DEFAULTS,
-  DriveFolder,
-  readConfig,
-  STATE_NAME,
-  type FolderConfig
-} from './folder/drive-folder.ts'
+import { DEFAULTS, DriveFolder, readConfig, type FolderConfig } from './folder/drive-folder.ts'
 import type { DriveRegistry } from './registry.ts'
+import { STATE_FOLDER } from './folder/state-folder.ts'
 
 /** What a clone is made with; left out, a clone that is there stays as it is. */
 export interface CloneChoices {
@@ -190,7 +185,7 @@ async function create(
   try {
     await mkdir(root, { recursive: true })
     const names = await readdir(root)
-    if (!force && names.some((name) => name !== STATE_NAME)) {
+    if (!force && names.some((name) => name !== STATE_FOLDER)) {
       throw new SynclineError('REFUSED', `${root} is not empty: --force clones onto it`, {
         path: root
       })

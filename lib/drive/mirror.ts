@@ -15,7 +15,7 @@ import type { CloneReport } from './clone.ts'
 import type { ClonedFolder } from './cloned-folder.ts'
 import { readMetadata } from './entry.ts'
 import type { Catalog, Known } from './folder/catalog.ts'
-import { DEFAULTS, DriveFolder, STATE_NAME, type FolderConfig } from './folder/drive-folder.ts'
+import { DEFAULTS, DriveFolder, type FolderConfig } from './folder/drive-folder.ts'
 import { hashFile } from './folder/file-reader.ts'
 import { scan, type ScannedEntry } from './folder/scan.ts'
 import { sameStamp, type Stamp } from './folder/stamp.ts'
@@ -23,6 +23,7 @@ import { importFolder, type Change, type ImportOptions, type ImportReport } from
 import { listDrive, type ListedEntry } from './listing.ts'
 import { holdsBack, plan, type Comparison } from './plan.ts'
 import type { RegisteredDrive, Registry } from './registry.ts'
+import { STATE_FOLDER } from './folder/state-folder.ts'
 
 /** Options of {@link openMirror}. */
 export interface MirrorChoices {
@@ -121,7 +122,7 @@ async function checkSource(root: string, maxDelete: number | null): Promise<void
   const names = await readdir(root).catch((error: unknown) => {
     throw new SynclineError('FOLDER_MISSING', `${root} is no folder`, { path: root }, error)
   })
-  if (maxDelete !== null || names.some((name) => name !== STATE_NAME)) return
+  if (maxDelete !== null || names.some((name) => name !== STATE_FOLDER)) return
   const reason = `${root} is empty: is a disk missing? --max-delete N goes on`
   throw new SynclineError('REFUSED', reason, { path: root })
 }

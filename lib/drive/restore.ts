@@ -9,7 +9,6 @@ import path from 'node:path'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
 import { readMetadata } from './entry.ts'
-import { STATE_NAME } from './folder/drive-folder.ts'
 import type { FileAttributes } from './folder/file-attributes.ts'
 import { FileNames, type Renamed } from './folder/file-names.ts'
 import { probeNames } from './folder/name-probe.ts'
@@ -21,6 +20,7 @@ import {
   type Refused
 } from './folder/target.ts'
 import type { ListedEntry } from './listing.ts'
+import { STATE_FOLDER } from './folder/state-folder.ts'
 
 /** An entry, and the name below the root under which it shall stand. */
 export interface RestoreItem {
@@ -66,7 +66,7 @@ export async function restore(
   items: readonly RestoreItem[],
   options: RestoreOptions
 ): Promise<RestoreReport> {
-  const state = path.join(root, STATE_NAME)
+  const state = path.join(root, STATE_FOLDER)
   const isNew = !existsSync(state)
   try {
     await mkdir(state, { recursive: true, mode: 0o700 })
@@ -88,7 +88,7 @@ class Restore {
     const { allLinks = false, renamed = [] } = options
     this.#root = root
     this.#options = options
-    this.#names = new FileNames(probeNames(path.join(root, STATE_NAME)), renamed)
+    this.#names = new FileNames(probeNames(path.join(root, STATE_FOLDER)), renamed)
     this.#target = new Target(root, { names: this.#names, links: allLinks ? 'all' : 'inside' })
   }
 
@@ -137,7 +137,7 @@ class Restore {
     options: PutOptions & FileAttributes
   ): Promise<Placed | Blocked | Refused> {
     const number = FILE_NUMBERS + files++
-    const file = path.join(this.#root, STATE_NAME, 'incoming', `write-${process.pid}-${number}`)
+    const file = path.join(this.#root, STATE_FOLDER, 'incoming', `write-${process.pid}-${number}`)
     try {
       const handle = await open(file, 'wx', 0o600)
       try {

@@ -14,17 +14,12 @@ import { SETTLE_MS, SETTLE_MS_MAX } from '../limits.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { WaitOptions } from '../synchronizer/waiting.ts'
 import { newDriveIdentities } from './blobs-key.ts'
-import {
-  DEFAULTS,
-  DriveFolder,
-  readConfig,
-  STATE_NAME,
-  type FolderConfig
-} from './folder/drive-folder.ts'
+import { DEFAULTS, DriveFolder, readConfig, type FolderConfig } from './folder/drive-folder.ts'
 import type { Stamp } from './folder/stamp.ts'
 import { watchFolder, type WatchOptions } from './folder/watch.ts'
 import { importFolder, type ImportOptions, type ImportReport } from './import.ts'
 import type { DriveRegistry, RegisteredDrive } from './registry.ts'
+import { STATE_FOLDER } from './folder/state-folder.ts'
 
 /** Options of {@link SharedFolder.open}. */
 export interface ShareOptions {
@@ -237,7 +232,7 @@ async function reopen(
     const other = await readConfig(drive.folder).catch(() => null)
     if (other?.key === config.key) {
       const reason = `${root} is a copy of ${drive.folder}: two folders cannot have one key`
-      const way = `remove ${path.join(root, STATE_NAME)} to share it under a key of its own`
+      const way = `remove ${path.join(root, STATE_FOLDER)} to share it under a key of its own`
       throw new SynclineError('REFUSED', `${reason}; ${way}`, { path: root })
     }
     await registry.put({ ...drive, folder: root })

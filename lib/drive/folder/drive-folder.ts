@@ -33,9 +33,7 @@ import { Catalog } from './catalog.ts'
 import { digestOf, leavesOf } from './file-reader.ts'
 import { Places } from './places.ts'
 import { listTrash, type TrashEntry } from './trash.ts'
-
-/** Name of the folder that holds the state. */
-export const STATE_NAME = '.syncline'
+import { STATE_FOLDER } from './state-folder.ts'
 
 /** What a folder is, as `config` keeps it. */
 export interface FolderConfig {
@@ -468,7 +466,7 @@ export function filePath(name: string): string {
 /** The nearest folder from `start` upwards that is shared or cloned, or null. */
 export async function findFolder(start: string): Promise<string | null> {
   for (let at = path.resolve(start); ; at = path.dirname(at)) {
-    if (await isFile(path.join(at, STATE_NAME, 'config'))) return at
+    if (await isFile(path.join(at, STATE_FOLDER, 'config'))) return at
     if (at === path.dirname(at)) return null
   }
 }
@@ -476,7 +474,7 @@ export async function findFolder(start: string): Promise<string | null> {
 /** What the folder at `root` is; null if it is neither shared nor cloned. @throws SynclineError FEED_DAMAGED. */
 export async function readConfig(
   root: string,
-  state: string = path.join(root, STATE_NAME)
+  state: string = path.join(root, STATE_FOLDER)
 ): Promise<FolderConfig | null> {
   const file = path.join(state, 'config')
   let text: string
@@ -502,7 +500,7 @@ export async function readConfig(
 const KINDS: readonly FolderConfig['kind'][] = ['share', 'clone', 'mirror']
 
 function stateOf(root: string, { state }: Pick<OpenFolderOptions, 'state'>): string {
-  return state ?? path.join(path.resolve(root), STATE_NAME)
+  return state ?? path.join(path.resolve(root), STATE_FOLDER)
 }
 
 /** Choices of a folder that says nothing else. */

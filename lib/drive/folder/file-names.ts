@@ -8,6 +8,7 @@
  */
 import { createHash } from 'node:crypto'
 import { PATH_LENGTH_MAX, SEGMENT_BYTES_MAX } from '../../limits.ts'
+import { STATE_FOLDER } from './state-folder.ts'
 
 /** What a file system does with names; see name-probe.ts. */
 export interface NameRules {
@@ -34,9 +35,6 @@ export const EXACT_NAMES: NameRules = {
   refused: '',
   segmentBytesMax: SEGMENT_BYTES_MAX
 }
-
-/** The folder below the root that holds our state. */
-export const STATE_FOLDER = '.syncline'
 
 /** A name whose path is not the name itself. */
 export interface Renamed {

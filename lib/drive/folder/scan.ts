@@ -12,9 +12,7 @@ import { decidingRule, type IgnoreRule, type IgnoreScope } from '../ignore/rules
 import { rulesIn, type IgnoreSource } from './ignore-file.ts'
 import { isGone, systemCode, systemReader, type FolderReader } from './reader.ts'
 import { stampOf, type Stamp } from './stamp.ts'
-
-/** Name of the folder in which syncline keeps its own state; nothing of that name is ever shared. */
-export const STATE_NAME = '.syncline'
+import { STATE_FOLDER } from './state-folder.ts'
 
 /** A file, a link, or a folder in which there is nothing to share. */
 export interface ScannedEntry {
@@ -270,7 +268,7 @@ function whySkipped(
   valid: Set<string> | null
 ): Skipped | null {
   const folder = kind === 'folder'
-  if (lastPart === STATE_NAME) return { name, reason: 'state', folder }
+  if (lastPart === STATE_FOLDER) return { name, reason: 'state', folder }
   // A name that is not UTF-8 may look like a valid one once its bytes are replaced; each valid one is there once.
   const damaged = valid !== null && lastPart.includes(REPLACEMENT) && !valid.delete(lastPart)
   if (damaged || lastPart.includes('\\') || DRIVE_LETTER.test(name))

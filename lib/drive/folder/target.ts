@@ -27,11 +27,12 @@ import {
   setAttributes,
   systemTime
 } from './file-attributes.ts'
-import { type FileNames, refusalOf, STATE_FOLDER, withMark } from './file-names.ts'
+import { type FileNames, refusalOf, withMark } from './file-names.ts'
 import { badLink, leavingText, leavingWay } from './links.ts'
 import { type Kind, kindOf, type Obstacle, RealFolders } from './real-folders.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
 import type { Trash, TrashEntry, TrashInfo } from './trash.ts'
+import { STATE_FOLDER } from './state-folder.ts'
 
 /** What tells a file apart from the one that stood there when it was last looked at. */
 export type Stamp = Pick<BigIntStats, 'size' | 'mtimeNs' | 'ctimeNs' | 'ino' | 'dev'>

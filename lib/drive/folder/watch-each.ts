@@ -9,7 +9,6 @@ import { SCAN_TURN_MS, WATCHES_MAX } from '../../limits.ts'
 import { decidingRule, type IgnoreScope } from '../ignore/rules.ts'
 import { isRuleFile, rulesIn } from './ignore-file.ts'
 import { systemCode } from './reader.ts'
-import { STATE_NAME } from './scan.ts'
 import {
   EXHAUSTED,
   isFolder,
@@ -18,6 +17,7 @@ import {
   type TreeWatch,
   type WatchTarget
 } from './watch-target.ts'
+import { STATE_FOLDER } from './state-folder.ts'
 
 interface WatchedFolder {
   /** Name in the drive, empty for the root. */
@@ -127,7 +127,7 @@ class FolderWatches implements TreeWatch {
     if (above === null) this.#root = folder
     else above.folders.set(lastPart, folder)
     return listed
-      .filter((entry) => entry.isDirectory() && entry.name !== STATE_NAME)
+      .filter((entry) => entry.isDirectory() && entry.name !== STATE_FOLDER)
       .map((entry) => `${name}/${entry.name}`)
       .filter((child) => {
         const rule = decidingRule(scope, child, true)
@@ -139,7 +139,7 @@ class FolderWatches implements TreeWatch {
     const { root, watchPath, touch, giveUp } = this.#target
     try {
       const watch = watchPath(root + name || '/', { recursive: false }, (event, child) => {
-        if (child === STATE_NAME) return
+        if (child === STATE_FOLDER) return
         if (child === null) touch(name || null, true)
         else touch(`${name}/${child}`, event === 'rename')
       })

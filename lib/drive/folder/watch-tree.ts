@@ -7,7 +7,6 @@ import { sep } from 'node:path'
 import { rulingOf, type IgnoreScope } from '../ignore/rules.ts'
 import { isRuleFile, rulesIn } from './ignore-file.ts'
 import { systemCode } from './reader.ts'
-import { STATE_NAME } from './scan.ts'
 import {
   EXHAUSTED,
   isFolder,
@@ -16,6 +15,7 @@ import {
   type TreeWatch,
   type WatchTarget
 } from './watch-target.ts'
+import { STATE_FOLDER } from './state-folder.ts'
 
 /** Watches the whole tree; what is ignored is left out when it is told. */
 export function watchTree(target: WatchTarget): TreeWatch {
@@ -37,7 +37,7 @@ export function watchTree(target: WatchTarget): TreeWatch {
     try {
       watch = watchPath(root || '/', { recursive: true }, (event, path) => {
         const name = path === null ? null : `/${path.replaceAll(sep, '/')}`
-        if (name?.split('/').includes(STATE_NAME) !== true) touch(name, event === 'rename')
+        if (name?.split('/').includes(STATE_FOLDER) !== true) touch(name, event === 'rename')
       })
       watch.on('error', (error) => fail(error))
     } catch (error) {

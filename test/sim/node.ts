@@ -5,7 +5,7 @@
  */
 import type { Telling } from '../../lib/engine/effect.ts'
 import type { Direction, Mode } from '../../lib/engine/input.ts'
-import { RangeSet } from '../../lib/engine/range-set.ts'
+import { RangeSet } from '../../lib/primitives/range-set.ts'
 import type { SynclineError } from '../../lib/errors.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import type { Store } from '../../lib/feed/store.ts'

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { RangeSet } from '../../lib/engine/range-set.ts'
+import { RangeSet } from '../../lib/primitives/range-set.ts'
 import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
 import { isSynclineError, type SynclineError } from '../../lib/errors.ts'

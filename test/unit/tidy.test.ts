@@ -39,16 +39,7 @@ const PARTS: Record<string, readonly string[]> = {
     'transport',
     'wire'
   ],
-  drive: [
-    'engine',
-    'errors.ts',
-    'feed',
-    'kernels',
-    'limits.ts',
-    'primitives',
-    'synchronizer',
-    'wire'
-  ],
+  drive: ['errors.ts', 'feed', 'kernels', 'limits.ts', 'primitives', 'synchronizer', 'wire'],
   cli: [
     'drive',
     'engine',

@@ -16,7 +16,7 @@
 import { closeSync, constants, openSync, readdirSync, readSync } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { RangeSet } from '../../engine/range-set.ts'
+import { RangeSet } from '../../primitives/range-set.ts'
 import { SynclineError } from '../../errors.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { type BlockData, DataFile } from '../../feed/file/feed-files.ts'

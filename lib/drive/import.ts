@@ -14,7 +14,7 @@ import { FOLD_BLOCKS_MAX, NODE_BYTES } from '../kernels/fold.ts'
 import { IMPORT_ENTRIES_MAX, SETTLE_MS } from '../limits.ts'
 import { keyOfName } from './drive-name.ts'
 import { encodeEntry, readMetadata, writeMetadata, type BlobRange, type Entry } from './entry.ts'
-import type { Known } from './folder/catalog.ts'
+import type { CatalogRow, Known } from './folder/catalog.ts'
 import { type DriveFolder, filePath } from './folder/drive-folder.ts'
 import { blocksOf, digestOf, hashFile, leavesOf, readWhole } from './folder/file-reader.ts'
 import { scan, type ScanCounts, type ScannedEntry, type Skipped } from './folder/scan.ts'
@@ -78,13 +78,7 @@ const LARGE_BYTES: number = 1024 * 1024
 /** Times that a file is read that changes meanwhile. */
 const TRIES = 3
 
-/** A row of the catalog. */
-interface Row {
-  readonly name: string
-  readonly known: Known
-}
-
-type Step = Exclude<Action<ScannedEntry, Row>, { type: 'remove' }>
+type Step = Exclude<Action<ScannedEntry, CatalogRow>, { type: 'remove' }>
 
 /**
  * See the module comment. The folder is a share of ours.
@@ -141,9 +135,13 @@ class Import {
     })
     const { counts } = scanning
     // A share that imports serves, too.
-    const have = dryRun ? null : (await folder.blobs()).feed.have
+    const feed = dryRun ? null : (await folder.blobs()).feed
+    const have = feed?.have ?? null
     if (!dryRun) await this.#releaseTail()
-    const same = (source: ScannedEntry, row: Row): Comparison => {
+    const isWhole = feed === null || feed.contiguousLength === feed.length
+    const same = (source: ScannedEntry, row: CatalogRow): Comparison => {
+      // Most files are as they were.
+      if (isWhole && catalog.stampOf(row.name) === source.stamp) return 'same'
       const comparison = compare(source, row)
       const blob = row.known.entry.blob
       if (comparison !== 'same' || blob === null || have === null) return comparison
@@ -151,9 +149,9 @@ class Import {
       const isHeld = have.hasAll(blob.blockOffset, blob.blockOffset + blob.blockLength)
       return isHeld ? 'same' : 'unknown'
     }
-    const removals: Row[] = []
+    const removals: CatalogRow[] = []
     this.#progress.set({ phase: 'scan', files: 0, bytes: 0 })
-    for await (const batch of plan(scanning, rowsOf(catalog), same)) {
+    for await (const batch of plan(scanning, catalog.listing(), same)) {
       signal?.throwIfAborted()
       this.#progress.set({ filesTotal: counts.files, bytesTotal: counts.bytes })
       for (const step of batch) {
@@ -220,7 +218,7 @@ class Import {
     this.#note({ type: type === 'check' ? 'change' : type, name, byteLength: source.size })
   }
 
-  #withoutUnreadable(removals: readonly Row[]): Row[] {
+  #withoutUnreadable(removals: readonly CatalogRow[]): CatalogRow[] {
     const unreadable = this.#skipped.filter(({ reason }) => reason === 'unreadable')
     const names = new Set(unreadable.map(({ name }) => name))
     const folders = unreadable.filter((item) => item.folder).map(({ name }) => `${name}/`)
@@ -425,7 +423,7 @@ class Import {
     if (this.#puts.length >= IMPORT_ENTRIES_MAX) await this.#flush()
   }
 
-  async #remove({ name, known }: Row): Promise<void> {
+  async #remove({ name, known }: CatalogRow): Promise<void> {
     const byteLength = known.entry.blob?.byteLength ?? 0
     this.#note({ type: 'remove', name, byteLength })
     if (this.#options.dryRun === true) return
@@ -530,17 +528,13 @@ class Import {
   }
 }
 
-function compare(source: ScannedEntry, { known }: Row): Comparison {
+function compare(source: ScannedEntry, { known }: CatalogRow): Comparison {
   const { kind, entry, stamp } = known
   if (kind !== source.kind) return 'content'
   if (kind === 'link') return entry.linkname === source.linkname ? 'same' : 'content'
   if (kind === 'folder')
     return readMetadata(entry.metadata).mode === source.mode ? 'same' : 'content'
   return stamp !== null && sameStamp(stamp, source.stamp) ? 'same' : 'unknown'
-}
-
-function* rowsOf(catalog: DriveFolder['catalog']): Generator<Row, void, void> {
-  for (const [name, known] of catalog.rows()) yield { name, known }
 }
 
 /** True if time and mode of a file are what the drive says of it. */

@@ -14,7 +14,7 @@ import { newDriveIdentities } from './blobs-key.ts'
 import type { CloneReport } from './clone.ts'
 import type { ClonedFolder } from './cloned-folder.ts'
 import { readMetadata } from './entry.ts'
-import type { Catalog, Known } from './folder/catalog.ts'
+import type { CatalogRow, Catalog, Known } from './folder/catalog.ts'
 import { DEFAULTS, DriveFolder, type FolderConfig } from './folder/drive-folder.ts'
 import { hashFile } from './folder/file-reader.ts'
 import { scan, type ScannedEntry } from './folder/scan.ts'
@@ -218,7 +218,7 @@ async function findChanges(
   const edited: Seen[] = []
   const paths = new Set<string>()
   for (const [, known] of catalog.rows()) if (known.path !== undefined) paths.add(`/${known.path}`)
-  for await (const batch of plan(scan(root), rowsOf(catalog), compareStamps)) {
+  for await (const batch of plan(scan(root), catalog.listing(), compareStamps)) {
     for (const step of batch) {
       const { name } = step
       if (step.type === 'add') {
@@ -273,16 +273,7 @@ function refresh(catalog: Catalog, name: string, stamp: Stamp, known: Known): vo
   catalog.set(name, { ...known, stamp, entry: { ...known.entry, metadata: null } })
 }
 
-interface Row {
-  readonly name: string
-  readonly known: Known
-}
-
-function* rowsOf(catalog: Catalog): Generator<Row, void, void> {
-  for (const [name, known] of catalog.rows()) yield { name, known }
-}
-
-function compareStamps(source: ScannedEntry, { known }: Row): Comparison {
+function compareStamps(source: ScannedEntry, { known }: CatalogRow): Comparison {
   if (source.kind === 'folder' && known.kind === 'folder') return 'same'
   const same = known.stamp !== null && sameStamp(known.stamp, source.stamp)
   return source.kind === known.kind && same ? 'same' : 'unknown'

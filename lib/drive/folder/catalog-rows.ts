@@ -5,7 +5,7 @@
  */
 import { readMetadata, type BlobRange, type Entry } from '../entry.ts'
 import type { Known } from './catalog.ts'
-import { decodeStamp, encodeStamp, STAMP_BYTES } from './stamp.ts'
+import { decodeStamp, encodeStamp, STAMP_BYTES, type Stamp } from './stamp.ts'
 
 /** What few rows have. */
 interface Extra {
@@ -15,6 +15,7 @@ interface Extra {
   readonly path?: string
 }
 
+/** By their number, the lowest two bits of the flags. */
 const KINDS = ['file', 'link', 'folder'] as const
 const EXECUTABLE = 4
 const BLOB = 8
@@ -47,6 +48,15 @@ export class CatalogRows {
 
   names(): string[] {
     return [...this.#index.keys()]
+  }
+
+  /** The stamp of a file; null if there is no such file, or its stamp does not count. */
+  stampOf(name: string): Stamp | null {
+    const row = this.#index.get(name)
+    if (row === undefined) return null
+    const flags = this.#flags[row] as number
+    if ((flags & 3) !== 0 || (flags & STAMP) === 0) return null
+    return decodeStamp(this.#stamps, STAMP_BYTES * row)
   }
 
   get(name: string): Known | undefined {

@@ -10,7 +10,6 @@
  */
 import { createReadStream } from 'node:fs'
 import { appendFile, rename, rm, writeFile } from 'node:fs/promises'
-import { createInterface } from 'node:readline'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import type { BlobRange, Entry } from '../entry.ts'
 import { compareNames } from '../drive-name.ts'
@@ -30,9 +29,26 @@ export interface Known {
   readonly path?: string
 }
 
+/** A row in a listing; one that was deleted since it was listed cannot be asked for. */
+export class CatalogRow {
+  readonly name: string
+  readonly #rows: CatalogRows
+
+  constructor(name: string, rows: CatalogRows) {
+    this.name = name
+    this.#rows = rows
+  }
+
+  get known(): Known {
+    return this.#rows.get(this.name) as Known
+  }
+}
+
 /** Lines beyond twice the rows, after which the file is written anew. */
 const SPARE_LINES = 1000
 const FORMAT = 'syncline catalog 1'
+/** Bytes of the file that are read at a time: all of it may be larger than what is made of it. */
+const READ_BYTES: number = 1024 * 1024
 
 /** See the module comment. Not for several writers at a time: the lock of the index keeps them apart. */
 export class Catalog {
@@ -52,9 +68,14 @@ export class Catalog {
   static async open(file: string): Promise<Catalog> {
     const catalog = new Catalog(file)
     try {
-      for await (const line of createInterface({ input: createReadStream(file) })) {
-        if (!catalog.#load(line)) break
+      let rest = ''
+      const pieces = createReadStream(file, { encoding: 'utf8', highWaterMark: READ_BYTES })
+      for await (const piece of pieces) {
+        const lines = (rest + String(piece)).split('\n')
+        rest = lines.pop() ?? ''
+        if (!lines.every((line) => catalog.#load(line))) return catalog
       }
+      catalog.#load(rest)
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw storageError(error, file)
     }
@@ -73,6 +94,11 @@ export class Catalog {
 
   get size(): number {
     return this.#rows.size
+  }
+
+  /** The stamp of a file, without the rest of its row; null if there is none. */
+  stampOf(name: string): Stamp | null {
+    return this.#rows.stampOf(name)
   }
 
   get(name: string): Known | undefined {
@@ -98,6 +124,13 @@ export class Catalog {
       const known = this.#rows.get(name)
       if (known !== undefined) yield [name, known]
     }
+  }
+
+  /** As {@link Catalog.rows}, each row made when it is asked for. */
+  *listing(): IterableIterator<CatalogRow> {
+    this.#sorted ??= this.#rows.names().sort(compareNames)
+    for (const name of this.#sorted)
+      if (this.#rows.has(name)) yield new CatalogRow(name, this.#rows)
   }
 
   /** Writes what changed. @throws SynclineError DISK_FULL, STORAGE_FAILED; then it is written with the next call. */

@@ -1,0 +1,348 @@
+/**
+ * Gets the blobs that a version of a drive needs, and has them put in place as they come.
+ *
+ * Small ones come whole and become their files at once; of others what comes is collected in files of ours. What local
+ * files hold of them already is found first, by comparing subtree roots.
+ *
+ * @module
+ */
+import { setMaxListeners } from 'node:events'
+import { chmod, rm, truncate } from 'node:fs/promises'
+import path from 'node:path'
+import { isSynclineError } from '../errors.ts'
+import type { FeedChange } from '../feed/feed.ts'
+import { ABSENT_BLOCKS_MS, COMPARED_FILES, FETCHED_WHOLE_BYTES } from '../limits.ts'
+import { blocksOf, isFitting, isHeld, joinBlocks, keyOf } from './blob-check.ts'
+import type { PutStep, Step } from './clone-report.ts'
+import type { BlobRange } from './entry.ts'
+import { reflinkOrCopy } from './folder/copy.ts'
+import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
+import { hashFile } from './folder/file-reader.ts'
+import { look } from './folder/look.ts'
+import type { Placement } from './placement.ts'
+import type { ProgressNotes } from './progress.ts'
+import { adoptMatches, findMatches } from './reuse.ts'
+
+/** A blob that is to come. */
+interface Pending {
+  readonly blob: BlobRange
+  readonly steps: PutStep[]
+  /** True once it came in one piece and is in place, before the tree told whether it is what its entries say. */
+  placed: boolean
+  /** True if a local file was copied to where it comes to. */
+  readonly compared: boolean
+  /** True once its blocks are asked for: they are when the feed is known to reach that far. */
+  asked: boolean
+}
+
+/** See the module comment. */
+export class Arrivals {
+  readonly #folder: DriveFolder
+  readonly #placement: Placement
+  readonly #progress: ProgressNotes
+  /** Blobs that are to come, by {@link keyOf}. */
+  readonly #pending = new Map<string, Pending>()
+  /** The same in the order of their first blocks: which of them an arrival may complete. */
+  #byFirst: Pending[] = []
+  /** Those that reach beyond the first block of another: an arrival in their middle may be their last. */
+  #long: Pending[] = []
+  /** Puts whole files in place, one after the other. */
+  #finishing: Promise<void> = Promise.resolve()
+  #failure: Error | null = null
+  #signal: AbortSignal | null = null
+  #wake: () => void = () => {}
+
+  constructor(folder: DriveFolder, placement: Placement, progress: ProgressNotes) {
+    this.#folder = folder
+    this.#placement = placement
+    this.#progress = progress
+  }
+
+  /** Takes in what comes, until the function that is returned is called; it resolves when nothing is under way. */
+  begin({ feed }: Blobs, signal: AbortSignal | null): () => Promise<void> {
+    const { places } = this.#folder
+    this.#signal = signal
+    this.#failure = null
+    const stop = feed.onchange((change) => this.#arrived(change))
+    places.keeper = { whole: (range, bytes) => this.#whole(range, bytes) }
+    return async () => {
+      stop()
+      places.keeper = null
+      await this.#finishing.catch(() => {})
+    }
+  }
+
+  /** True if a newer version came before all was here. */
+  async fetch(steps: readonly PutStep[], version: number, blobs: Blobs): Promise<boolean> {
+    const folder = this.#folder
+    const signal = this.#signal
+    let bytesTotal = 0
+    this.#pending.clear()
+    const comparable: PutStep[] = []
+    for (const step of steps) {
+      const blob = step.source.entry.blob as BlobRange
+      const others = this.#pending.get(keyOf(blob))
+      if (others !== undefined) {
+        others.steps.push(step)
+        continue
+      }
+      const asked = this.#isComparable(step, blobs)
+      this.#pending.set(keyOf(blob), { blob, steps: [step], placed: false, compared: asked, asked })
+      if (asked) comparable.push(step)
+      bytesTotal += blob.byteLength
+    }
+    if (steps.length === 0) return false
+    this.#order()
+    if (folder.inPlace) folder.places.expectAll(this.#byFirst.map(({ blob }) => blob))
+    const written = folder.places.bytesWritten
+    const wanted: [start: number, end: number][] = []
+    this.#progress.set({ phase: 'transfer', bytesTotal })
+    const appended = (): void => this.#wake()
+    const stop = new AbortController()
+    // Each node that a comparison waits for listens to it.
+    setMaxListeners(0, stop.signal)
+    const grew = (): void => {
+      void this.#ask(blobs, wanted).catch(failed)
+    }
+    const failed = (error: unknown): void => {
+      this.#failure ??= error as Error
+      this.#wake()
+    }
+    let absentMs = 0
+    const timer = setInterval(() => {
+      this.#progress.set({ bytes: folder.places.bytesWritten - written })
+      absentMs = this.#waitsForNothing(blobs) ? absentMs + PROGRESS_MS : 0
+      if (absentMs >= ABSENT_BLOCKS_MS) this.#skipAbsent()
+    }, PROGRESS_MS)
+    blobs.session.on('append', grew)
+    blobs.session.on('failed', failed)
+    folder.indexSession.on('append', appended)
+    folder.indexSession.on('synced', appended)
+    signal?.addEventListener('abort', appended)
+    try {
+      await this.#ask(blobs, wanted)
+      const comparing = this.#compareAll(comparable, blobs, wanted, stop.signal).catch(failed)
+      while (this.#pending.size > 0) {
+        if (this.#failure !== null) throw this.#failure
+        signal?.throwIfAborted()
+        if (this.#isSuperseded(version)) return true
+        await new Promise<void>((resolve) => (this.#wake = resolve))
+      }
+      await comparing
+      await this.#finishing
+      if (this.#failure !== null) throw this.#failure
+      return false
+    } finally {
+      clearInterval(timer)
+      this.#wake = () => {}
+      blobs.session.off('append', grew)
+      blobs.session.off('failed', failed)
+      folder.indexSession.off('append', appended)
+      folder.indexSession.off('synced', appended)
+      signal?.removeEventListener('abort', appended)
+      this.#pending.clear()
+      this.#order()
+      stop.abort()
+      for (const range of wanted) await blobs.session.unwant(range).catch(() => {})
+    }
+  }
+
+  /** Asks for what the feed is known to have, and was not asked for yet. */
+  async #ask(blobs: Blobs, wanted: [start: number, end: number][]): Promise<void> {
+    const { length } = blobs.feed
+    const reached = this.#byFirst.filter(
+      ({ blob, asked }) => !asked && blob.blockOffset + blob.blockLength <= length
+    )
+    for (const pending of reached) pending.asked = true
+    for (const range of joinBlocks(reached.map(({ blob }) => blob))) {
+      wanted.push(range)
+      await blobs.session.want(range)
+    }
+    // Some may have come before anybody waited for them.
+    for (const pending of reached) if (isHeld(blobs, pending.blob)) this.#complete(pending)
+  }
+
+  /** True if all that is still to come lies beyond the end of the feed, as far as any peer knows. */
+  #waitsForNothing({ session }: Blobs): boolean {
+    for (const { asked } of this.#pending.values()) if (asked) return false
+    return this.#pending.size > 0 && session.progress().synced
+  }
+
+  /** True if blocks are waited for. */
+  awaits(start: number, end: number): boolean {
+    return this.#byFirst.some(
+      ({ blob }) =>
+        this.#pending.has(keyOf(blob)) &&
+        blob.blockOffset < end &&
+        start < blob.blockOffset + blob.blockLength
+    )
+  }
+
+  #skipAbsent(): void {
+    for (const pending of this.#pending.values()) {
+      for (const { name } of pending.steps) this.#placement.skip(name, ABSENT)
+      this.#settled(pending)
+    }
+  }
+
+  #order(): void {
+    const sorted = [...this.#pending.values()].sort(
+      (a, b) => a.blob.blockOffset - b.blob.blockOffset
+    )
+    this.#byFirst = sorted
+    this.#long = sorted.filter(({ blob }, i) => {
+      const next = sorted[i + 1]?.blob.blockOffset ?? Infinity
+      return blob.blockOffset + blob.blockLength > next
+    })
+  }
+
+  /** True if a local file may hold part of what is to come, and nothing of it came yet. */
+  #isComparable({ name, source }: PutStep, { feed }: Blobs): boolean {
+    const { blockOffset, blockLength, byteLength } = source.entry.blob as BlobRange
+    const at = this.#placement.names.pathOf(name)
+    if (!this.#folder.inPlace || at === null || byteLength <= FETCHED_WHOLE_BYTES) return false
+    const stats = look(path.join(this.#folder.root, at))
+    if (stats === null || !stats.isFile() || stats.size === 0n) return false
+    if (blockLength === 1 && stats.size !== BigInt(byteLength)) return false
+    return feed.have.firstSet(blockOffset, blockOffset + blockLength) === -1
+  }
+
+  /** Compares files with what they are to become, some at a time; what is missing then is wanted. */
+  async #compareAll(
+    steps: readonly PutStep[],
+    blobs: Blobs,
+    wanted: [start: number, end: number][],
+    signal: AbortSignal
+  ): Promise<void> {
+    const queue = steps.values()
+    const work = async (): Promise<void> => {
+      for (const { name, source } of queue) {
+        const blob = source.entry.blob as BlobRange
+        const file = path.join(this.#folder.root, this.#placement.names.pathOf(name) as string)
+        await this.#reuse(file, blob, blobs, signal).catch((error: unknown) => {
+          // Whatever it was: all of it can be fetched.
+          if (isSynclineError(error, 'DISK_FULL')) throw error
+        })
+        if (signal.aborted) return
+        const range: [number, number] = [blob.blockOffset, blob.blockOffset + blob.blockLength]
+        wanted.push(range)
+        await blobs.session.want(range)
+        const pending = this.#pending.get(keyOf(blob))
+        if (pending !== undefined) this.#complete(pending)
+      }
+    }
+    await Promise.all(Array.from({ length: COMPARED_FILES }, work))
+  }
+
+  /** Takes over what a local file holds of a blob: it is copied to where the blob comes to. */
+  async #reuse(
+    file: string,
+    blob: BlobRange,
+    { session, feed }: Blobs,
+    signal: AbortSignal
+  ): Promise<void> {
+    const incoming = this.#folder.places.incomingPath(blob)
+    // Of a try that did not come to its end.
+    await rm(incoming, { force: true })
+    await reflinkOrCopy(file, incoming)
+    const hashed = await hashFile(incoming, () => {}, signal)
+    if (hashed === null) return
+    await truncate(incoming, blob.byteLength)
+    await chmod(incoming, 0o600)
+    const { blockOffset, blockLength } = blob
+    const end = blockOffset + blockLength
+    // Of a feed that was just opened nobody has told yet how long it is.
+    if (session.length < end) await session.update({ wait: true, signal })
+    if (session.length < end) return
+    const matches = await findMatches(session, blockOffset, end, hashed.leaves, signal)
+    const adopted = await adoptMatches(feed, blockOffset, hashed.leaves, matches)
+    this.#placement.state.adopted += adopted
+  }
+
+  #isSuperseded(version: number): boolean {
+    const { config, index, indexSession } = this.#folder
+    return config.at === null && index.version > version && indexSession.progress().synced
+  }
+
+  #arrived(change: FeedChange): void {
+    if (change.type !== 'have') return
+    const { start, end } = change
+    const byFirst = this.#byFirst
+    let low = 0
+    let high = byFirst.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((byFirst[middle] as Pending).blob.blockOffset < start) low = middle + 1
+      else high = middle
+    }
+    for (let i = Math.max(low - 1, 0); i < byFirst.length; i++) {
+      const pending = byFirst[i] as Pending
+      if (pending.blob.blockOffset >= end) break
+      this.#complete(pending)
+    }
+    for (const pending of this.#long) {
+      const { blockOffset, blockLength } = pending.blob
+      if (blockOffset < start && start < blockOffset + blockLength) this.#complete(pending)
+    }
+  }
+
+  /** Puts a blob in place if all of it is here. */
+  #complete(pending: Pending): void {
+    const { blob, steps } = pending
+    this.#finishing = this.#finishing.then(async () => {
+      if (!this.#pending.has(keyOf(blob)) || this.#failure !== null) return
+      const blobs = await this.#folder.blobs()
+      if (!isHeld(blobs, blob)) return
+      try {
+        if (!pending.placed) {
+          for (const step of steps) if (!(await this.#placement.putHeld(step, blobs))) return
+        } else if (!(await isFitting(this.#folder, blob))) {
+          for (const step of steps) await this.#placement.takeBack(step, blob)
+        } else if (pending.compared) {
+          await rm(this.#folder.places.incomingPath(blob), { force: true })
+        }
+        this.#settled(pending)
+        await this.#placement.saveSometimes()
+      } catch (error) {
+        this.#failure = error as Error
+        this.#wake()
+      }
+    })
+  }
+
+  #settled({ blob }: Pending): void {
+    this.#pending.delete(keyOf(blob))
+    if (this.#pending.size === 0) this.#wake()
+  }
+
+  /**
+   * A whole blob came in one piece: it becomes its files at once. Runs while the feed is being written, so nothing is
+   * read from the feed here.
+   */
+  async #whole(blob: BlobRange, bytes: Uint8Array): Promise<boolean> {
+    const pending = this.#pending.get(keyOf(blob))
+    if (pending === undefined || pending.placed) return false
+    if (!(await this.#placement.putWhole(pending.steps, bytes))) return false
+    pending.placed = true
+    return true
+  }
+
+  /** What came of blobs that this version does not have is given up. */
+  async dropStale(steps: readonly Step[], { feed }: Blobs): Promise<void> {
+    const { places } = this.#folder
+    const expected = places.expected()
+    if (expected.length === 0) return
+    const kept = new Set<string>()
+    for (const { source } of steps) {
+      if (source?.entry.blob != null) kept.add(keyOf(source.entry.blob))
+    }
+    const stale = expected.filter((blob) => !kept.has(keyOf(blob)))
+    if (stale.length === 0) return
+    for (const blob of stale) await places.drop(blob)
+    await feed.release(stale.map(blocksOf))
+  }
+}
+
+/** Milliseconds between two looks at how much has come. */
+const PROGRESS_MS = 100
+const ABSENT = 'the drive does not have its blocks'

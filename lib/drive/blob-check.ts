@@ -1,0 +1,65 @@
+/**
+ * Blobs against the feed that holds them.
+ *
+ * @module
+ */
+import { BLOCK_BYTES_MAX, FEED_LENGTH_MAX } from '../limits.ts'
+import { sameRange, type BlobRange } from './entry.ts'
+import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
+import { holdsLeaves } from './folder/file-reader.ts'
+
+/** True if two blobs are the same bytes of the feed, or both none. */
+export function sameBlob(a: BlobRange | null, b: BlobRange | null): boolean {
+  if (a === null || b === null) return false
+  return (a.byteLength === 0 && b.byteLength === 0) || sameRange(a, b)
+}
+
+/** True if all blocks of a blob are here. */
+export function isHeld({ feed }: Blobs, { blockOffset, blockLength }: BlobRange): boolean {
+  return feed.have.hasAll(blockOffset, blockOffset + blockLength)
+}
+
+/** True if no blocks could hold so many bytes. */
+export function isImpossible({ blockOffset, blockLength, byteLength }: BlobRange): boolean {
+  return byteLength > blockLength * BLOCK_BYTES_MAX || blockOffset + blockLength > FEED_LENGTH_MAX
+}
+
+/** True if the bytes of a held blob are just those of its blocks. */
+export async function isFitting(folder: DriveFolder, blob: BlobRange): Promise<boolean> {
+  const [start, end] = blocksOf(blob)
+  const from = await folder.offsetOf(start)
+  return from === blob.byteOffset && (await folder.offsetOf(end)) === from + blob.byteLength
+}
+
+/** True if a file holds just the blocks of a blob, of which the leaves are known. */
+export async function hasBytes(
+  folder: DriveFolder,
+  file: string,
+  blob: BlobRange
+): Promise<boolean> {
+  const leaves = await folder.leaves(blob)
+  return leaves !== null && holdsLeaves(file, leaves).catch(() => false)
+}
+
+/** The blocks of a blob. */
+export function blocksOf({ blockOffset, blockLength }: BlobRange): [start: number, end: number] {
+  return [blockOffset, blockOffset + blockLength]
+}
+
+/** Tells a blob apart from every other, also from one that overlaps it. */
+export function keyOf({ blockOffset, blockLength, byteOffset, byteLength }: BlobRange): string {
+  return `${blockOffset} ${blockLength} ${byteOffset} ${byteLength}`
+}
+
+/** Blocks of ranges, joined where they touch. */
+export function joinBlocks(ranges: readonly BlobRange[]): [start: number, end: number][] {
+  const sorted = [...ranges].sort((a, b) => a.blockOffset - b.blockOffset)
+  const joined: [number, number][] = []
+  for (const { blockOffset, blockLength } of sorted) {
+    const last = joined.at(-1)
+    if (last !== undefined && blockOffset <= last[1]) {
+      last[1] = Math.max(last[1], blockOffset + blockLength)
+    } else joined.push([blockOffset, blockOffset + blockLength])
+  }
+  return joined
+}

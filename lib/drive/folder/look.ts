@@ -1,0 +1,13 @@
+import { lstatSync, type BigIntStats } from 'node:fs'
+import { storageError, systemCode } from '../../feed/file/file-error.ts'
+
+/** What stands at a path; null if nothing does. @throws SynclineError STORAGE_FAILED. */
+export function look(file: string): BigIntStats | null {
+  try {
+    return lstatSync(file, { bigint: true, throwIfNoEntry: false }) ?? null
+  } catch (error) {
+    // A file or a link stands in the place of a folder above it, or nothing of that name can be there.
+    if (['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(systemCode(error))) return null
+    throw storageError(error, file)
+  }
+}

@@ -1,0 +1,659 @@
+/**
+ * Puts what a version of a drive holds into the files of a clone, and takes away what it no longer holds.
+ *
+ * What stands in the way and is the drive's goes to the trash, from where it goes on being served; what the user made
+ * of it gets a name of its own, beside.
+ *
+ * @module
+ */
+import type { BigIntStats } from 'node:fs'
+import { open, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { isSynclineError } from '../errors.ts'
+import { systemCode } from '../feed/file/file-error.ts'
+import { hasBytes, blocksOf, isFitting, sameBlob } from './blob-check.ts'
+import type { CloneOptions } from './clone.ts'
+import type { CloneReport, PutStep, SkippedEntry, Step } from './clone-report.ts'
+import { compareContent } from './content.ts'
+import { DriveBlobs } from './drive-blobs.ts'
+import { readMetadata, type BlobRange } from './entry.ts'
+import type { Known } from './folder/catalog.ts'
+import { reflinkOrCopy } from './folder/copy.ts'
+import type { FileAttributes } from './folder/file-attributes.ts'
+import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
+import { FileNames, type Renamed } from './folder/file-names.ts'
+import { look } from './folder/look.ts'
+import { probeNames } from './folder/name-probe.ts'
+import { fieldsOf, sameStamp, stampOf, type Stamp, type StampFields } from './folder/stamp.ts'
+import {
+  Target,
+  type Blocked,
+  type Placed,
+  type PutOptions,
+  type Refused
+} from './folder/target.ts'
+import { parseKeep, Trash, type TrashInfo } from './folder/trash.ts'
+import { holdsBack } from './plan.ts'
+import type { ProgressNotes } from './progress.ts'
+
+type Put = PutOptions & FileAttributes
+
+/** Rows after which the catalog is written. */
+const SAVE_ROWS = 2000
+
+/** See the module comment. */
+export class Placement {
+  readonly names: FileNames
+  /** Of the update that is under way. */
+  state: State = newState()
+  readonly #folder: DriveFolder
+  readonly #options: CloneOptions
+  readonly #progress: ProgressNotes
+  readonly #trash: Trash | null
+  readonly #target: Target
+  #signal: AbortSignal | null = null
+  #unsaved = 0
+
+  constructor(folder: DriveFolder, options: CloneOptions, progress: ProgressNotes) {
+    this.#folder = folder
+    this.#options = options
+    this.#progress = progress
+    const rule = parseKeep(folder.config.keep)
+    const keeps = rule.days > 0 && rule.percent > 0
+    this.#trash = keeps ? new Trash(folder.statePath('trash')) : null
+    folder.placeTrash(this.#trash?.list() ?? [])
+    const renamed: Renamed[] = []
+    for (const [name, known] of folder.catalog.rows()) {
+      if (known.path !== undefined) renamed.push({ name, path: known.path })
+    }
+    this.names = new FileNames(probeNames(folder.statePath()), renamed)
+    this.#target = this.#newTarget()
+    this.#target.sweep()
+  }
+
+  /** Begins an update. */
+  begin(signal: AbortSignal | null): void {
+    this.#signal = signal
+    this.state = newState()
+  }
+
+  /** Makes files of a whole blob at once. False if one could not be made: see {@link Placement.putHeld}. */
+  async putWhole(steps: readonly PutStep[], bytes: Uint8Array): Promise<boolean> {
+    for (const step of steps) {
+      const placed = await this.#target.write(step.name, bytes, this.#putOptions(step))
+      if (placed.verdict !== 'done') return false
+      this.#placed(step, placed)
+    }
+    return true
+  }
+
+  /**
+   * Takes a file or link out of the folder, whatever it holds, so that the next update brings it again. What stands
+   * there goes to the trash; without one it gets a name of its own, beside.
+   *
+   * @returns its new path below the root; null if nothing stands there.
+   * @throws SynclineError DISK_FULL, STORAGE_FAILED.
+   */
+  async discard(name: string): Promise<string | null> {
+    const { catalog, root } = this.#folder
+    const known = catalog.get(name)
+    const at = this.names.pathOf(name)
+    if (known === undefined || at === null) return null
+    let moved: string | null = null
+    if (look(path.join(root, at)) !== null) {
+      const old = { name, blob: null, timeMs: Date.now() }
+      const removed = this.#trash === null ? null : await this.#target.remove(name, { old })
+      const trashed = removed?.verdict === 'done' ? removed.trashed : null
+      moved =
+        trashed == null
+          ? this.#target.moveAside(at, Date.now()).path
+          : path.relative(root, trashed.entry.path)
+    }
+    if (known.entry.blob !== null) this.#folder.leaveFile(name, known.entry.blob)
+    catalog.delete(name)
+    await catalog.save()
+    return moved
+  }
+
+  /**
+   * Deletes what stands under a name, the drive's or the user's, if it is as it was seen: into the trash, or for good if
+   * there is none. With a file of the drive's, the next update brings it again. Folders go that this left empty.
+   *
+   * @param stamp - null if nothing stood there.
+   * @returns false if something else stands there, or the system does not let it go.
+   * @throws SynclineError DISK_FULL.
+   */
+  async delete(name: string, stamp: Stamp | null): Promise<boolean> {
+    const { catalog } = this.#folder
+    const known = catalog.get(name)
+    const old = this.#trash === null ? {} : { old: { name, blob: null, timeMs: Date.now() } }
+    try {
+      const removed = await this.#target.remove(name, {
+        ...old,
+        ...(stamp === null ? {} : { expected: fieldsOf(stamp) }),
+        mayRemove: (folder) => !this.state.folders.has(folder)
+      })
+      if (removed.verdict === 'blocked' || removed.verdict === 'refused') return false
+    } catch (error) {
+      if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
+      return false
+    }
+    if (known === undefined) return true
+    const { blob } = known.entry
+    catalog.delete(name)
+    if (blob === null || blob.byteLength === 0 || !this.#folder.leaveFile(name, blob)) return true
+    // Nobody has its bytes here any more: they are asked for.
+    await this.#folder.places.drop(blob)
+    const { feed } = await this.#folder.blobs()
+    await feed.release([[blob.blockOffset, blob.blockOffset + blob.blockLength]])
+    return true
+  }
+
+  /** Deletes a folder if it is empty and the drive has none there; see {@link Clone.delete}. */
+  async deleteFolder(name: string): Promise<void> {
+    if (this.state.folders.has(name)) return
+    await this.#removeEmptyFolders(`${name}/`)
+  }
+
+  /** Puts what had to wait until what was below its name is gone. */
+  async putDeferred(step: PutStep, blobs: Blobs): Promise<void> {
+    const { kind, entry } = step.source
+    if (kind === 'link') await this.putLink(step)
+    else if (entry.blob?.byteLength === 0) await this.putBytes(step, new Uint8Array(0))
+    else if (!(await this.putHeld(step, blobs))) this.skip(step.name, GONE)
+  }
+
+  /** Puts a file in place whose blob is held. False if its bytes turn out to be gone. */
+  async putLocal(step: PutStep, moved: Step | undefined, blobs: Blobs): Promise<boolean> {
+    const at = this.names.pathOf(step.name)
+    // A stop came after it was put in place, and before that was noted.
+    const { entry } = step.source
+    const isThere = at !== null && (await this.#holds(at, step.source))
+    if (isThere && (await isFitting(this.#folder, entry.blob as BlobRange))) {
+      await rm(this.#folder.places.incomingPath(entry.blob as BlobRange), { force: true })
+      await this.touch(step)
+      return true
+    }
+    return (await this.#move(step, moved)) || this.putHeld(step, blobs)
+  }
+
+  /** The bytes of an entry are not those of its blocks: what was made of them goes. */
+  async takeBack({ type, name }: PutStep, blob: BlobRange): Promise<void> {
+    const { catalog } = this.#folder
+    const known = catalog.get(name)
+    if (known?.stamp != null) {
+      await this.#target.remove(name, { expected: fieldsOf(known.stamp) })
+    }
+    this.#folder.leaveFile(name, blob)
+    await this.#folder.places.drop(blob)
+    catalog.delete(name)
+    if (type === 'add') this.state.added--
+    else this.state.changed--
+    this.skip(name, MISFIT)
+  }
+
+  /** Puts a file in place whose blob is held, wherever its bytes are. False if they turn out to be gone. */
+  async putHeld(step: PutStep, blobs: Blobs): Promise<boolean> {
+    const { places, inPlace } = this.#folder
+    const blob = step.source.entry.blob as BlobRange
+    if (!(await isFitting(this.#folder, blob))) {
+      await places.drop(blob)
+      this.skip(step.name, MISFIT)
+      return true
+    }
+    const incoming = places.incomingPath(blob)
+    const isIncoming =
+      inPlace &&
+      places.expects(blob) &&
+      look(incoming) !== null &&
+      (places.isWhole(blob) || (await hasBytes(this.#folder, incoming, blob)))
+    const file = isIncoming ? incoming : await this.#copyOf(blob, blobs)
+    if (file === null) return false
+    if (!isIncoming) this.state.reused++
+    try {
+      await this.#put(step, (options) => this.#target.place(file, step.name, options))
+    } finally {
+      if (!isIncoming) await rm(file, { force: true })
+    }
+    return true
+  }
+
+  /** A file of ours with the bytes of a held blob, hashed; null if they are not to be had. */
+  async #copyOf(blob: BlobRange, { session }: Blobs): Promise<string | null> {
+    const { places, root } = this.#folder
+    const end = blob.blockOffset + blob.blockLength
+    const copy = this.#newCopy()
+    const file = places.fileOf(blob)
+    if (file !== null) {
+      try {
+        await reflinkOrCopy(path.join(root, file), copy)
+        if (await hasBytes(this.#folder, copy, blob)) return copy
+      } catch (error) {
+        if (isSynclineError(error, 'DISK_FULL')) throw error
+      }
+      await rm(copy, { force: true })
+    }
+    const handle = await open(copy, 'wx', 0o600)
+    try {
+      for (let block = blob.blockOffset; block < end;) {
+        const blocks = await session.getRun(block, end)
+        if (blocks === null) {
+          await rm(copy, { force: true })
+          return null
+        }
+        for (const bytes of blocks) await handle.writeFile(bytes)
+        block += blocks.length
+      }
+    } finally {
+      await handle.close()
+    }
+    return copy
+  }
+
+  /**
+   * Puts a file in place whose blocks are listed in a map. Other files may share them, so they are kept as blocks as well.
+   */
+  async putMapped(step: PutStep, { session }: Blobs): Promise<void> {
+    const copy = this.#newCopy()
+    const signal = this.#signal
+    try {
+      const handle = await open(copy, 'wx', 0o600)
+      try {
+        const blob = step.source.entry.blob as BlobRange
+        const pieces = new DriveBlobs(session).read(blob, signal === null ? {} : { signal })
+        for await (const piece of pieces) await handle.writeFile(piece)
+      } finally {
+        await handle.close()
+      }
+      await this.#put(step, (options) => this.#target.place(copy, step.name, options))
+    } catch (error) {
+      if (!isSynclineError(error, 'BAD_MESSAGE') && !isSynclineError(error, 'TOO_MANY')) throw error
+      this.skip(step.name, MISFIT)
+    } finally {
+      await rm(copy, { force: true })
+    }
+  }
+
+  /** A file of ours that is gone when the next clone begins. */
+  #newCopy(): string {
+    const number = COPY_NUMBERS + copies++
+    return this.#folder.statePath('incoming', `write-${process.pid}-${number}`)
+  }
+
+  /** Renames the file that had these bytes, if it is to go and nobody changed it. */
+  async #move(step: PutStep, from: Step | undefined): Promise<boolean> {
+    const { catalog, root } = this.#folder
+    const known = from?.target?.known
+    if (from === undefined || known === undefined || !catalog.get(from.name)) return false
+    if (!sameBlob(known.entry.blob, step.source.entry.blob)) return false
+    const local = this.names.pathOf(from.name)
+    if (local === null || known.stamp === null) return false
+    const file = path.join(root, local)
+    const stats = look(file)
+    if (stats === null || !stats.isFile() || !sameStamp(stampOf(stats), known.stamp)) return false
+    await this.#put(step, (options) => this.#target.place(file, step.name, options))
+    if (look(file) !== null) return true
+    this.#folder.leaveFile(from.name, known.entry.blob as BlobRange)
+    catalog.delete(from.name)
+    await this.#removeEmptyFolders(from.name)
+    this.state.reused++
+    this.state.removed++
+    return true
+  }
+
+  /** Makes a file of bytes that are here. */
+  async putBytes(step: PutStep, bytes: Uint8Array): Promise<void> {
+    await this.#put(step, (options) => this.#target.write(step.name, bytes, options))
+  }
+
+  /** Makes a link, unless it would lead out of the folder. */
+  async putLink(step: PutStep): Promise<void> {
+    const linkname = step.source.entry.linkname as string
+    await this.#put(step, (options) => this.#target.link(step.name, linkname, options))
+  }
+
+  /** Only time or mode changed: a file that the user changed stays as it is. */
+  async touch(step: PutStep): Promise<void> {
+    const local = this.names.pathOf(step.name)
+    if (local === null) return
+    const file = path.join(this.#folder.root, local)
+    const present = this.#putOptions(step)
+    const options = withOld(present, present.expected ?? look(file), null)
+    const placed = await this.#target.place(file, step.name, options).catch((error: unknown) => {
+      if (isSynclineError(error, 'STORAGE_FAILED')) return null
+      throw error
+    })
+    if (placed?.verdict === 'done') this.#placed(step, placed)
+    else await this.#keepLocal(step)
+  }
+
+  /** What the user made of a file stays; the catalog learns what the drive says of it. */
+  async #keepLocal({ name, source }: PutStep): Promise<void> {
+    const known = this.#folder.catalog.get(name)
+    if (known !== undefined)
+      this.#folder.catalog.set(name, { ...known, entry: source.entry, stamp: null })
+  }
+
+  /** Puts something in place, whatever stands there: ours goes to the trash, the user's gets a name of its own. */
+  async #put(
+    step: PutStep,
+    attempt: (options: Put) => Promise<Placed | Blocked | Refused>
+  ): Promise<void> {
+    let options = this.#putOptions(step)
+    try {
+      for (let tries = 0; tries < PUT_TRIES; tries++) {
+        const verdict = await attempt(options)
+        if (verdict.verdict === 'done') return this.#placed(step, verdict)
+        if (verdict.verdict === 'refused') return this.skip(step.name, verdict.reason)
+        const next = await this.#makeWay(step, verdict, options)
+        if (next === null) return
+        options = next
+      }
+      this.skip(step.name, 'something stands in the way again and again')
+    } catch (error) {
+      // What the system refuses for one entry does not end the others.
+      if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
+      this.skip(step.name, systemCode(error.cause) || error.message)
+    }
+  }
+
+  #putOptions({ name, source }: PutStep): Put {
+    const known = this.#folder.catalog.get(name)
+    const { executable, metadata } = source.entry
+    const { mode, mtimeMs } = readMetadata(metadata)
+    const stamp = known?.kind === 'folder' ? null : (known?.stamp ?? null)
+    const old = this.#trashInfo(name, known)
+    return {
+      executable,
+      mode,
+      mtimeMs,
+      fsync: this.#options.fsync ?? false,
+      expected: stamp === null ? null : fieldsOf(stamp),
+      ...(old === null || stamp === null ? {} : { old })
+    }
+  }
+
+  #trashInfo(name: string, known: Known | undefined): TrashInfo | null {
+    if (this.#trash === null || known === undefined || known.kind === 'folder') return null
+    return { name, blob: known.entry.blob, timeMs: Date.now() }
+  }
+
+  /** Deals with what stands in the way. Returns how to try again, or null if that is settled. */
+  async #makeWay(step: PutStep, { path: at, by }: Blocked, options: Put): Promise<Put | null> {
+    const { name } = step
+    if (by === 'nothing') return withOld(options, null, null)
+    const isOwn = at === this.names.pathOf(name)
+    if (by === 'folder' && isOwn && !this.state.deferred.includes(step)) {
+      // It may be empty once what was below it is gone.
+      const removed = await this.#target.removeFolder(name)
+      if (removed.verdict === 'done') return withOld(options, null, null)
+      this.state.deferred.push(step)
+      return null
+    }
+    const owner = isOwn ? name : this.names.nameOf(at)
+    const known = this.#folder.catalog.get(owner)
+    const isBare = by === 'file' || by === 'link'
+    if (isBare && (await this.#isKnown(at, known))) {
+      const stats = look(path.join(this.#folder.root, at))
+      if (stats !== null && isOwn && step.source.kind !== 'folder') {
+        const old = this.#trashInfo(name, known)
+        return withOld(options, stats, old)
+      }
+      if (stats !== null && known !== undefined) {
+        await this.#removeFile(owner, known, stats)
+        return options
+      }
+    }
+    if (isBare && isOwn && (await this.#holds(at, step.source))) {
+      // Just what is to come: only its time and mode are to be set.
+      const stats = look(path.join(this.#folder.root, at))
+      if (stats !== null) return withOld(options, stats, null)
+    }
+    const moved = this.#target.moveAside(at, Date.now())
+    this.state.conflicts.push({ name: owner, path: moved.path })
+    return withOld(options, null, null)
+  }
+
+  /** True if a local file or link is what the catalog says. */
+  async #isKnown(at: string, known: Known | undefined): Promise<boolean> {
+    return known !== undefined && known.kind !== 'folder' && this.#holds(at, known)
+  }
+
+  async #holds(at: string, entry: Pick<Known, 'kind' | 'entry'>): Promise<boolean> {
+    const file = path.join(this.#folder.root, at)
+    return (await compareContent(this.#folder, file, entry)) === 'ok'
+  }
+
+  /** Something stands in its place: the catalog and the places follow. */
+  #placed(step: PutStep, { path: at, stats, trashed }: Placed): void {
+    const { name, source } = step
+    const { catalog } = this.#folder
+    const { kind, entry } = source
+    const before = catalog.get(name)
+    const old = before?.entry.blob ?? null
+    const { blob } = entry
+    if (old !== null && !(blob !== null && sameBlob(old, blob))) {
+      this.#left(name, old, trashed?.entry.path ?? null)
+    }
+    catalog.set(name, {
+      kind,
+      entry,
+      stamp: kind === 'folder' ? null : stampOf(stats),
+      digest: 0,
+      ...(`/${at}` === name ? {} : { path: at })
+    })
+    if (blob !== null) this.#folder.placeFile(name, blob, at)
+    if (step.type === 'add') this.state.added++
+    else this.state.changed++
+    this.#progress.add(1, 0)
+    this.#unsaved++
+  }
+
+  /** A file no longer holds a blob: its bytes are in the trash, or with another file, or gone. */
+  #left(name: string, blob: BlobRange, trashed: string | null): void {
+    if (blob.byteLength === 0 || !this.#folder.leaveFile(name, blob)) return
+    // Before a stop it may have gone to the trash already.
+    const kept = trashed ?? this.#trash?.list().find((entry) => sameBlob(entry.blob, blob))?.path
+    if (kept === undefined) this.state.lost.push(blob)
+    else this.#placeTrash(blob, kept)
+  }
+
+  #placeTrash(blob: BlobRange, file: string): void {
+    const { places, root, inPlace } = this.#folder
+    if (inPlace) places.put(blob, path.relative(root, file))
+  }
+
+  /** Removes what the version no longer has. Returns the names that are held back. */
+  async remove(steps: readonly Step[]): Promise<string[]> {
+    const { catalog } = this.#folder
+    const rows = steps.filter(({ name }) => catalog.get(name) !== undefined)
+    const max = this.#trash === null ? (this.#options.maxDelete ?? null) : Infinity
+    if (holdsBack(rows.length, catalog.size, max)) return rows.map(({ name }) => name)
+    // Folders after what is in them.
+    for (const { name } of rows.toReversed()) {
+      this.#signal?.throwIfAborted()
+      const known = catalog.get(name)
+      if (known === undefined) continue
+      try {
+        if (known.kind === 'folder') await this.#removeFolder(name)
+        else await this.#removeKnown(name, known)
+      } catch (error) {
+        if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
+        this.skip(name, systemCode(error.cause) || error.message)
+      }
+      await this.saveSometimes()
+    }
+    return []
+  }
+
+  async #removeFolder(name: string): Promise<void> {
+    if (!this.state.folders.has(name)) {
+      await this.#target.removeFolder(name, {
+        mayRemove: (folder) => !this.state.folders.has(folder)
+      })
+    }
+    this.#folder.catalog.delete(name)
+  }
+
+  async #removeKnown(name: string, known: Known): Promise<void> {
+    const at = this.names.pathOf(name)
+    const stats = at === null ? null : look(path.join(this.#folder.root, at))
+    // A folder there is another name's, or the user's.
+    if (at === null || stats === null || stats.isDirectory()) {
+      if (known.entry.blob !== null) this.#left(name, known.entry.blob, null)
+      this.#folder.catalog.delete(name)
+      await this.#removeEmptyFolders(name)
+      this.state.removed++
+      return
+    }
+    const same = known.stamp !== null && sameStamp(stampOf(stats), known.stamp)
+    if (same || (await this.#isKnown(at, known))) return this.#removeFile(name, known, stats)
+    // The user changed it, and the drive has it no longer: it is the user's now.
+    const moved = this.#target.moveAside(at, Date.now())
+    this.state.conflicts.push({ name, path: moved.path })
+    if (known.entry.blob !== null) this.#left(name, known.entry.blob, null)
+    this.#folder.catalog.delete(name)
+  }
+
+  async #removeFile(name: string, known: Known, stats: BigIntStats): Promise<void> {
+    const old = this.#trashInfo(name, known)
+    const removed = await this.#target.remove(name, {
+      expected: stats,
+      fsync: this.#options.fsync ?? false,
+      mayRemove: (folder) => !this.state.folders.has(folder),
+      ...(old === null ? {} : { old })
+    })
+    if (removed.verdict === 'refused' || removed.verdict === 'blocked') {
+      return this.skip(name, removed.verdict === 'refused' ? removed.reason : 'it just changed')
+    }
+    const trashed = removed.verdict === 'done' ? (removed.trashed?.entry.path ?? null) : null
+    if (known.entry.blob !== null) this.#left(name, known.entry.blob, trashed)
+    this.#folder.catalog.delete(name)
+    this.state.removed++
+    this.#unsaved++
+  }
+
+  async #removeEmptyFolders(name: string): Promise<void> {
+    const above = name.slice(0, name.lastIndexOf('/'))
+    if (above === '' || this.state.folders.has(above)) return
+    await this.#target
+      .removeFolder(above, { mayRemove: (folder) => !this.state.folders.has(folder) })
+      .catch(() => {})
+  }
+
+  /** Makes the empty folders, when all else is done. */
+  async putFolders(steps: readonly Step[]): Promise<void> {
+    for (const step of steps) {
+      if (step.type === 'remove' || step.source.kind !== 'folder') continue
+      const attributes = readMetadata(step.source.entry.metadata)
+      await this.#put(step, () => this.#target.folder(step.name, attributes))
+    }
+  }
+
+  /** What the trash no longer keeps, and what nobody has, is said to be gone. */
+  async expire(): Promise<void> {
+    const folder = this.#folder
+    const lost = this.state.lost.splice(0)
+    if (this.#trash !== null) {
+      let dataBytes = 0
+      for (const [, { entry }] of folder.catalog.rows()) dataBytes += entry.blob?.byteLength ?? 0
+      const rule = parseKeep(folder.config.keep)
+      for (const { blob, path: file } of this.#trash.expire(Date.now(), dataBytes, rule)) {
+        if (blob === null) continue
+        if (folder.places.fileOf(blob) === path.relative(folder.root, file)) lost.push(blob)
+      }
+    }
+    if (lost.length === 0) return
+    const { feed } = await folder.blobs()
+    for (const blob of lost) await folder.places.drop(blob)
+    await feed.release(lost.map(blocksOf))
+  }
+
+  /** Notes that an entry is not applied. */
+  skip(name: string, reason: string): void {
+    this.state.skipped.push({ name, reason })
+  }
+
+  /** Writes the catalog if much of it is new. */
+  async saveSometimes(): Promise<void> {
+    if (this.#unsaved < SAVE_ROWS) return
+    this.#unsaved = 0
+    await this.#folder.catalog.save()
+  }
+
+  /** What was done since the update began. */
+  report(version: number, heldBack: readonly string[]): CloneReport {
+    const { added, changed, removed, reused, adopted, conflicts, skipped } = this.state
+    const renamed = this.names.renamed()
+    return {
+      version,
+      added,
+      changed,
+      removed,
+      reused,
+      adopted,
+      conflicts,
+      skipped,
+      renamed,
+      heldBack
+    }
+  }
+
+  #newTarget(): Target {
+    const { root, config } = this.#folder
+    return new Target(root, {
+      names: this.names,
+      trash: this.#trash,
+      links: config.allLinks ? 'all' : 'inside'
+    })
+  }
+}
+
+const PUT_TRIES = 5
+const GONE = 'its bytes were lost again'
+export const MISFIT = 'its blocks are not those that the drive says'
+/** Numbers of the copies that are made here, apart from those of {@link Target}. */
+const COPY_NUMBERS = 1_000_000_000
+let copies = 0
+
+/** What an update did so far, and what it puts off. */
+export interface State {
+  added: number
+  changed: number
+  removed: number
+  reused: number
+  adopted: number
+  readonly conflicts: { readonly name: string; readonly path: string }[]
+  readonly skipped: SkippedEntry[]
+  /** Empty folders of the version. */
+  readonly folders: Set<string>
+  /** Steps that wait until what is below their name is gone. */
+  readonly deferred: PutStep[]
+  /** Files whose blocks are listed in a map. */
+  readonly mapped: PutStep[]
+  /** Blobs that nobody has here any more. */
+  readonly lost: BlobRange[]
+}
+
+function newState(): State {
+  return {
+    added: 0,
+    changed: 0,
+    removed: 0,
+    reused: 0,
+    adopted: 0,
+    conflicts: [],
+    skipped: [],
+    folders: new Set(),
+    deferred: [],
+    mapped: [],
+    lost: []
+  }
+}
+
+/** The options for what stands there now, and where it goes. */
+function withOld(options: Put, expected: StampFields | null, old: TrashInfo | null): Put {
+  const { executable, mode, mtimeMs, fsync } = options
+  const kept = { executable, mode, mtimeMs, fsync } as Put
+  return { ...kept, expected, ...(old === null ? {} : { old }) }
+}

@@ -85,11 +85,13 @@ export async function adoptMatches(
 ): Promise<number> {
   let adopted = 0
   for (const [from, to] of runs) {
-    for (let block = from; block < to; block += FOLD_BLOCKS_MAX) {
-      const until = Math.min(block + FOLD_BLOCKS_MAX, to)
-      const own = leaves.subarray(NODE_BYTES * (block - start), NODE_BYTES * (until - start))
-      if ((await feed.adopt({ start: block, leaves: own, path })) === 'adopted') {
-        adopted += until - block
+    // One subtree after the other: what lies beside each is among the nodes that were learnt.
+    for (const index of spanRoots(from, to, FOLD_BLOCKS_MAX)) {
+      const first = firstBlock(index)
+      const end = endBlock(index)
+      const own = leaves.subarray(NODE_BYTES * (first - start), NODE_BYTES * (end - start))
+      if ((await feed.adopt({ start: first, leaves: own, path })) === 'adopted') {
+        adopted += end - first
       }
     }
   }

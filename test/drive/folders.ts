@@ -75,13 +75,14 @@ export async function cloneFrom(
   t: Assertions,
   from: Node,
   key: Uint8Array,
-  choices: CloneChoices = {}
+  choices: CloneChoices = {},
+  timeoutMs: number = UPDATE_MS
 ): Promise<{ node: Node; dir: string; clone: ClonedFolder; report: CloneReport }> {
   const node = await openNode(t)
   const dir = path.join(await t.tmp(), 'clone')
   const clone = await openClone(t, node, key, dir, choices)
   await join(node, from)
-  const report = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  const report = await clone.update({ signal: AbortSignal.timeout(timeoutMs) })
   return { node, dir, clone, report }
 }
 

@@ -122,6 +122,7 @@ test('what was a root alone has a sibling once the feed grew', async (t) => {
   t.alike(await nodes.get(63), await feed.node(63))
   await feed.append(Array.from({ length: 64 }, (_, i) => Uint8Array.of(i)))
   await copy.applyProof(await feed.proof({ upgrade: { start: 64, length: 64 } }))
+  t.alike(await nodes.get(127), await feed.node(127), 'the root now')
   const pair = Promise.all([
     nodes.get(63, { timeoutMs: 1000 }),
     nodes.get(191, { timeoutMs: 1000 })

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { StoredFeed } from '../feed/stored-feed.ts'
+import { FOLD_BLOCKS_MAX, NODE_BYTES } from '../kernels/fold.ts'
 import { BLOCK_BYTES_MAX, FEED_LENGTH_MAX } from '../limits.ts'
 import { sameRange, type BlobRange } from './entry.ts'
 import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
@@ -62,4 +64,18 @@ export function joinBlocks(ranges: readonly BlobRange[]): [start: number, end: n
     } else joined.push([blockOffset, blockOffset + blockLength])
   }
   return joined
+}
+
+/** Holds blocks from `start` on whose bytes are where the feed finds them, if the tree says so. False if it does not. */
+export async function adoptAll(
+  feed: StoredFeed,
+  start: number,
+  leaves: Uint8Array
+): Promise<boolean> {
+  const bytes = NODE_BYTES * FOLD_BLOCKS_MAX
+  for (let at = 0; at < leaves.byteLength; at += bytes) {
+    const part = { start: start + at / NODE_BYTES, leaves: leaves.subarray(at, at + bytes) }
+    if ((await feed.adopt(part)) !== 'adopted') return false
+  }
+  return true
 }

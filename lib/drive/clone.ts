@@ -142,7 +142,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     this.#placement.begin(signal)
     const blobs = await folder.blobs()
     this.progress.set({ phase: 'scan', files: 0, bytes: 0, filesTotal: 0, bytesTotal: 0 })
-    const steps = await this.#plan(version)
+    const steps = await this.#plan(version, blobs)
     const stop = this.#arrivals.begin(blobs, signal)
     try {
       const removals = steps.filter((step) => step.type === 'remove')
@@ -168,7 +168,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
   }
 
-  async #plan(version: number): Promise<Step[]> {
+  async #plan(version: number, blobs: Blobs): Promise<Step[]> {
     const { folder } = this
     const { config, index, catalog } = folder
     const state = this.#placement.state
@@ -194,8 +194,12 @@ export class Clone extends EventEmitter<CloneEvents> {
       }
       yield batch
     }
+    const comparison = (item: ListedEntry, row: CatalogRow): Comparison => {
+      const result = compare(item, row)
+      return result === 'same' && this.#isLost(item, blobs) ? 'unknown' : result
+    }
     const steps: Step[] = []
-    for await (const batch of plan(listed(), catalog.listing(), compare)) {
+    for await (const batch of plan(listed(), catalog.listing(), comparison)) {
       this.#signal?.throwIfAborted()
       for (const step of batch) {
         // What is not selected any more stays as it is.
@@ -205,6 +209,12 @@ export class Clone extends EventEmitter<CloneEvents> {
     const renamed = names.renamed()
     if (renamed.length > 0) this.emit('renamed', renamed)
     return steps
+  }
+
+  /** True if a file should be here and its bytes were not what they must be: a loss of power took them, or the user. */
+  #isLost({ entry: { blob } }: ListedEntry, blobs: Blobs): boolean {
+    if (!this.folder.inPlace || blob === null || blob.blockMap === true) return false
+    return blob.byteLength > 0 && !isHeld(blobs, blob)
   }
 
   /** Does what needs no transfer. Returns the steps that do. */
@@ -227,6 +237,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       const { blob } = step.source.entry
       if (step.source.kind === 'link') await this.#placement.putLink(step)
       else if (blob === null) continue
+      else if (step.type === 'check' && (await this.#placement.isSettled(step, blobs))) continue
       else if (step.type === 'touch') await this.#placement.touch(step)
       else if (blob.blockMap === true) this.#placement.state.mapped.push(step)
       else if (blob.byteLength === 0) await this.#placement.putBytes(step, NO_BYTES)

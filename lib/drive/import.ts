@@ -10,8 +10,9 @@ import path from 'node:path'
 import { SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { StoredFeed } from '../feed/stored-feed.ts'
-import { FOLD_BLOCKS_MAX, NODE_BYTES } from '../kernels/fold.ts'
+import { NODE_BYTES } from '../kernels/fold.ts'
 import { IMPORT_ENTRIES_MAX, SETTLE_MS } from '../limits.ts'
+import { adoptAll } from './blob-check.ts'
 import { keyOfName } from './drive-name.ts'
 import { encodeEntry, readMetadata, writeMetadata, type BlobRange, type Entry } from './entry.ts'
 import type { CatalogRow, Known } from './folder/catalog.ts'
@@ -558,13 +559,4 @@ function keyOf(name: string, kind: Known['kind']): Uint8Array {
 
 function encodeFolder({ metadata }: Entry): Uint8Array {
   return Buffer.from(JSON.stringify({ metadata }))
-}
-
-async function adoptAll(feed: StoredFeed, start: number, leaves: Uint8Array): Promise<boolean> {
-  const bytes = NODE_BYTES * FOLD_BLOCKS_MAX
-  for (let at = 0; at < leaves.byteLength; at += bytes) {
-    const part = { start: start + at / NODE_BYTES, leaves: leaves.subarray(at, at + bytes) }
-    if ((await feed.adopt(part)) !== 'adopted') return false
-  }
-  return true
 }

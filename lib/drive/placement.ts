@@ -11,7 +11,7 @@ import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
-import { hasBytes, blocksOf, isFitting, sameBlob } from './blob-check.ts'
+import { adoptAll, blocksOf, hasBytes, isFitting, sameBlob } from './blob-check.ts'
 import type { CloneOptions } from './clone.ts'
 import type { CloneReport, PutStep, SkippedEntry, Step } from './clone-report.ts'
 import { compareContent } from './content.ts'
@@ -22,6 +22,7 @@ import { reflinkOrCopy } from './folder/copy.ts'
 import type { FileAttributes } from './folder/file-attributes.ts'
 import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
 import { FileNames, type Renamed } from './folder/file-names.ts'
+import { holdsLeaves } from './folder/file-reader.ts'
 import { look } from './folder/look.ts'
 import { probeNames } from './folder/name-probe.ts'
 import { fieldsOf, sameStamp, stampOf, type Stamp, type StampFields } from './folder/stamp.ts'
@@ -175,6 +176,25 @@ export class Placement {
       return true
     }
     return (await this.#move(step, moved)) || this.putHeld(step, blobs)
+  }
+
+  /**
+   * True if nothing has to be done for a file of which blocks are missing: the user changed it, or it is as it should be,
+   * and its blocks are held again.
+   */
+  async isSettled({ name }: PutStep, { feed }: Blobs): Promise<boolean> {
+    const known = this.#folder.catalog.get(name)
+    const at = this.names.pathOf(name)
+    const blob = known?.entry.blob ?? null
+    if (known === undefined || at === null || blob === null) return false
+    const file = path.join(this.#folder.root, at)
+    const stats = look(file)
+    if (stats === null || known.stamp === null || !sameStamp(stampOf(stats), known.stamp))
+      return true
+    const leaves = await this.#folder.leaves(blob)
+    if (leaves === null || !(await holdsLeaves(file, leaves).catch(() => false))) return false
+    this.#folder.placeFile(name, blob, at)
+    return adoptAll(feed, blob.blockOffset, leaves)
   }
 
   /** The bytes of an entry are not those of its blocks: what was made of them goes. */

@@ -3,6 +3,7 @@ import test, { type Assertions } from 'brittle'
 import fs from 'node:fs'
 import path from 'node:path'
 import type { ClonedFolder } from '../../lib/drive/cloned-folder.ts'
+import type { BlobRange } from '../../lib/drive/entry.ts'
 import type { SharedFolder } from '../../lib/drive/shared-folder.ts'
 import {
   age,
@@ -149,4 +150,31 @@ test('reuse: files, folders and links take each other’s places', async (t) => 
     put[to](`${root}/${from}-${to}`)
   }
   await follow(t, share, clone)
+})
+
+test('reuse: blocks that were lost are held again, from the file or from peers', async (t) => {
+  const root = await t.tmp()
+  for (const name of ['same', 'edited', 'gone']) fs.writeFileSync(`${root}/${name}`, name)
+  fs.writeFileSync(`${root}/large`, bytesOf(5 * BLOCK, 1))
+  age(root)
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  const { clone } = await cloneFrom(t, source, share.key)
+  const dir = clone.folder.root
+  const { feed } = await clone.folder.blobs()
+  const received = await countBlobs(clone)
+  fs.writeFileSync(`${dir}/edited`, 'mine')
+  fs.rmSync(`${dir}/gone`)
+  await feed.forget(Array.from({ length: feed.length }, (_, i) => i))
+  const report = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.alike(report.conflicts, [])
+  t.is(received(), 0)
+  t.is(fs.readFileSync(`${dir}/edited`, 'utf8'), 'mine', 'edits are left alone')
+  t.absent(fs.existsSync(`${dir}/gone`), 'and so is what was deleted')
+  for (const name of ['same', 'large']) {
+    const { blockOffset, blockLength } = clone.folder.catalog.get(`/${name}`)?.entry
+      .blob as BlobRange
+    t.ok(feed.have.hasAll(blockOffset, blockOffset + blockLength), `${name} is held again`)
+  }
 })

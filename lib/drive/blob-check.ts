@@ -17,7 +17,10 @@ export function sameBlob(a: BlobRange | null, b: BlobRange | null): boolean {
 }
 
 /** True if all blocks of a blob are here. */
-export function isHeld({ feed }: Blobs, { blockOffset, blockLength }: BlobRange): boolean {
+export function isHeld(
+  { feed }: Pick<Blobs, 'feed'>,
+  { blockOffset, blockLength }: BlobRange
+): boolean {
   return feed.have.hasAll(blockOffset, blockOffset + blockLength)
 }
 

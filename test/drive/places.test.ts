@@ -89,6 +89,20 @@ test('places: a whole blob is offered to its keeper first', async (t) => {
   t.is(offered.length, 2, 'parts are not offered')
 })
 
+test('places: a file that is replaced between two reads is read anew', async (t) => {
+  const { root, places } = await make(t)
+  const large = Buffer.alloc(100_000, 'a')
+  writeFileSync(path.join(root, 'one'), large)
+  const blob = { blockOffset: 0, blockLength: 2, byteOffset: 0, byteLength: large.byteLength }
+  places.put(blob, 'one')
+  t.is(await textOf(places, 50_000, 3), 'aaa')
+  t.is((await places.read(0, large.byteLength)).byteLength, large.byteLength)
+  writeFileSync(path.join(root, 'two'), Buffer.alloc(100_000, 'b'))
+  renameSync(path.join(root, 'two'), path.join(root, 'one'))
+  places.put(blob, 'one')
+  t.is(await textOf(places, 50_000, 3), 'bbb')
+})
+
 test('places: a file that moved is found where it is said to be', async (t) => {
   const { root, places } = await make(t)
   writeFileSync(path.join(root, 'one'), '0123456789')

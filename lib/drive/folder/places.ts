@@ -13,16 +13,16 @@
  *
  * @module
  */
-import { closeSync, constants, openSync, readdirSync, readSync } from 'node:fs'
-import { open, rm } from 'node:fs/promises'
+import { readdirSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { RangeSet } from '../../primitives/range-set.ts'
 import { SynclineError } from '../../errors.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { type BlockData, DataFile } from '../../feed/file/feed-files.ts'
 import { PooledFile, sharedPool } from '../../feed/file/file-pool.ts'
-import { SMALL_BYTES } from '../../feed/file/pace.ts'
 import { sameRange, type BlobRange } from '../entry.ts'
+import { RecentFile } from './recent-file.ts'
 
 /** Where the bytes of one blob are, or shall come. */
 interface Place {
@@ -44,10 +44,6 @@ export interface PlaceKeeper {
   whole(range: BlobRange, bytes: Uint8Array): Promise<boolean>
 }
 
-// A name may be a pipe by now, which would wait for a writer, or a link.
-const READ_FLAGS: number =
-  constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
-
 /** See the module comment. */
 export class Places implements BlockData {
   /** Root of the folder. */
@@ -57,6 +53,7 @@ export class Places implements BlockData {
   readonly #places = new Map<number, Place>()
   /** Byte offsets of the places that do not overlap, ascending; null when it has to be made again. */
   #starts: Float64Array | null = null
+  readonly #recent = new RecentFile()
   keeper: PlaceKeeper | null = null
   /** Bytes that came for places, so far. */
   bytesWritten = 0
@@ -82,6 +79,8 @@ export class Places implements BlockData {
   /** Says that a blob lies in a file, its path relative to the folder. */
   put(range: BlobRange, file: string): void {
     if (range.byteLength === 0) return
+    // Another file may stand there by now.
+    this.#recent.close()
     const place = this.#places.get(range.byteOffset)
     if (place === undefined) this.#add(range, file)
     else if (sameRange(place.range, range)) {
@@ -125,6 +124,7 @@ export class Places implements BlockData {
   async drop(range: BlobRange): Promise<void> {
     const place = this.#placeOf(range)
     if (place === null) return
+    this.#recent.close()
     this.#places.delete(range.byteOffset)
     this.#starts = null
     await place.incoming?.close()
@@ -164,7 +164,8 @@ export class Places implements BlockData {
   }
 
   async read(offset: number, byteLength: number): Promise<Uint8Array> {
-    const target = new Uint8Array(byteLength)
+    // Memory that is not made zero: whatever is not read below is.
+    const target = new Uint8Array(Buffer.allocUnsafeSlow(byteLength).buffer)
     const end = offset + byteLength
     let at = offset
     for (const place of this.#overlapping(offset, end)) {
@@ -227,6 +228,7 @@ export class Places implements BlockData {
   }
 
   async close(): Promise<void> {
+    this.#recent.close()
     for (const { incoming } of this.#places.values()) await incoming?.close()
     await this.#flat.close()
   }
@@ -271,59 +273,35 @@ export class Places implements BlockData {
   }
 
   async #readFlat(target: Uint8Array, offset: number): Promise<void> {
-    const bytes = await this.#flat.read(offset, target.byteLength)
-    if (bytes !== null) target.set(bytes)
+    setAll(target, await this.#flat.read(offset, target.byteLength))
   }
 
   /** Fills `target` as far as the file goes. What is missing reads as zeros, and fails its hash. */
   async #readPlace(place: Place, target: Uint8Array, position: number): Promise<void> {
     if (place.file === null) {
       place.incoming ??= new PooledFile(sharedPool, this.incomingPath(place.range))
-      const bytes = await place.incoming.read(position, target.byteLength)
-      if (bytes !== null) target.set(bytes)
+      setAll(target, await place.incoming.read(position, target.byteLength))
       return
     }
     const file = path.join(this.path, place.file)
+    let count = 0
     try {
-      if (target.byteLength <= SMALL_BYTES) readNow(file, target, position)
-      else await readLater(file, target, position)
+      count = await this.#recent.read(file, target, position)
     } catch (error) {
       if (!GONE.has(systemCode(error))) throw storageError(error, file)
     }
+    target.fill(0, count)
   }
+}
+
+/** Sets all of `target`, what is missing to zeros. */
+function setAll(target: Uint8Array, bytes: Uint8Array | null): void {
+  if (bytes !== null) target.set(bytes)
+  target.fill(0, bytes?.byteLength ?? 0)
 }
 
 /** What says that a file is not what it was, rather than that the disk failed. */
 const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'EACCES', 'EPERM', 'ENXIO', 'EAGAIN'])
-
-function readNow(file: string, target: Uint8Array, position: number): void {
-  const fd = openSync(file, READ_FLAGS)
-  try {
-    let count = 0
-    while (count < target.byteLength) {
-      const read = readSync(fd, target, count, target.byteLength - count, position + count)
-      if (read === 0) return
-      count += read
-    }
-  } finally {
-    closeSync(fd)
-  }
-}
-
-async function readLater(file: string, target: Uint8Array, position: number): Promise<void> {
-  const handle = await open(file, READ_FLAGS)
-  try {
-    let count = 0
-    while (count < target.byteLength) {
-      const rest = target.byteLength - count
-      const { bytesRead } = await handle.read(target, count, rest, position + count)
-      if (bytesRead === 0) return
-      count += bytesRead
-    }
-  } finally {
-    await handle.close()
-  }
-}
 
 /** Takes bytes from the front of parts, without copying. */
 class Cursor {

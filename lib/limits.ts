@@ -179,8 +179,8 @@ export const IGNORE_RULES_MAX = 16_384
 export const IGNORE_BYTES_MAX: number = 1024 * 1024
 /** Milliseconds of a scan between two turns of the event loop. */
 export const SCAN_TURN_MS = 4
-/** Entries that a scan hands over together. */
-export const SCAN_BATCH_ENTRIES = 1024
+/** Entries that a scan hands over together: four times as many outlive a collection of garbage, and 25 MB instead of 10 are taken. */
+export const SCAN_BATCH_ENTRIES = 256
 /** Milliseconds after which blocks are given up that an entry names and no peer knows of: the feed may come a little later. */
 export const ABSENT_BLOCKS_MS = 3_000
 /** Milliseconds in which a file may change twice at the same time by its file system's clock: FAT's has steps of 2 s. */

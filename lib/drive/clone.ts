@@ -18,6 +18,7 @@ import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
 import type { CatalogRow } from './folder/catalog.ts'
 import type { Renamed } from './folder/file-names.ts'
 import type { Stamp } from './folder/stamp.ts'
+import { SCAN_BATCH_ENTRIES } from '../limits.ts'
 import { listDrive, type ListedEntry } from './listing.ts'
 import { MISFIT, Placement } from './placement.ts'
 import { plan, type Comparison } from './plan.ts'
@@ -188,7 +189,7 @@ export class Clone extends EventEmitter<CloneEvents> {
           continue
         }
         batch.push(item)
-        if (batch.length < 1024) continue
+        if (batch.length < SCAN_BATCH_ENTRIES) continue
         yield batch
         batch = []
       }

@@ -12,7 +12,7 @@ import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { StoredFeed } from '../feed/stored-feed.ts'
 import { NODE_BYTES } from '../kernels/fold.ts'
 import { IMPORT_ENTRIES_MAX, SETTLE_MS } from '../limits.ts'
-import { adoptAll } from './blob-check.ts'
+import { adoptAll, sameBlob } from './blob-check.ts'
 import { keyOfName } from './drive-name.ts'
 import { encodeEntry, readMetadata, writeMetadata, type BlobRange, type Entry } from './entry.ts'
 import type { CatalogRow, Known } from './folder/catalog.ts'
@@ -207,12 +207,7 @@ class Import {
     const folder = this.#folder
     if (!folder.inPlace) return
     const { feed } = await folder.blobs()
-    let end = 0
-    for (const [, { entry }] of folder.catalog.rows()) {
-      const { blob } = entry
-      if (blob !== null) end = Math.max(end, blob.blockOffset + blob.blockLength)
-    }
-    await feed.release([[end, feed.length]])
+    await feed.release([[folder.catalog.blocksEnd, feed.length]])
   }
 
   #foresee({ type, name, source }: Step): void {
@@ -542,11 +537,6 @@ function compare(source: ScannedEntry, { known }: CatalogRow): Comparison {
 export function sameMetadata(entry: Entry, { mode, mtimeMs }: ScannedEntry): boolean {
   const known = readMetadata(entry.metadata)
   return known.mode === mode && known.mtimeMs === mtimeMs
-}
-
-function sameBlob(a: BlobRange | null, b: BlobRange | null): boolean {
-  if (a === null || b === null || a.byteLength !== b.byteLength) return false
-  return a.byteLength === 0 || a.byteOffset === b.byteOffset
 }
 
 function isFolder(kind: Known['kind']): boolean {

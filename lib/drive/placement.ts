@@ -575,8 +575,7 @@ export class Placement {
     const folder = this.#folder
     const lost = this.state.lost.splice(0)
     if (this.#trash !== null) {
-      let dataBytes = 0
-      for (const [, { entry }] of folder.catalog.rows()) dataBytes += entry.blob?.byteLength ?? 0
+      const dataBytes = folder.catalog.byteLength
       const rule = parseKeep(folder.config.keep)
       for (const { blob, path: file } of this.#trash.expire(Date.now(), dataBytes, rule)) {
         if (blob === null) continue

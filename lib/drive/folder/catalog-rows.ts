@@ -59,6 +59,22 @@ export class CatalogRows {
     return decodeStamp(this.#stamps, STAMP_BYTES * row)
   }
 
+  /** Bytes of all blobs; one that several files hold counts as often. */
+  get byteLength(): number {
+    let sum = 0
+    for (const at of this.#blobs()) sum += this.#numbers[at + 3] as number
+    return sum
+  }
+
+  /** The block after the last one of all blobs. */
+  get blocksEnd(): number {
+    let end = 0
+    for (const at of this.#blobs()) {
+      end = Math.max(end, (this.#numbers[at] as number) + (this.#numbers[at + 1] as number))
+    }
+    return end
+  }
+
   get(name: string): Known | undefined {
     const row = this.#index.get(name)
     return row === undefined ? undefined : this.#read(row)
@@ -78,9 +94,17 @@ export class CatalogRows {
     const row = this.#index.get(name)
     if (row === undefined) return false
     this.#index.delete(name)
+    this.#flags[row] = 0
     this.#extras.delete(row)
     this.#free.push(row)
     return true
+  }
+
+  /** Where the numbers of rows with a blob begin. */
+  *#blobs(): Generator<number, void, void> {
+    for (let row = 0; row < this.#count; row++) {
+      if (((this.#flags[row] as number) & BLOB) !== 0) yield NUMBERS * row
+    }
   }
 
   #read(row: number): Known {

@@ -96,6 +96,16 @@ export class Catalog {
     return this.#rows.size
   }
 
+  /** Bytes of all blobs; one that several files hold counts as often. */
+  get byteLength(): number {
+    return this.#rows.byteLength
+  }
+
+  /** The block after the last one of all blobs. */
+  get blocksEnd(): number {
+    return this.#rows.blocksEnd
+  }
+
   /** The stamp of a file, without the rest of its row; null if there is none. */
   stampOf(name: string): Stamp | null {
     return this.#rows.stampOf(name)

@@ -199,7 +199,7 @@ export const TRASH_DAYS = 30
 export const TRASH_PERCENT = 10
 /** Bytes that the trash may take however small the data is: a tenth of a few letters keeps nothing. */
 export const TRASH_BYTES_MIN: number = 16 * 1024 * 1024
-/** Bytes of a block of a file in a drive: what Hyperdrive cuts. */
+/** Bytes of a block of a file in a drive, the last one excepted: what hyperblobs cuts, too. */
 export const DRIVE_BLOCK_BYTES: number = 64 * 1024
 /** Changes of a drive that are appended to its index together: memory, and what a stop in between takes. */
 export const IMPORT_ENTRIES_MAX = 16_384
@@ -212,8 +212,6 @@ export const SETTLE_MS_MAX = 2_000
 export const BLOCK_MAP_BLOCKS_MAX = 64
 /** Blocks that one block map lists: 8,192 in each of its blocks. */
 export const BLOCK_MAP_ENTRIES_MAX: number = 64 * 8192
-/** Bytes of a block of a file, the last one excepted: what hyperblobs cuts, too. */
-export const BLOB_BLOCK_BYTES: number = 64 * 1024
 /** Blocks of a file that are appended together while it is written. */
 export const BLOB_APPEND_BLOCKS = 64
 /** Blocks of a file that are fetched ahead of its reader, at most. */

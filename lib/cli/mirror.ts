@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { isFolder } from '../drive/folder/look.ts'
 import path from 'node:path'
 import b4a from 'b4a'
 import { ClonedFolder } from '../drive/cloned-folder.ts'
@@ -271,13 +271,6 @@ function tellHeld({ log }: Context, names: readonly string[]): void {
   if (names.length === 0) return
   const way = `--max-delete ${names.length} goes on`
   log.info(`${count(names.length, 'delete')} held back, as so many look like a mistake: ${way}`)
-}
-
-async function isFolder(text: string): Promise<boolean> {
-  return stat(text).then(
-    (stats) => stats.isDirectory(),
-    () => false
-  )
 }
 
 export default command

@@ -12,7 +12,8 @@ import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import { ABSENT_BLOCKS_MS, COMPARED_FILES, FETCHED_WHOLE_BYTES } from '../limits.ts'
-import { blocksOf, isFitting, isHeld, joinBlocks, keyOf } from './blob-check.ts'
+import { blocksOf, isFitting, isHeld, keyOf } from './blob-check.ts'
+import { type BlockRange, joinRanges } from '../primitives/ranges.ts'
 import type { PutStep, Step } from './clone-report.ts'
 import type { BlobRange } from './entry.ts'
 import { reflinkOrCopy } from './folder/copy.ts'
@@ -95,7 +96,7 @@ export class Arrivals {
     this.#order()
     if (folder.inPlace) folder.places.expectAll(this.#byFirst.map(({ blob }) => blob))
     const written = folder.places.bytesWritten
-    const wanted: [start: number, end: number][] = []
+    const wanted: BlockRange[] = []
     this.#progress.set({ phase: 'transfer', bytesTotal })
     const appended = (): void => this.#wake()
     const stop = new AbortController()
@@ -148,13 +149,13 @@ export class Arrivals {
   }
 
   /** Asks for what the feed is known to have, and was not asked for yet. */
-  async #ask(blobs: Blobs, wanted: [start: number, end: number][]): Promise<void> {
+  async #ask(blobs: Blobs, wanted: BlockRange[]): Promise<void> {
     const { length } = blobs.feed
     const reached = this.#byFirst.filter(
       ({ blob, asked }) => !asked && blob.blockOffset + blob.blockLength <= length
     )
     for (const pending of reached) pending.asked = true
-    for (const range of joinBlocks(reached.map(({ blob }) => blob))) {
+    for (const range of joinRanges(reached.map(({ blob }) => blocksOf(blob)))) {
       wanted.push(range)
       await blobs.session.want(range)
     }
@@ -211,7 +212,7 @@ export class Arrivals {
   async #compareAll(
     steps: readonly PutStep[],
     blobs: Blobs,
-    wanted: [start: number, end: number][],
+    wanted: BlockRange[],
     signal: AbortSignal
   ): Promise<void> {
     const queue = steps.values()

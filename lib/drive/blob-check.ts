@@ -56,19 +56,6 @@ export function keyOf({ blockOffset, blockLength, byteOffset, byteLength }: Blob
   return `${blockOffset} ${blockLength} ${byteOffset} ${byteLength}`
 }
 
-/** Blocks of ranges, joined where they touch. */
-export function joinBlocks(ranges: readonly BlobRange[]): [start: number, end: number][] {
-  const sorted = [...ranges].sort((a, b) => a.blockOffset - b.blockOffset)
-  const joined: [number, number][] = []
-  for (const { blockOffset, blockLength } of sorted) {
-    const last = joined.at(-1)
-    if (last !== undefined && blockOffset <= last[1]) {
-      last[1] = Math.max(last[1], blockOffset + blockLength)
-    } else joined.push([blockOffset, blockOffset + blockLength])
-  }
-  return joined
-}
-
 /** Holds blocks from `start` on whose bytes are where the feed finds them, if the tree says so. False if it does not. */
 export async function adoptAll(
   feed: StoredFeed,

@@ -1,7 +1,7 @@
 import { SynclineError } from '../errors.ts'
 import type { AppendOptions } from '../feed/feed.ts'
 import type { Mutex } from '../feed/mutex.ts'
-import { BLOB_BLOCK_BYTES, BLOB_APPEND_BLOCKS } from '../limits.ts'
+import { DRIVE_BLOCK_BYTES, BLOB_APPEND_BLOCKS } from '../limits.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
 import type { BlobRange } from './entry.ts'
 
@@ -33,11 +33,11 @@ export class BlobWriter {
     for (let start = 0; start < bytes.byteLength;) {
       // What an append before the last leaves in the system's memory, the last one makes durable.
       if (this.#blocks.length >= BLOB_APPEND_BLOCKS) await this.#append({ durability: 'os' })
-      const end = Math.min(bytes.byteLength, start + BLOB_BLOCK_BYTES - this.#partialBytes)
+      const end = Math.min(bytes.byteLength, start + DRIVE_BLOCK_BYTES - this.#partialBytes)
       this.#parts.push(Uint8Array.from(bytes.subarray(start, end)))
       this.#partialBytes += end - start
       start = end
-      if (this.#partialBytes === BLOB_BLOCK_BYTES) this.#cut()
+      if (this.#partialBytes === DRIVE_BLOCK_BYTES) this.#cut()
     }
   }
 

@@ -242,7 +242,7 @@ export class Placement {
   async #copyOf(blob: BlobRange, { session }: Blobs): Promise<string | null> {
     const { places, root } = this.#folder
     const end = blob.blockOffset + blob.blockLength
-    const copy = this.#newCopy()
+    const copy = this.#target.newTemp()
     const file = places.fileOf(blob)
     if (file !== null) {
       try {
@@ -274,7 +274,7 @@ export class Placement {
    * Puts a file in place whose blocks are listed in a map. Other files may share them, so they are kept as blocks as well.
    */
   async putMapped(step: PutStep, { session }: Blobs): Promise<void> {
-    const copy = this.#newCopy()
+    const copy = this.#target.newTemp()
     const signal = this.#signal
     try {
       const handle = await open(copy, 'wx', 0o600)
@@ -292,12 +292,6 @@ export class Placement {
     } finally {
       await rm(copy, { force: true })
     }
-  }
-
-  /** A file of ours that is gone when the next clone begins. */
-  #newCopy(): string {
-    const number = COPY_NUMBERS + copies++
-    return this.#folder.statePath('incoming', `write-${process.pid}-${number}`)
   }
 
   /** Renames the file that had these bytes, if it is to go and nobody changed it. */
@@ -631,9 +625,6 @@ export class Placement {
 const PUT_TRIES = 5
 const GONE = 'its bytes were lost again'
 export const MISFIT = 'its blocks are not those that the drive says'
-/** Numbers of the copies that are made here, apart from those of {@link Target}. */
-const COPY_NUMBERS = 1_000_000_000
-let copies = 0
 
 /** What an update did so far, and what it puts off. */
 export interface State {

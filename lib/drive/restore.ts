@@ -50,9 +50,6 @@ export interface RestoreReport {
 
 /** Bytes up to which a file is kept in memory until it is whole. */
 const SMALL_BYTES: number = 1024 * 1024
-/** Numbers of the files that are received here, apart from those of Target and Clone. */
-const FILE_NUMBERS = 2_000_000_000
-let files = 0
 
 /**
  * See the module comment.
@@ -136,8 +133,7 @@ class Restore {
     source: ListedEntry,
     options: PutOptions & FileAttributes
   ): Promise<Placed | Blocked | Refused> {
-    const number = FILE_NUMBERS + files++
-    const file = path.join(this.#root, STATE_FOLDER, 'incoming', `write-${process.pid}-${number}`)
+    const file = this.#target.newTemp()
     try {
       const handle = await open(file, 'wx', 0o600)
       try {

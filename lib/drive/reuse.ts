@@ -13,13 +13,14 @@ import { spanRoots } from '../feed/tree/proof-plan.ts'
 import { FOLD_BLOCKS_MAX, NODE_BYTES } from '../kernels/fold.ts'
 import { COMPARED_NODE_MS, COMPARED_NODES } from '../limits.ts'
 import { depth, endBlock, firstBlock, fullRoots } from '../primitives/flat-tree.ts'
+import { type BlockRange, joinRanges } from '../primitives/ranges.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
 import type { TreeNode } from '../wire/message.ts'
 
 /** Blocks that are here, and what proves it. */
 export interface Matches {
   /** Ascending, apart from each other. */
-  readonly runs: readonly (readonly [start: number, end: number])[]
+  readonly runs: readonly BlockRange[]
   /** Nodes that were learnt on the way; not believed, only compared. */
   readonly path: readonly TreeNode[]
 }
@@ -68,7 +69,7 @@ export async function findMatches(
     level = pairs.flat()
     path.push(...level)
   }
-  return { runs: joined(runs), path }
+  return { runs: joinRanges(runs), path }
 }
 
 /**
@@ -126,14 +127,4 @@ class LocalTree {
     const at = NODE_BYTES * (index - 2 * span.first)
     return span.nodes.subarray(at + 8, at + NODE_BYTES)
   }
-}
-
-function joined(runs: [number, number][]): [number, number][] {
-  const result: [number, number][] = []
-  for (const [start, end] of runs.sort((a, b) => a[0] - b[0])) {
-    const last = result.at(-1)
-    if (last !== undefined && last[1] === start) last[1] = end
-    else result.push([start, end])
-  }
-  return result
 }

@@ -4,7 +4,6 @@
  * @module
  */
 import { EventEmitter } from 'node:events'
-import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import b4a from 'b4a'
@@ -16,6 +15,7 @@ import type { WaitOptions } from '../synchronizer/waiting.ts'
 import { newDriveIdentities } from './blobs-key.ts'
 import { DEFAULTS, DriveFolder, readConfig, type FolderConfig } from './folder/drive-folder.ts'
 import type { Stamp } from './folder/stamp.ts'
+import { isFolder } from './folder/look.ts'
 import { watchFolder, type WatchOptions } from './folder/watch.ts'
 import { importFolder, type ImportOptions, type ImportReport } from './import.ts'
 import type { DriveRegistry, RegisteredDrive } from './registry.ts'
@@ -246,11 +246,4 @@ export function secretsOf({
   encryptionKey
 }: RegisteredDrive): Pick<RegisteredDrive, 'keyPair' | 'encryptionKey'> {
   return { keyPair, encryptionKey }
-}
-
-async function isFolder(root: string): Promise<boolean> {
-  return stat(root).then(
-    (stats) => stats.isDirectory(),
-    () => false
-  )
 }

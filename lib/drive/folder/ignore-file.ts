@@ -6,7 +6,7 @@
 import { SynclineError } from '../../errors.ts'
 import { IGNORE_BYTES_MAX, IGNORE_RULES_MAX } from '../../limits.ts'
 import { IGNORE_FILE, scopeWith, type IgnoreScope } from '../ignore/rules.ts'
-import { isGone, systemCode, type FolderReader } from './reader.ts'
+import { isGone, requiredCode, type FolderReader } from './reader.ts'
 
 /** Where the rules of a folder come from. */
 export interface IgnoreSource {
@@ -59,7 +59,7 @@ function withFile(
     text = source.reader.read(source.root + fileName, IGNORE_BYTES_MAX - bytes)
   } catch (error) {
     // Git does not look at links.
-    if (isGone(error) || (file !== IGNORE_FILE && systemCode(error) === 'ELOOP')) return above
+    if (isGone(error) || (file !== IGNORE_FILE && requiredCode(error) === 'ELOOP')) return above
     throw error
   }
   const scope = text === null ? null : scopeWith(above, fileName, name, text)

@@ -1,4 +1,5 @@
 import { lstatSync, type BigIntStats } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 
 /** What stands at a path; null if nothing does. @throws SynclineError STORAGE_FAILED. */
@@ -10,4 +11,12 @@ export function look(file: string): BigIntStats | null {
     if (['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(systemCode(error))) return null
     throw storageError(error, file)
   }
+}
+
+/** True if a folder, or a link to one, stands at a path. */
+export async function isFolder(file: string): Promise<boolean> {
+  return stat(file).then(
+    (stats) => stats.isDirectory(),
+    () => false
+  )
 }

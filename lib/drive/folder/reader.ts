@@ -17,6 +17,7 @@ import {
   type BigIntStats,
   type Dirent
 } from 'node:fs'
+import { systemCode } from '../../feed/file/file-error.ts'
 
 /** The calls that a scan makes; each throws the system's error. */
 export interface FolderReader {
@@ -61,13 +62,13 @@ export const systemReader: FolderReader = {
 
 /** Whether `error` says that a path is not there any more. */
 export function isGone(error: unknown): boolean {
-  const code = systemCode(error)
+  const code = requiredCode(error)
   return code === 'ENOENT' || code === 'ENOTDIR'
 }
 
 /** The system's code of an error; errors without one are bugs and are thrown. */
-export function systemCode(error: unknown): string {
-  const { code } = error as NodeJS.ErrnoException
-  if (typeof code !== 'string') throw error
+export function requiredCode(error: unknown): string {
+  const code = systemCode(error)
+  if (code === '') throw error
   return code
 }

@@ -10,7 +10,7 @@ import { SynclineError } from '../../errors.ts'
 import { SCAN_BATCH_ENTRIES, SCAN_TURN_MS } from '../../limits.ts'
 import { decidingRule, type IgnoreRule, type IgnoreScope } from '../ignore/rules.ts'
 import { rulesIn, type IgnoreSource } from './ignore-file.ts'
-import { isGone, systemCode, systemReader, type FolderReader } from './reader.ts'
+import { isGone, requiredCode, systemReader, type FolderReader } from './reader.ts'
 import { stampOf, type Stamp } from './stamp.ts'
 import { STATE_FOLDER } from './state-folder.ts'
 
@@ -233,7 +233,7 @@ function missing(walk: Walk, cause?: unknown): SynclineError {
 
 function unreadableRoot(walk: Walk, cause: unknown): SynclineError {
   const path = walk.root || '/'
-  const message = `the folder ${path} cannot be read (${systemCode(cause)})`
+  const message = `the folder ${path} cannot be read (${requiredCode(cause)})`
   return new SynclineError('STORAGE_FAILED', message, { path }, cause)
 }
 
@@ -329,7 +329,7 @@ function counted(
 
 /** Counts what cannot be looked at; what vanished is as if it had not been there. */
 function unreadable(walk: Walk, name: string, folder: boolean, error: unknown): void {
-  if (!isGone(error)) skip(walk, { name, reason: 'unreadable', folder, code: systemCode(error) })
+  if (!isGone(error)) skip(walk, { name, reason: 'unreadable', folder, code: requiredCode(error) })
 }
 
 const OWN_UID = BigInt(process.getuid?.() ?? -1)

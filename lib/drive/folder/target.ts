@@ -123,6 +123,9 @@ const IS_WINDOWS: boolean = process.platform === 'win32'
 /** Windows syncs only what it may write; elsewhere a mode without that must not be in the way of a second try. */
 const TO_SYNC: number = IS_WINDOWS ? O_RDWR : O_RDONLY
 
+/** Numbers what is half-done in this process: several targets may have one root. */
+let temps = 0
+
 /** The folder at a root. One process at a time; calls may overlap unless they are for the same name. */
 export class Target {
   /** Absolute, without links. */
@@ -134,7 +137,6 @@ export class Target {
   readonly #folders: RealFolders
   readonly #umask: number
   readonly #incoming: string
-  #temps = 0
   #turnAt = performance.now()
 
   /**
@@ -199,7 +201,7 @@ export class Target {
     const blocked = this.#check(place, options)
     if (blocked !== null) return blocked
     return this.#attempt(place, async () => {
-      const temp = this.#temp()
+      const temp = this.newTemp()
       const fd = this.#calls.openSync(temp, NEW_FILE, fileMode(options))
       try {
         this.#writeAll(fd, bytes)
@@ -268,7 +270,7 @@ export class Target {
       this.#links === 'all' ? null : leavingWay(place, linkname, (at) => this.#readLink(at))
     if (way !== null) return { verdict: 'refused', reason: way }
     return this.#attempt(place, async () => {
-      const temp = this.#temp()
+      const temp = this.newTemp()
       try {
         this.#calls.symlinkSync(linkname, temp, this.#linkType(place, linkname))
         const time = systemTime(options.mtimeMs)
@@ -482,7 +484,7 @@ export class Target {
     fsync: boolean
   ): Promise<void> {
     const calls = this.#calls
-    const id = `${process.pid}-${++this.#temps}`
+    const id = `${process.pid}-${++temps}`
     const folder = folderOf(path)
     const draft = folder === '' ? `.syncline-${id}` : `${folder}/.syncline-${id}`
     const full = `${this.root}/${draft}`
@@ -588,8 +590,9 @@ export class Target {
     for (let at = 0; at < bytes.byteLength;) at += this.#calls.writeSync(fd, bytes, at)
   }
 
-  #temp(): string {
-    return `${this.#incoming}/write-${process.pid}-${++this.#temps}`
+  /** A path for a file of ours that is to be placed, on the root's file system; {@link Target.sweep} takes what is left there. */
+  newTemp(): string {
+    return `${this.#incoming}/write-${process.pid}-${++temps}`
   }
 
   #sync(fd: number): Promise<void> {

@@ -8,7 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { SCAN_TURN_MS, WATCHES_MAX } from '../../limits.ts'
 import { decidingRule, type IgnoreScope } from '../ignore/rules.ts'
 import { isRuleFile, rulesIn } from './ignore-file.ts'
-import { systemCode } from './reader.ts'
+import { requiredCode } from './reader.ts'
 import {
   EXHAUSTED,
   isFolder,
@@ -121,7 +121,7 @@ class FolderWatches implements TreeWatch {
       listed = entries
     } catch (error) {
       // What cannot be read is not shared either; a rescan tells when that changes.
-      systemCode(error)
+      requiredCode(error)
     }
     const folder: WatchedFolder = { name, scope, watch, folders: new Map() }
     if (above === null) this.#root = folder
@@ -144,14 +144,14 @@ class FolderWatches implements TreeWatch {
         else touch(`${name}/${child}`, event === 'rename')
       })
       watch.on('error', (error) => {
-        const code = systemCode(error)
+        const code = requiredCode(error)
         if (EXHAUSTED.has(code)) giveUp(code)
         else touch(name || null, true)
       })
       this.#count++
       return watch
     } catch (error) {
-      const code = systemCode(error)
+      const code = requiredCode(error)
       if (EXHAUSTED.has(code)) giveUp(code)
       return null
     }

@@ -6,7 +6,7 @@
 import { sep } from 'node:path'
 import { rulingOf, type IgnoreScope } from '../ignore/rules.ts'
 import { isRuleFile, rulesIn } from './ignore-file.ts'
-import { systemCode } from './reader.ts'
+import { requiredCode } from './reader.ts'
 import {
   EXHAUSTED,
   isFolder,
@@ -46,7 +46,7 @@ export function watchTree(target: WatchTarget): TreeWatch {
   }
 
   function fail(error: unknown): void {
-    const code = systemCode(error)
+    const code = requiredCode(error)
     // A root that went away comes back, or not, with the next rescan.
     if (EXHAUSTED.has(code) || rootIdentity(target) !== null) giveUp(code)
     else touch(null, true)
@@ -71,7 +71,7 @@ export function watchTree(target: WatchTarget): TreeWatch {
       return rule !== null && !rule.negated
     } catch (error) {
       // Rules that cannot be read are for the scan to tell.
-      systemCode(error)
+      requiredCode(error)
       return false
     }
   }

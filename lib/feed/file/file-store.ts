@@ -63,7 +63,8 @@ import {
 } from './oplog.ts'
 import { settle } from './settle.ts'
 import type { Commit, Head, Identity, KeyPair, Store, StoreState } from '../store.ts'
-import { type BlockRange, joinRanges, processOf, SyncMarkerFile } from './sync-marker.ts'
+import { type BlockRange, joinRanges } from '../../primitives/ranges.ts'
+import { processOf, RANGES_MAX, SyncMarkerFile } from './sync-marker.ts'
 import { nodeAtOffset } from '../tree/tree-nodes.ts'
 import { PAGE_BYTES, Unfolded } from './unfolded.ts'
 
@@ -486,7 +487,7 @@ export class FileStore implements Store {
       if (end <= opened.syncedBytes || entry.bits === null || entry.bits.drop) continue
       doubt.push([entry.bits.start, entry.bits.end])
     }
-    opened.doubt = joinRanges(doubt, Number.POSITIVE_INFINITY)
+    opened.doubt = joinRanges(doubt)
     const boot = await this.#pool.layer.bootId()
     const written = latest ?? storedBeginning(image.header.userData)
     if (boot !== '' && written?.boot === boot) return []
@@ -588,7 +589,7 @@ export class FileStore implements Store {
 
   #addDoubt(opened: Opened, bits: NonNullable<Commit['bits']>): void {
     for (const { start, end, drop } of bits) if (!drop) opened.doubt.push([start, end])
-    if (opened.doubt.length > 1000) opened.doubt = joinRanges(opened.doubt)
+    if (opened.doubt.length > 1000) opened.doubt = joinRanges(opened.doubt, RANGES_MAX)
   }
 
   /** Brings `tree`, `bitfield` and the header up to date and empties the log. */

@@ -11,9 +11,7 @@ import { type CodecState, decodeUint } from '../../wire/field.ts'
 import { ByteWriter } from './byte-writer.ts'
 import { systemCode } from './file-error.ts'
 import type { PooledFile } from './file-pool.ts'
-
-/** A half-open range of blocks. */
-export type BlockRange = readonly [start: number, end: number]
+import { type BlockRange, joinRanges } from '../../primitives/ranges.ts'
 
 /** One record. */
 export interface SyncMarker {
@@ -35,7 +33,7 @@ const RECORD_BYTES = 4096
 const FRAME_BYTES = 8
 const VERSION = 1
 /** Ranges of one record: 18 bytes each at most. More are joined, which only makes more blocks doubtful. */
-const RANGES_MAX = 200
+export const RANGES_MAX = 200
 
 /** The two records. */
 export class SyncMarkerFile {
@@ -101,29 +99,6 @@ function records(bytes: Uint8Array): { slot: number; marker: SyncMarker; sequenc
   return found.sort((a, b) => b.sequence - a.sequence)
 }
 
-/** Ascending, disjoint ranges that cover `ranges`; at most `max`, by closing the smallest gaps. */
-export function joinRanges(ranges: readonly BlockRange[], max: number = RANGES_MAX): BlockRange[] {
-  const sorted = ranges.filter(([start, end]) => start < end).sort((a, b) => a[0] - b[0])
-  const joined = join(sorted, 0)
-  if (joined.length <= max) return joined
-  const gaps = joined.slice(1).map(([start], i) => start - (joined[i] as BlockRange)[1])
-  gaps.sort((a, b) => a - b)
-  return join(joined, gaps[joined.length - max - 1] as number)
-}
-
-function join(sorted: readonly BlockRange[], gap: number): BlockRange[] {
-  const joined: BlockRange[] = []
-  for (const [start, end] of sorted) {
-    const last = joined.at(-1)
-    if (last !== undefined && start - last[1] <= gap) {
-      joined[joined.length - 1] = [last[0], Math.max(last[1], end)]
-    } else {
-      joined.push([start, end])
-    }
-  }
-  return joined
-}
-
 function encode(marker: SyncMarker, sequence: number): Uint8Array {
   const writer = new ByteWriter()
   writer.uint(VERSION)
@@ -133,7 +108,7 @@ function encode(marker: SyncMarker, sequence: number): Uint8Array {
   writer.uint(marker.syncedBytes)
   writer.string(marker.boot)
   writer.uint(marker.pid)
-  const ranges = joinRanges(marker.doubtful)
+  const ranges = joinRanges(marker.doubtful, RANGES_MAX)
   writer.uint(ranges.length)
   for (const [start, end] of ranges) {
     writer.uint(start)

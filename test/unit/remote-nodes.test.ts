@@ -17,8 +17,10 @@ interface Sides {
   /** What was asked, and is not answered before `answer` is called. */
   readonly asked: BlockRequest[]
   readonly dropped: number[]
-  /** Answers as `feed` would, and returns how much there was to answer. */
-  readonly answer: () => Promise<number>
+  /** Waits until something is asked, or `isOver`. */
+  readonly asking: (isOver?: () => boolean) => Promise<void>
+  /** Waits so, then answers as `feed` would, and returns how much there was to answer. */
+  readonly answer: (isOver?: () => boolean) => Promise<number>
 }
 
 /** A feed, and a copy of it that has nothing but the head. */
@@ -35,14 +37,19 @@ async function sides(t: Assertions, length: number): Promise<Sides> {
     ask: (more) => asked.push(...more),
     drop: (index) => dropped.push(index)
   })
-  const answer = async (): Promise<number> => {
-    await new Promise((resolve) => setTimeout(resolve, 5))
+  const asking = async (isOver = (): boolean => false): Promise<void> => {
+    for (let i = 0; i < 2000 && asked.length === 0 && !isOver(); i++) {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
+  const answer = async (isOver = (): boolean => false): Promise<number> => {
+    await asking(isOver)
     const taken = asked.splice(0)
     for (const hash of taken) await nodes.take(hash, 0, 1, await feed.proof({ hash }))
     return taken.length
   }
   t.teardown(() => Promise.all([feed.close(), copy.close()]))
-  return { feed, copy, nodes, asked, dropped, answer }
+  return { feed, copy, nodes, asked, dropped, asking, answer }
 }
 
 function codeOf(result: Promise<unknown>): Promise<string> {
@@ -53,9 +60,9 @@ function codeOf(result: Promise<unknown>): Promise<string> {
 }
 
 test('siblings share a request, and what is known costs none', async (t) => {
-  const { feed, nodes, asked, answer } = await sides(t, 64)
+  const { feed, nodes, asked, asking, answer } = await sides(t, 64)
   const got = Promise.all([21, 17, 21, 11].map((index) => nodes.get(index)))
-  await new Promise((resolve) => setTimeout(resolve, 5))
+  await asking()
   t.alike(asked, [
     { index: 17, nodes: 5 },
     { index: 3, nodes: 4 }
@@ -81,10 +88,11 @@ test('thousands are asked for in turns, and the oldest are forgotten', async (t)
   const length = 2 * LEARNT_PAIRS_MAX + 2048
   const { feed, nodes, answer } = await sides(t, length)
   const indexes = Array.from({ length: length / 2 }, (_, i) => 4 * i)
-  const got = Promise.all(indexes.map((index) => nodes.get(index)))
+  let isHere = false
+  const got = Promise.all(indexes.map((index) => nodes.get(index))).finally(() => (isHere = true))
   // What hangs from a node that was forgotten meanwhile is asked for anew.
   let answered = 0
-  for (let more = 1; more > 0; answered += more) more = await answer()
+  while (!isHere) answered += await answer(() => isHere)
   t.ok(answered >= indexes.length)
   t.alike((await got)[77], await feed.node(4 * 77))
   const again = nodes.get(0)
@@ -109,9 +117,9 @@ test('a wait ends with its time, its signal, or the feed', async (t) => {
 })
 
 test('an answer for a fork that is over changes nothing', async (t) => {
-  const { feed, nodes, asked } = await sides(t, 64)
+  const { feed, nodes, asked, asking } = await sides(t, 64)
   const waiting = nodes.get(17, { timeoutMs: 50 })
-  await new Promise((resolve) => setTimeout(resolve, 5))
+  await asking()
   const [hash] = asked
   if (hash !== undefined) await nodes.take(hash, 7, 1, await feed.proof({ hash }))
   t.is(await codeOf(waiting), 'TIMEOUT')

@@ -139,6 +139,7 @@ export class Connection implements Link {
   }
 
   receive(limit: number): Received[] {
+    for (const frame of this.#inbox.returned()) this.#stream.release?.(frame)
     const items = this.#inbox.take(limit)
     this.#flow()
     return items
@@ -490,6 +491,8 @@ export class Connection implements Link {
 
   #ondata = (frame: Uint8Array): void => {
     if (frame.byteLength > 0) this.#frames++
+    if (this.#mux.keeps || this.#stream.release === undefined) return
+    if (!this.#inbox.lend(frame)) this.#stream.release(frame)
   }
 
   #ondrain = (): void => {

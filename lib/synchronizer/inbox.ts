@@ -16,6 +16,11 @@ export class Inbox {
   #head = 0
   #bytes = 0
   #messages = 0
+  /** Items that ever came, and that were taken. */
+  #came = 0
+  #taken = 0
+  /** Frames whose bytes items lend, and how many items had come when each of them was whole. */
+  #lent: { readonly frame: Uint8Array; readonly until: number }[] = []
 
   get count(): number {
     return this.#items.length - this.#head
@@ -33,6 +38,7 @@ export class Inbox {
 
   push(item: Received): void {
     this.#items.push(item)
+    this.#came++
     this.#bytes += weight(item)
     this.#messages += item.type === 'values' || item.type === 'requests' ? item.run.count : 1
   }
@@ -41,13 +47,15 @@ export class Inbox {
   take(limit: number): Received[] {
     if (limit >= this.#items.length && this.#head === 0) {
       const items = this.#items
-      this.clear()
+      this.#taken += items.length
+      this.#empty()
       return items
     }
     const items = this.#items.slice(this.#head, this.#head + Math.max(0, limit))
     this.#head += items.length
+    this.#taken += items.length
     for (const item of items) this.#bytes -= weight(item)
-    if (this.#head === this.#items.length) this.clear()
+    if (this.#head === this.#items.length) this.#empty()
     // What is taken must not stay in memory, nor be moved for every few items.
     else if (this.#head >= INBOX_MESSAGES_MAX) {
       this.#items = this.#items.slice(this.#head)
@@ -56,7 +64,28 @@ export class Inbox {
     return items
   }
 
+  /** Remembers the frame that the items since the last one lie in; false if there are none. */
+  lend(frame: Uint8Array): boolean {
+    const last = this.#lent.at(-1)?.until ?? this.#taken
+    if (this.#came === last) return false
+    this.#lent.push({ frame, until: this.#came })
+    return true
+  }
+
+  /** Frames of which all items were taken before, each once. */
+  returned(): Uint8Array[] {
+    let count = 0
+    while ((this.#lent[count]?.until ?? Infinity) <= this.#taken) count++
+    return this.#lent.splice(0, count).map(({ frame }) => frame)
+  }
+
   clear(): void {
+    this.#empty()
+    this.#lent = []
+    this.#taken = this.#came
+  }
+
+  #empty(): void {
     this.#items = []
     this.#head = 0
     this.#bytes = 0

@@ -46,6 +46,8 @@ class GuardedMux extends Protomux {
   report: (error: unknown) => void = () => {}
   /** True if a channel of somebody else's wants to hear that the stream drained. */
   #tellsDrained = false
+  /** True if somebody keeps bytes of the frame that came last. */
+  keeps = false
   /** Takes the next control message that would be sent. */
   #capture: ((frame: Uint8Array) => void) | null = null
 
@@ -70,6 +72,23 @@ class GuardedMux extends Protomux {
     else super._write0(frame)
   }
 
+  override _ondata(frame: Uint8Array): void {
+    this.keeps = false
+    super._ondata(frame)
+  }
+
+  /** Messages wait until a channel is open here too, and those of others are theirs. */
+  override _decode(
+    remote: number,
+    state: { start: number; end: number; buffer: Uint8Array | null }
+  ): unknown {
+    const slot = remote === 0 ? null : (this._remote[remote - 1] ?? null)
+    if (slot !== null && (slot.pending !== null || handlersOf(slot.session) === null)) {
+      this.keeps = true
+    }
+    return super._decode(remote, state)
+  }
+
   /** Asks no channel that has nothing to say: there may be thousands, and a busy stream drains often. */
   override _ondrain(): void {
     if (this.#tellsDrained) super._ondrain()
@@ -81,6 +100,8 @@ class GuardedMux extends Protomux {
     end: number
     buffer: Uint8Array | null
   }): unknown {
+    // Protomux keeps the name of the channel.
+    this.keeps = true
     // Each rejected open may leave an empty slot behind.
     if (this._remote.length > CHANNELS_MAX) {
       throw new SynclineError('TOO_MANY', `more than ${CHANNELS_MAX} channels`)
@@ -159,6 +180,11 @@ export class Mux {
   /** False if the last write asked to wait. */
   get drained(): boolean {
     return this.#mux.drained
+  }
+
+  /** True if bytes of the frame that came last may still be read once its messages were handled. */
+  get keeps(): boolean {
+    return !(this.#mux instanceof GuardedMux) || this.#mux.keeps
   }
 
   /** True if somebody else opened a channel or waits for one. */

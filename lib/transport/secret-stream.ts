@@ -6,6 +6,7 @@
 import NoiseSecretStream from '@hyperswarm/secret-stream'
 import { SynclineError } from '../errors.ts'
 import { CONNECT_TIMEOUT_MS } from '../limits.ts'
+import { BufferPool } from '../primitives/buffer-pool.ts'
 import type { ByteStream, FramedStream } from './transport.ts'
 
 /** Who we are on a connection: an Ed25519 key pair of 32 and 64 bytes. */
@@ -21,6 +22,139 @@ export interface HandshakeOptions {
   /** Milliseconds for everything up to the end of the handshake; CONNECT_TIMEOUT_MS by default. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
+}
+
+/** Bytes before a frame on the raw stream: its length. */
+const LENGTH_BYTES = 3
+/** Bytes that the cipher adds to a frame, one of them before it. */
+const CIPHER_BYTES = 17
+const FRONT_BYTES: number = LENGTH_BYTES + 1
+/** Bytes of a frame from which its buffer is used again. */
+const POOLED_BYTES = 4096
+
+/** Buffers of the frames of all sockets. */
+const pool = new BufferPool()
+
+/** The part of a Node socket that tells what it still holds. */
+interface Socket extends ByteStream {
+  readonly writableLength: number
+}
+
+/** What {@link secureSocket} makes. */
+export interface SecureSocket extends FramedStream {
+  /** Takes bytes that came otherwise than by the socket's own events; they are only lent. */
+  receive(bytes: Uint8Array): void
+  release(frame: Uint8Array): void
+}
+
+/**
+ * An encrypted socket whose frames lie in buffers that are used again, on both ways: as garbage, they are what a fast
+ * transfer of large blocks makes most of, and the collector takes a fifth of its time for them.
+ */
+class SocketStream extends NoiseSecretStream implements SecureSocket {
+  readonly #socket: Socket
+  /** Room that was given and not written yet, and the buffers around it. */
+  readonly #rooms = new Map<Uint8Array, Uint8Array>()
+  /** Buffers that the socket may still hold, and where their last bytes stand among all that were written. */
+  #held: { readonly buffer: Uint8Array; readonly end: number }[] = []
+  /** Buffers of frames that came, until they are given back. */
+  readonly #lent = new WeakSet<ArrayBufferLike>()
+  /** Bytes of the length that are here, and what they say so far. */
+  #lengthBytes = 0
+  #length = 0
+  /** The frame that is coming, and how much of it is here. */
+  #frame: Uint8Array | null = null
+  #filled = 0
+
+  constructor(isInitiator: boolean, socket: Socket, keyPair?: NoiseKeyPair) {
+    super(isInitiator, socket, keyPair === undefined ? {} : { keyPair })
+    this.#socket = socket
+  }
+
+  receive(bytes: Uint8Array): void {
+    let at = 0
+    while (at < bytes.byteLength && !this.destroying) {
+      if (this.#frame === null) {
+        this.#length += (bytes[at++] as number) * 256 ** this.#lengthBytes
+        if (++this.#lengthBytes < LENGTH_BYTES) continue
+        this.#frame = this.#roomFor(this.#length)
+        this.#filled = 0
+        if (this.#length > 0) continue
+      }
+      const frame = this.#frame
+      const taken = Math.min(frame.byteLength - this.#filled, bytes.byteLength - at)
+      frame.set(bytes.subarray(at, at + taken), this.#filled)
+      at += taken
+      this.#filled += taken
+      if (this.#filled < frame.byteLength) return
+      this.#frame = null
+      this.#lengthBytes = 0
+      this.#length = 0
+      this._message = frame
+      this._incoming()
+    }
+  }
+
+  release(frame: Uint8Array): void {
+    const { buffer } = frame
+    if (this.#lent.delete(buffer)) pool.give(new Uint8Array(buffer))
+  }
+
+  override alloc(byteLength: number): Uint8Array {
+    this.#takeBack()
+    const wrapped = take(FRONT_BYTES + byteLength + CIPHER_BYTES - 1)
+    const room = wrapped.subarray(FRONT_BYTES, FRONT_BYTES + byteLength)
+    this.#rooms.set(room, wrapped)
+    return room
+  }
+
+  override _onrawdata(data: Uint8Array): void {
+    this.receive(data)
+  }
+
+  override _write(frame: Uint8Array, callback: (error: Error | null) => void): void {
+    const wrapped = this.#rooms.get(frame)
+    if (wrapped !== undefined) {
+      this.#rooms.delete(frame)
+      this._outgoingPlain = frame
+      this._outgoingWrapped = wrapped
+    }
+    super._write(frame, callback)
+    if (wrapped !== undefined) this.#held.push({ buffer: wrapped, end: this.rawBytesWritten })
+  }
+
+  #roomFor(byteLength: number): Uint8Array {
+    const room = take(byteLength)
+    if (byteLength >= POOLED_BYTES) this.#lent.add(room.buffer)
+    return room
+  }
+
+  /** Takes buffers back that the system has taken everything of. */
+  #takeBack(): void {
+    const sent = this.rawBytesWritten - this.#socket.writableLength
+    let count = 0
+    for (const { buffer, end } of this.#held) {
+      if (end > sent) break
+      if (buffer.byteLength >= POOLED_BYTES) pool.give(buffer)
+      count++
+    }
+    if (count > 0) this.#held = this.#held.slice(count)
+  }
+}
+
+function take(byteLength: number): Uint8Array {
+  if (byteLength < POOLED_BYTES) return Buffer.allocUnsafe(byteLength)
+  const room = pool.take(byteLength)
+  return Buffer.from(room.buffer, room.byteOffset, room.byteLength)
+}
+
+/** As {@link secure}, for a socket of our own: frames lie in buffers that are used again once they are released. */
+export function secureSocket(
+  isInitiator: boolean,
+  socket: Socket,
+  keyPair?: NoiseKeyPair
+): SecureSocket {
+  return new SocketStream(isInitiator, socket, keyPair)
 }
 
 /**

@@ -9,11 +9,17 @@ import { SynclineError } from '../errors.ts'
 import { CONNECTIONS_MAX } from '../limits.ts'
 import { reachableHosts, tcpAddress } from './address.ts'
 import { rawBytes } from './raw-bytes.ts'
-import { connectionFailed, handshake, secure, type NoiseKeyPair } from './secret-stream.ts'
+import { connectionFailed, handshake, type NoiseKeyPair, secureSocket } from './secret-stream.ts'
 import type { FramedStream, Transport, TransportConnection } from './transport.ts'
+
+/** Bytes that are read from a socket at a time. */
+const READ_BYTES: number = 256 * 1024
 
 /** Half open, so that what arrived before an orderly end can still be read at leisure. */
 const SOCKET = { noDelay: true, allowHalfOpen: true }
+
+/** What a read brings is taken out of it at once, so all sockets that we dial share it. */
+const readBuffer: Uint8Array = new Uint8Array(READ_BYTES)
 
 /** Options of {@link TcpTransport}. */
 export interface TcpOptions {
@@ -86,8 +92,15 @@ export class TcpTransport implements Transport {
     if (!Number.isInteger(port) || port < 1 || port > 65_535) {
       throw new SynclineError('BAD_ARGUMENT', `${address}: a port is 1 to 65535`)
     }
-    const socket = connect({ ...SOCKET, host, port })
-    const stream = secure(true, socket, this.#keyPair)
+    const onread = {
+      buffer: readBuffer,
+      callback: (count: number): boolean => {
+        stream.receive(readBuffer.subarray(0, count))
+        return true
+      }
+    }
+    const socket = connect({ ...SOCKET, host, port, onread })
+    const stream = secureSocket(true, socket, this.#keyPair)
     await this.#handshake(stream, { ...options, address })
     return { stream, address, dialled: address, owned: true, ...rawBytes(stream) }
   }
@@ -116,7 +129,7 @@ export class TcpTransport implements Transport {
       return
     }
     const address = tcpAddress(remoteAddress, remotePort ?? 0)
-    const stream = secure(false, socket, this.#keyPair)
+    const stream = secureSocket(false, socket, this.#keyPair)
     try {
       await this.#handshake(stream, { address })
     } catch {

@@ -38,6 +38,8 @@ export interface FramedStream extends ByteStream {
   setKeepAlive(ms: number): unknown
   /** Room for a frame that is encrypted where it stands; good for the next write only. */
   alloc(byteLength: number): Uint8Array
+  /** Takes back a frame that came, where buffers are used again. Nobody may read its bytes any more. */
+  release?(frame: Uint8Array): void
 }
 
 /** One open connection as a transport hands it over: the handshake is done. */

@@ -69,6 +69,7 @@ declare module 'protomux' {
     pair(name: ChannelName, notify: (id: Uint8Array | null) => unknown): void
     unpair(name: ChannelName): void
     createChannel(options: ChannelOptions): Channel | null
+    _ondata(frame: Uint8Array): void
     _ondrain(): void
     _pushBatch(localId: number, message: Uint8Array): void
     _write0(frame: Uint8Array): void

@@ -24,5 +24,18 @@ declare module '@hyperswarm/secret-stream' {
     resume(): unknown
     on(event: string, listener: (...args: any[]) => void): unknown
     off(event: string, listener: (...args: any[]) => void): unknown
+    /** Bytes of all that was encrypted, and of what stands around it. */
+    rawBytesWritten: number
+    /** A whole frame as it came, for `_incoming`. */
+    _message: Uint8Array | null
+    /** The last room that was given by `alloc`, and the buffer around it. */
+    _outgoingPlain: Uint8Array | null
+    _outgoingWrapped: Uint8Array | null
+    /** Takes what came on the raw stream. */
+    _onrawdata(data: Uint8Array): void
+    /** Takes the frame in `_message`, which is decrypted in place. */
+    _incoming(): void
+    /** Encrypts a frame and writes it to the raw stream. */
+    _write(frame: Uint8Array, callback: (error: Error | null) => void): void
   }
 }

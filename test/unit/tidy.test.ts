@@ -28,7 +28,7 @@ const PARTS: Record<string, readonly string[]> = {
   engine: ['errors.ts', 'limits.ts', 'primitives', 'wire'],
   kernels: ['errors.ts'],
   feed: ['errors.ts', 'limits.ts', 'kernels', 'primitives', 'wire'],
-  transport: ['errors.ts', 'limits.ts'],
+  transport: ['errors.ts', 'limits.ts', 'primitives'],
   synchronizer: [
     'engine',
     'errors.ts',

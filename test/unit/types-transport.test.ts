@@ -27,7 +27,14 @@ test('secret-stream has all that its ambient type declares', async (t) => {
     pause: true,
     resume: true,
     on: true,
-    off: true
+    off: true,
+    rawBytesWritten: true,
+    _message: true,
+    _outgoingPlain: true,
+    _outgoingWrapped: true,
+    _onrawdata: true,
+    _incoming: true,
+    _write: true
   }
   const stream = new NoiseSecretStream(true, duplexPair()[0])
   t.teardown(() => stream.destroy())
@@ -51,6 +58,7 @@ test('protomux has all that its ambient type declares', async (t) => {
     unpair: true,
     createChannel: true,
     _onopensession: true,
+    _ondata: true,
     _ondrain: true,
     _pushBatch: true,
     _write0: true,

@@ -4,8 +4,8 @@ import { SPARE_BUFFER_BYTES_MAX } from '../limits.ts'
 const SMALL_BYTES = 4096
 
 /**
- * Buffers that are used again and again: those of chunks are so large and so many that making and collecting them would
- * cost more than filling them. What a buffer holds when it is taken is what its last user left.
+ * Buffers that are used again and again: those of chunks and frames are so large and so many that making and collecting
+ * them would cost more than filling them. What a buffer holds when it is taken is what its last user left.
  */
 export class BufferPool {
   /** Buffers by the power of two that they hold. */
@@ -17,7 +17,7 @@ export class BufferPool {
     if (byteLength < SMALL_BYTES) return new Uint8Array(byteLength)
     const capacity = capacityOf(byteLength)
     const spare = this.#spare.get(capacity)?.pop()
-    if (spare === undefined) return Buffer.allocUnsafeSlow(capacity).subarray(0, byteLength)
+    if (spare === undefined) return new Uint8Array(capacity).subarray(0, byteLength)
     this.#bytes -= capacity
     return spare.subarray(0, byteLength)
   }

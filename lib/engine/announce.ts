@@ -163,8 +163,8 @@ function sameSync(a: Sync, b: Sync | null): boolean {
 }
 
 /**
- * Keeps a want active for each segment that holds something wanted: a hypercore 11 peer with gaps says
- * nothing of what it has before it is asked so.
+ * Keeps a want active for each segment that holds something wanted that is not here: a hypercore 11 peer with gaps says
+ * nothing of what it has before it is asked so. Who has everything asks for nothing: each want is answered.
  */
 function wantSegments(channel: Channel, messages: Message[]): void {
   const { feed, remote } = channel
@@ -184,7 +184,10 @@ function wantSegments(channel: Channel, messages: Message[]): void {
     const last = Math.ceil(Math.min(to, length) / WANT_BITS_MAX)
     for (let segment = Math.floor(from / WANT_BITS_MAX); segment < last; segment++) {
       if (channel.wantedSegments.size >= REMOTE_WANTS_MAX) return
-      wantSegment(channel, segment, messages)
+      if (channel.wantedSegments.has(segment)) continue
+      const start = Math.max(from, segment * WANT_BITS_MAX)
+      const end = Math.min(to, length, (segment + 1) * WANT_BITS_MAX)
+      if (feed.have.firstUnset(start) < end) wantSegment(channel, segment, messages)
     }
   }
   for (const index of feed.urgent.keys()) {

@@ -113,3 +113,13 @@ test('what is left over from one turn is answered in the next', (t) => {
   t.alike(served(shell), [range(21, 51)])
   t.is(shell.engine.snapshot().peers[0]?.queued, 0)
 })
+
+test('who has everything asks nobody what it has, until the feed is longer elsewhere', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 100, have: [[0, 100]] })
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 40, haves: [[0, 40]] })
+  t.alike(shell.sent(1, 'want'), [])
+  shell.sync(1, 1, { length: 120 })
+  t.is(shell.sent(1, 'want').length, 1)
+})

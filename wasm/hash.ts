@@ -67,7 +67,7 @@ export function finish(work: usize, bytes: usize, length: u32, out: usize): void
 /**
  * Hashes `count` messages: message i is the `lengths[i]` bytes at `bytes + offsets[i]` (tables of u32), after the prefix
  * of a leaf if `leaf`; its hash goes to `out + i * stride`. A length of HELD skips a message. Both lanes draw from one
- * queue, so they stay busy whatever the lengths.
+ * queue, so they stay busy whatever the lengths; two short messages in a row need no queue.
  */
 export function hashMessages(
   work: usize,
@@ -80,6 +80,7 @@ export function hashMessages(
   leaf: bool
 ): void {
   const prefix = leaf ? LEAF_PREFIX_BYTES : 0
+  const room = BLOCK_BYTES - prefix
   // Bit k: lane k has a message.
   let busy: u32 = 0
   for (let i: u32 = 0; i < count; i++) {
@@ -87,6 +88,23 @@ export function hashMessages(
     if (length == HELD) continue
     const lane = busy & 1
     const offset = load<u32>(offsets + ((i as usize) << 2))
+    if (busy == 0 && length <= room && i + 1 < count) {
+      const next = (i as usize) + 1
+      const nextLength = load<u32>(lengths + (next << 2))
+      if (nextLength <= room) {
+        const a = shortBlock(work, 0, bytes + offset, length, prefix)
+        const b = shortBlock(work, 1, bytes + load<u32>(offsets + (next << 2)), nextLength, prefix)
+        const taken = i64x2.splat((prefix + length) as i64)
+        startPair(work)
+        v128.store(work, i64x2.replace_lane(taken, 1, (prefix + nextLength) as i64), COUNTS)
+        v128.store(work, i64x2.splat(~0), FINALS)
+        compressPair(work, a, b)
+        storeLane(work, 0, out + (i as usize) * stride)
+        storeLane(work, 1, out + next * stride)
+        i++
+        continue
+      }
+    }
     start(work, lane, bytes + offset, length, prefix, out + (i as usize) * stride)
     busy |= 1 << lane
     if (busy == 3) busy = runPair(work)
@@ -94,10 +112,28 @@ export function hashMessages(
   if (busy != 0) runLast(work, busy >> 1)
 }
 
-/** Sets both lanes to the state before the first block. */
+/** Sets both lanes to the state before the first block; at once, since what was stored in halves is slow to load whole. */
 export function startPair(work: usize): void {
-  putStart(work, 16, FIRST)
-  putStart(work + 8, 16, FIRST)
+  v128.store(work, i64x2.splat(FIRST))
+  v128.store(work, i64x2.splat(0xbb67ae8584caa73b), 16)
+  v128.store(work, i64x2.splat(0x3c6ef372fe94f82b), 32)
+  v128.store(work, i64x2.splat(0xa54ff53a5f1d36f1), 48)
+  v128.store(work, i64x2.splat(0x510e527fade682d1), 64)
+  v128.store(work, i64x2.splat(0x9b05688c2b3e6c1f), 80)
+  v128.store(work, i64x2.splat(0x1f83d9abfb41bd6b), 96)
+  v128.store(work, i64x2.splat(0x5be0cd19137e2179), 112)
+}
+
+/** The only block of a message that fits into one: where it lies, or put together in a lane. */
+function shortBlock(work: usize, lane: u32, bytes: usize, length: u32, prefix: u32): usize {
+  if (length == BLOCK_BYTES) return bytes
+  const block = laneBlock(work, lane)
+  if (prefix != 0) {
+    store<u8>(block, 0)
+    store<u64>(block, length, 1)
+  }
+  fill(block + prefix, bytes, length, BLOCK_BYTES - prefix)
+  return block
 }
 
 /** Where a lane puts a block together. */
@@ -146,11 +182,41 @@ function runPair(work: usize): u32 {
     const a = takeBlock(work, 0)
     const b = takeBlock(work, 1)
     compressPair(work, a, b)
+    runWhole(work)
     busy = (load<u64>(work, FINALS) == 0 ? 1 : 0) | (load<u64>(work, FINALS + 8) == 0 ? 2 : 0)
   } while (busy == 3)
   if ((busy & 1) == 0) storeLane(work, 0, load<u32>(work, LANES + 12))
   if ((busy & 2) == 0) storeLane(work, 1, load<u32>(work, LANES + LANE_BYTES + 12))
   return busy
+}
+
+/** Runs both lanes as long as each of them has a whole block that is not its last. */
+function runWhole(work: usize): void {
+  const record = work + LANES
+  const other = record + LANE_BYTES
+  const count = min(wholeBlocks(record), wholeBlocks(other))
+  if (count == 0) return
+  let a = load<u32>(record) as usize
+  let b = load<u32>(other) as usize
+  let taken = v128.load(work, COUNTS)
+  for (let i: u32 = 0; i < count; i++) {
+    taken = i64x2.add(taken, i64x2.splat(BLOCK_BYTES))
+    v128.store(work, taken, COUNTS)
+    compressPair(work, a, b)
+    a += BLOCK_BYTES
+    b += BLOCK_BYTES
+  }
+  const bytes = count * BLOCK_BYTES
+  store<u32>(record, a as u32)
+  store<u32>(other, b as u32)
+  store<u32>(record, load<u32>(record, 4) - bytes, 4)
+  store<u32>(other, load<u32>(other, 4) - bytes, 4)
+}
+
+/** Blocks of a lane's message that are whole and not the last one. */
+function wholeBlocks(record: usize): u32 {
+  const length = load<u32>(record, 4)
+  return length > BLOCK_BYTES ? (length - 1) / BLOCK_BYTES : 0
 }
 
 /** Finishes the message of one lane when the other has none. */
@@ -200,6 +266,15 @@ function takeBlock(work: usize, lane: u32): usize {
 function fill(to: usize, from: usize, length: u32, room: u32): void {
   const end = to + room
   let rest = length
+  // A turn of a loop costs as much as four of its copies.
+  for (; rest >= 64; rest -= 64) {
+    v128.store(to, v128.load(from))
+    v128.store(to, v128.load(from, 16), 16)
+    v128.store(to, v128.load(from, 32), 32)
+    v128.store(to, v128.load(from, 48), 48)
+    to += 64
+    from += 64
+  }
   for (; rest >= 16; rest -= 16) {
     v128.store(to, v128.load(from))
     to += 16
@@ -223,6 +298,12 @@ function fill(to: usize, from: usize, length: u32, room: u32): void {
   if (rest & 1) {
     store<u8>(to, load<u8>(from))
     to++
+  }
+  for (; to + 64 <= end; to += 64) {
+    v128.store(to, i64x2.splat(0))
+    v128.store(to, i64x2.splat(0), 16)
+    v128.store(to, i64x2.splat(0), 32)
+    v128.store(to, i64x2.splat(0), 48)
   }
   for (; to + 16 <= end; to += 16) v128.store(to, i64x2.splat(0))
   for (; to < end; to++) store<u8>(to, 0)

@@ -6,6 +6,7 @@
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { leafHashes, NODE_BYTES } from '../kernels/fold.ts'
 import { SERVE_RUN_BYTES_MAX } from '../limits.ts'
+import type { BufferPool } from '../primitives/buffer-pool.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { packedBlock, type PackedBlocks } from '../wire/run.ts'
 import { readUint64 } from './bytes.ts'
@@ -66,8 +67,8 @@ export class BlockReader {
   }
 
   /** As {@link Feed.readPacked}. */
-  async readPacked(start: number, end: number): Promise<PackedBlocks> {
-    const piece = await this.#readPiece(start, end, SERVE_RUN_BYTES_MAX)
+  async readPacked(start: number, end: number, pool?: BufferPool): Promise<PackedBlocks> {
+    const piece = await this.#readPiece(start, end, SERVE_RUN_BYTES_MAX, pool)
     if (piece === null) throw notAvailable(start)
     return piece
   }
@@ -81,6 +82,7 @@ export class BlockReader {
     start: number,
     end: number,
     bytesMax: number,
+    pool?: BufferPool,
     doubted = false
   ): Promise<PackedBlocks | null> {
     const { have, store, dropBad } = this.#source
@@ -100,19 +102,19 @@ export class BlockReader {
       offsets[count++] = byteLength
       byteLength += size
     }
-    const bytes = await store.getBytes(offset, byteLength).catch((error: unknown) => {
+    const bytes = await store.getBytes(offset, byteLength, pool).catch((error: unknown) => {
       if (dropBad === null || !isSynclineError(error, 'FEED_DAMAGED')) throw error
       return null
     })
     // What was cleared or rewritten meanwhile may have been read half.
-    if (this.#source.tree().fork !== tree.fork) return this.#readPiece(start, end, bytesMax)
+    if (this.#source.tree().fork !== tree.fork) return this.#readPiece(start, end, bytesMax, pool)
     if (!have.hasAll(start, start + count)) return null
     const lengths = sizes.subarray(0, count)
     const piece = bytes && { bytes, offsets: offsets.subarray(0, count), lengths }
     if (dropBad !== null && (piece === null || nodes === null || !isIntact(piece, nodes))) {
       // Looked at again while nothing changes: only then it is sure who is wrong.
       await dropBad(start, start + count)
-      return doubted ? null : this.#readPiece(start, end, bytesMax, true)
+      return doubted ? null : this.#readPiece(start, end, bytesMax, pool, true)
     }
     this.#cursor = { fork: tree.fork, block: start + count, byteOffset: offset + byteLength }
     return piece

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import type { BufferPool } from '../primitives/buffer-pool.ts'
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { BlockRequest, Proof, SeekRequest, TreeNode, UpgradeRequest } from '../wire/message.ts'
@@ -178,9 +179,11 @@ export interface Feed {
 
   /**
    * The stored bytes of blocks from `start` on, as many up to `end` as one read takes and at least one, in one buffer.
+   *
+   * @param pool - what the buffer may be taken from; the caller gives it back when it is done with it.
    * @throws SynclineError BLOCK_NOT_AVAILABLE if block `start` is not held.
    */
-  readPacked(start: number, end: number): Promise<PackedBlocks>
+  readPacked(start: number, end: number, pool?: BufferPool): Promise<PackedBlocks>
 
   /**
    * The block that holds a byte position of the stored bytes, and the offset in it; null if the tree

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { BufferPool } from '../primitives/buffer-pool.ts'
 import type { Bitmap } from '../primitives/bitmap.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { TreeNode } from '../wire/message.ts'
@@ -94,8 +95,8 @@ export interface Store {
   getNode(index: number): Promise<TreeNode | null>
   /** Raw 40-byte nodes at flat indexes `[first, first + count)`; all zero where absent. */
   getNodeRun(first: number, count: number): Promise<Uint8Array>
-  /** Bytes `[offset, offset + byteLength)` of the block data, a fresh array of the caller's. */
-  getBytes(offset: number, byteLength: number): Promise<Uint8Array>
+  /** Bytes `[offset, offset + byteLength)` of the block data, the caller's; from `pool` if there is one and it is of use. */
+  getBytes(offset: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array>
   /** Applies one change. */
   commit(commit: Commit): Promise<void>
   /** Frees the disk under block bytes `[offset, offset + byteLength)`, where the system can; the bits are the caller's. */

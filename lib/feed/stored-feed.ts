@@ -6,6 +6,7 @@
 import { SynclineError } from '../errors.ts'
 import { NODE_BYTES } from '../kernels/fold.ts'
 import { BLOCK_BYTES_MAX, FEED_LENGTH_MAX } from '../limits.ts'
+import type { BufferPool } from '../primitives/buffer-pool.ts'
 import type { Bitmap, ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { endBlock, firstBlock, fullRoots, parent, sibling } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
@@ -293,9 +294,9 @@ export class StoredFeed implements Feed {
     return this.#reader.readRun(start, end)
   }
 
-  async readPacked(start: number, end: number): Promise<PackedBlocks> {
+  async readPacked(start: number, end: number, pool?: BufferPool): Promise<PackedBlocks> {
     this.#requireOpen()
-    return this.#reader.readPacked(start, end)
+    return this.#reader.readPacked(start, end, pool)
   }
 
   async seek(bytes: number): Promise<readonly [index: number, offset: number] | null> {

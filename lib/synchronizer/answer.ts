@@ -10,6 +10,7 @@ import { ANSWER_FRAME_BYTES_MAX, OUTBOX_BYTES_MAX } from '../limits.ts'
 import type { Proof, Request } from '../wire/message.ts'
 import { messageCount, type PackedBlocks, type RequestRun, sliceRequests } from '../wire/run.ts'
 import type { Outgoing } from './frame.ts'
+import { BufferPool } from '../primitives/buffer-pool.ts'
 
 /** What became of requests. */
 export interface Answered {
@@ -19,6 +20,9 @@ export interface Answered {
   readonly rest: readonly (Request | RequestRun)[]
   readonly failure: Failure | null
 }
+
+/** What blocks are read into until they stand in frames. */
+const pool = new BufferPool()
 
 /** Rough bytes of the nodes of a proof. */
 const PROOF_BYTES = 512
@@ -79,6 +83,8 @@ class Answers {
   readonly given: { start: number; byteLengths: Uint32Array }[] = []
   readonly #send: (messages: readonly Outgoing[]) => void
   #frame: Outgoing[] = []
+  /** Bytes that lie in buffers of the pool. */
+  readonly #lent: Uint8Array[] = []
   #frameBytes = 0
   #sentBytes = 0
 
@@ -99,6 +105,7 @@ class Answers {
     let byteLength = 0
     for (const length of lengths) byteLength += length
     this.given.push({ start: index, byteLengths: lengths })
+    this.#lent.push(blocks.bytes)
     this.#push({ type: 'values', id, fork, index, count: lengths.length, ...blocks }, byteLength)
   }
 
@@ -119,6 +126,8 @@ class Answers {
 
   flush(): void {
     if (this.#frame.length > 0) this.#send(this.#frame)
+    // Whoever sends has written them into frames of its own by now.
+    for (const bytes of this.#lent.splice(0)) pool.give(bytes)
     this.#sentBytes += this.#frameBytes
     this.#frame = []
     this.#frameBytes = 0
@@ -144,7 +153,7 @@ function restOf(request: Request | RequestRun, count: number): Request | Request
 
 async function readSome(feed: Feed, { index, count }: RequestRun): Promise<PackedBlocks | Failure> {
   try {
-    return await feed.readPacked(index, index + count)
+    return await feed.readPacked(index, index + count, pool)
   } catch (error) {
     return toFailure(error, 'local')
   }

@@ -29,9 +29,6 @@ const LENGTH_BYTES = 3
 /** Bytes that the cipher adds to a frame, one of them before it. */
 const CIPHER_BYTES = 17
 const FRONT_BYTES: number = LENGTH_BYTES + 1
-/** Bytes of a frame from which its buffer is used again. */
-const POOLED_BYTES = 4096
-
 /** Buffers of the frames of all sockets. */
 const pool = new BufferPool()
 
@@ -57,8 +54,6 @@ class SocketStream extends NoiseSecretStream implements SecureSocket {
   readonly #rooms = new Map<Uint8Array, Uint8Array>()
   /** Buffers that the socket may still hold, and where their last bytes stand among all that were written. */
   #held: { readonly buffer: Uint8Array; readonly end: number }[] = []
-  /** Buffers of frames that came, until they are given back. */
-  readonly #lent = new WeakSet<ArrayBufferLike>()
   /** Bytes of the length that are here, and what they say so far. */
   #lengthBytes = 0
   #length = 0
@@ -77,7 +72,7 @@ class SocketStream extends NoiseSecretStream implements SecureSocket {
       if (this.#frame === null) {
         this.#length += (bytes[at++] as number) * 256 ** this.#lengthBytes
         if (++this.#lengthBytes < LENGTH_BYTES) continue
-        this.#frame = this.#roomFor(this.#length)
+        this.#frame = take(this.#length)
         this.#filled = 0
         if (this.#length > 0) continue
       }
@@ -96,8 +91,7 @@ class SocketStream extends NoiseSecretStream implements SecureSocket {
   }
 
   release(frame: Uint8Array): void {
-    const { buffer } = frame
-    if (this.#lent.delete(buffer)) pool.give(new Uint8Array(buffer))
+    pool.give(frame)
   }
 
   override alloc(byteLength: number): Uint8Array {
@@ -123,27 +117,24 @@ class SocketStream extends NoiseSecretStream implements SecureSocket {
     if (wrapped !== undefined) this.#held.push({ buffer: wrapped, end: this.rawBytesWritten })
   }
 
-  #roomFor(byteLength: number): Uint8Array {
-    const room = take(byteLength)
-    if (byteLength >= POOLED_BYTES) this.#lent.add(room.buffer)
-    return room
-  }
-
   /** Takes buffers back that the system has taken everything of. */
   #takeBack(): void {
     const sent = this.rawBytesWritten - this.#socket.writableLength
     let count = 0
     for (const { buffer, end } of this.#held) {
       if (end > sent) break
-      if (buffer.byteLength >= POOLED_BYTES) pool.give(buffer)
+      pool.give(buffer)
       count++
     }
     if (count > 0) this.#held = this.#held.slice(count)
   }
 }
 
+/** Bytes up to which a frame lies in a buffer that Node shares out. */
+const SMALL_BYTES = 4096
+
 function take(byteLength: number): Uint8Array {
-  if (byteLength < POOLED_BYTES) return Buffer.allocUnsafe(byteLength)
+  if (byteLength < SMALL_BYTES) return Buffer.allocUnsafe(byteLength)
   const room = pool.take(byteLength)
   return Buffer.from(room.buffer, room.byteOffset, room.byteLength)
 }

@@ -16,6 +16,7 @@
 import { readdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
+import type { BufferPool } from '../../primitives/buffer-pool.ts'
 import { RangeSet } from '../../primitives/range-set.ts'
 import { SynclineError } from '../../errors.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
@@ -163,9 +164,10 @@ export class Places implements BlockData {
     await this.#flat.write(parts, offset)
   }
 
-  async read(offset: number, byteLength: number): Promise<Uint8Array> {
+  async read(offset: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array> {
     // Memory that is not made zero: whatever is not read below is.
-    const target = new Uint8Array(Buffer.allocUnsafeSlow(byteLength).buffer)
+    const target =
+      pool?.take(byteLength) ?? new Uint8Array(Buffer.allocUnsafeSlow(byteLength).buffer)
     const end = offset + byteLength
     let at = offset
     for (const place of this.#overlapping(offset, end)) {

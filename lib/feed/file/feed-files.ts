@@ -14,6 +14,7 @@ import {
   type LogHeader,
   type LogImage
 } from './oplog.ts'
+import type { BufferPool } from '../../primitives/buffer-pool.ts'
 
 /** Looks at files that another process writes before it is given up. */
 const TRIES = 20
@@ -39,8 +40,11 @@ export interface FilesImage {
 export interface BlockData {
   /** Names the place in errors. */
   readonly path: string
-  /** Bytes `[offset, offset + byteLength)`, fewer where they end; null if there are none. The caller's. */
-  read(offset: number, byteLength: number): Promise<Uint8Array | null>
+  /**
+   * Bytes `[offset, offset + byteLength)`, fewer where they end; null if there are none. The caller's; from `pool` if there
+   * is one.
+   */
+  read(offset: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array | null>
   /** Puts the parts one after the other from `offset` on. They are not kept. */
   write(parts: readonly Uint8Array[], offset: number): Promise<void>
   /** Resolves when what was written is on the disk, as far as its keeper promises that. */

@@ -6,6 +6,7 @@
 import { OPEN_FILES_MAX } from '../../limits.ts'
 import { storageError, systemCode } from './file-error.ts'
 import { diskFiles, openFilesLimit, type FileLayer, type OpenFile } from './file.ts'
+import type { BufferPool } from '../../primitives/buffer-pool.ts'
 
 /** What the pool keeps about a file that is open, opening or closing. */
 interface Slot {
@@ -193,9 +194,9 @@ export class PooledFile {
   }
 
   /** Bytes `[position, position + byteLength)`, fewer at the end of the file; null if there is no file. */
-  read(position: number, byteLength: number): Promise<Uint8Array | null> {
+  read(position: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array | null> {
     return this.#reading(async (open) => {
-      const target = new Uint8Array(byteLength)
+      const target = pool?.take(byteLength) ?? new Uint8Array(byteLength)
       const count = await open.read(target, position)
       return count === byteLength ? target : target.subarray(0, count)
     })

@@ -32,6 +32,7 @@ import path from 'node:path'
 import { SynclineError } from '../../errors.ts'
 import { NODE_BYTES, treeHash } from '../../kernels/fold.ts'
 import { LOG_BYTES_MAX } from '../../limits.ts'
+import type { BufferPool } from '../../primitives/buffer-pool.ts'
 import { type Bitmap, PAGE_BITS } from '../../primitives/bitmap.ts'
 import { fullRoots } from '../../primitives/flat-tree.ts'
 import type { Manifest } from '../../wire/manifest.ts'
@@ -244,11 +245,11 @@ export class FileStore implements Store {
     return bytes
   }
 
-  async getBytes(offset: number, byteLength: number): Promise<Uint8Array> {
+  async getBytes(offset: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array> {
     this.#state()
     if (byteLength === 0) return new Uint8Array(0)
     const { path } = this.#files.data
-    const bytes = await this.#files.data.read(offset, byteLength)
+    const bytes = await this.#files.data.read(offset, byteLength, pool)
     if (bytes !== null && bytes.byteLength === byteLength) return bytes
     if (this.#unchecked) {
       // The file lost its end with the power: whoever hashes the doubtful blocks is to find out which.

@@ -142,7 +142,9 @@ export class Bitmap implements ReadonlyBitmap {
     const page = this.#pages.get(number)
     const part = page === undefined || page === true ? this.#part(number) : page
     reserve(part, 32 * first + bits)
-    part.count += count - countBits(part.words, 32 * first, 32 * first + bits)
+    // Most pages are read from a disk and were empty before.
+    const before = part.count === 0 ? 0 : countBits(part.words, 32 * first, 32 * first + bits)
+    part.count += count - before
     part.words.set(words, first)
   }
 

@@ -13,6 +13,7 @@ import feedVerify from './feed/verify.ts'
 import help from './help.ts'
 import keysExport from './keys/export.ts'
 import keysImport from './keys/import.ts'
+import keysPeer from './keys/peer.ts'
 import log from './log.ts'
 import ls from './ls.ts'
 import mirror from './mirror.ts'
@@ -48,6 +49,7 @@ export const COMMANDS: readonly Command[] = [
   feedRm,
   keysExport,
   keysImport,
+  keysPeer,
   completionBash,
   help
 ]

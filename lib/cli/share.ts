@@ -123,7 +123,8 @@ async function foldersOf(context: Context): Promise<string[]> {
   if (context.args.length > 0) return [...new Set(context.args.map((dir) => path.resolve(dir)))]
   const drives = await openRegistry(context).list()
   const folders = drives.filter(({ kind }) => kind === 'share').map(({ folder }) => folder)
-  if (folders.length > 0) return folders
+  // One that lost its state and was shared anew has an earlier key as well.
+  if (folders.length > 0) return [...new Set(folders)]
   throw new UsageError('no folder is shared yet', 'name one: syncline share DIR')
 }
 

@@ -198,13 +198,22 @@ async function create(
   }
   const empty: FolderConfig = { ...DEFAULTS, key: b4a.toString(key, 'hex'), kind: 'clone' }
   const config = { ...empty, ...changes(empty, choices), copy: encryptionKey !== null }
-  const folder = await DriveFolder.create(sync, root, config, { encryptionKey })
   const known = await registry.get(key)
   // Who writes it keeps his key; a second clone of one drive is found by its folder.
-  if (known === null || known.kind === 'clone') {
-    await registry.put({ key, kind: 'clone', folder: root, keyPair: null, encryptionKey })
+  if (known !== null && known.kind !== 'clone') {
+    return DriveFolder.create(sync, root, config, { encryptionKey })
   }
-  return folder
+  // Before it is a clone: one that nobody knows of is not found by its name, nor is its secret.
+  await registry.put({ key, kind: 'clone', folder: root, keyPair: null, encryptionKey })
+  try {
+    return await DriveFolder.create(sync, root, config, { encryptionKey })
+  } catch (error) {
+    // Another process may have made it meanwhile.
+    const isNone = (await readConfig(root).catch(() => null)) === null
+    if (isNone && known === null) await registry.delete(key)
+    else if (isNone && known !== null) await registry.put(known)
+    throw error
+  }
 }
 
 function checkConfig(root: string, config: FolderConfig, key: Uint8Array | null): void {

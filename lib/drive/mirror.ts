@@ -15,7 +15,13 @@ import type { CloneReport } from './clone.ts'
 import type { ClonedFolder } from './cloned-folder.ts'
 import { readMetadata } from './entry.ts'
 import type { CatalogRow, Catalog, Known } from './folder/catalog.ts'
-import { DEFAULTS, DriveFolder, type FolderConfig } from './folder/drive-folder.ts'
+import {
+  DEFAULTS,
+  DriveFolder,
+  readBegun,
+  readConfig,
+  type FolderConfig
+} from './folder/drive-folder.ts'
 import { hashFile } from './folder/file-reader.ts'
 import { scan, type ScannedEntry } from './folder/scan.ts'
 import { sameStamp, type Stamp } from './folder/stamp.ts'
@@ -58,26 +64,33 @@ export async function openMirror(
   const state = registry.statePath(key)
   const options = { keyPair, encryptionKey: drive.encryptionKey, state, readOnly }
   if (readOnly) return DriveFolder.open(sync, root, options)
+  const isMade = !isNew && !(await isBegun(root, state))
+  const config: FolderConfig = {
+    ...DEFAULTS,
+    key: b4a.toString(key, 'hex'),
+    kind: 'mirror',
+    copy: true,
+    gitignore: gitignore ?? false
+  }
+  if (!isMade) await DriveFolder.begin(root, config, { state })
   // A key that others may have learnt must not be lost.
   await registry.put({ ...drive, folder: root })
-  if (!isNew) {
+  if (isMade) {
     const folder = await DriveFolder.open(sync, root, options)
     if (gitignore !== undefined) await folder.configure({ gitignore })
     return folder
   }
   try {
-    const config: FolderConfig = {
-      ...DEFAULTS,
-      key: b4a.toString(key, 'hex'),
-      kind: 'mirror',
-      copy: true,
-      gitignore: gitignore ?? false
-    }
     return await DriveFolder.create(sync, root, config, options)
   } catch (error) {
-    await registry.delete(key)
+    if (isNew) await registry.delete(key)
     throw error
   }
+}
+
+/** True if a mirror is registered, and was stopped before it was one. */
+async function isBegun(root: string, state: string): Promise<boolean> {
+  return (await readConfig(root, state)) === null && (await readBegun(root, state)) !== null
 }
 
 function newMirror(

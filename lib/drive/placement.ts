@@ -169,10 +169,11 @@ export class Placement {
     const at = this.names.pathOf(step.name)
     // A stop came after it was put in place, and before that was noted.
     const { entry } = step.source
-    const isThere = at !== null && (await this.#holds(at, step.source))
+    const stats = at === null ? null : look(path.join(this.#folder.root, at))
+    const isThere = at !== null && stats !== null && (await this.#holds(at, step.source))
     if (isThere && (await isFitting(this.#folder, entry.blob as BlobRange))) {
       await rm(this.#folder.places.incomingPath(entry.blob as BlobRange), { force: true })
-      await this.touch(step)
+      await this.touch(step, stats)
       return true
     }
     return (await this.#move(step, moved)) || this.putHeld(step, blobs)
@@ -326,13 +327,17 @@ export class Placement {
     await this.#put(step, (options) => this.#target.link(step.name, linkname, options))
   }
 
-  /** Only time or mode changed: a file that the user changed stays as it is. */
-  async touch(step: PutStep): Promise<void> {
+  /**
+   * Only time or mode changed: a file that the user changed stays as it is.
+   *
+   * @param seen - what stands there, if it is known to hold what it should, whatever the catalog says of it.
+   */
+  async touch(step: PutStep, seen: StampFields | null = null): Promise<void> {
     const local = this.names.pathOf(step.name)
     if (local === null) return
     const file = path.join(this.#folder.root, local)
     const present = this.#putOptions(step)
-    const options = withOld(present, present.expected ?? look(file), null)
+    const options = withOld(present, seen ?? present.expected ?? look(file), null)
     const placed = await this.#target.place(file, step.name, options).catch((error: unknown) => {
       if (isSynclineError(error, 'STORAGE_FAILED')) return null
       throw error

@@ -9,11 +9,18 @@ import { setTimeout } from 'node:timers/promises'
 import b4a from 'b4a'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { createKeyPair } from '../feed/signature.ts'
+import type { KeyPair } from '../feed/store.ts'
 import { SETTLE_MS, SETTLE_MS_MAX } from '../limits.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { WaitOptions } from '../synchronizer/waiting.ts'
 import { newDriveIdentities } from './blobs-key.ts'
-import { DEFAULTS, DriveFolder, readConfig, type FolderConfig } from './folder/drive-folder.ts'
+import {
+  DEFAULTS,
+  DriveFolder,
+  readBegun,
+  readConfig,
+  type FolderConfig
+} from './folder/drive-folder.ts'
 import type { Stamp } from './folder/stamp.ts'
 import { isFolder } from './folder/look.ts'
 import { watchFolder, type WatchOptions } from './folder/watch.ts'
@@ -186,7 +193,8 @@ async function create(
   root: string,
   { copy = false, gitignore = false, encryptionKey }: ShareOptions
 ): Promise<DriveFolder> {
-  const keyPair = createKeyPair()
+  const begun = await keyPairOfBegun(registry, root)
+  const keyPair = begun ?? createKeyPair()
   const { key } = newDriveIdentities(keyPair).index
   const drive: RegisteredDrive = {
     key,
@@ -195,21 +203,31 @@ async function create(
     keyPair,
     encryptionKey: encryptionKey ?? null
   }
+  const config: FolderConfig = {
+    ...DEFAULTS,
+    key: b4a.toString(key, 'hex'),
+    kind: 'share',
+    copy: copy || encryptionKey !== undefined,
+    gitignore
+  }
+  await DriveFolder.begin(root, config)
   // A key that others may have learnt must not be lost.
   await registry.put(drive)
   try {
-    const config: FolderConfig = {
-      ...DEFAULTS,
-      key: b4a.toString(key, 'hex'),
-      kind: 'share',
-      copy: copy || encryptionKey !== undefined,
-      gitignore
-    }
     return await DriveFolder.create(sync, root, config, secretsOf(drive))
   } catch (error) {
-    await registry.delete(key)
+    // One that was found may be that of another process, which is just making the share.
+    if (begun === null) await registry.delete(key)
     throw error
   }
+}
+
+/** The key pair of a share that was stopped before it was one: a second one would be registered beside it. */
+async function keyPairOfBegun(registry: DriveRegistry, root: string): Promise<KeyPair | null> {
+  const begun = await readBegun(root)
+  if (begun?.kind !== 'share') return null
+  const drive = await registry.get(b4a.from(begun.key, 'hex'))
+  return drive?.kind === 'share' && drive.folder === root ? drive.keyPair : null
 }
 
 async function reopen(

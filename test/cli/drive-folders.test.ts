@@ -216,6 +216,22 @@ test('unshare forgets a folder and leaves its files', async (t) => {
   t.is((await syncline('share', '--once')).exit, 2, 'and no folder is left')
 })
 
+test('a folder that lost its state and is shared anew is one share, under its name, too', async (t) => {
+  const { dir, syncline } = await source(t)
+  const [before = {}] = lines(await syncline('share', dir, '--once', '--json'))
+  await rm(path.join(dir, '.syncline'), { recursive: true })
+  const [{ key } = {}] = lines(await syncline('share', dir, '--once', '--json'))
+  t.not(key, before['key'], 'what was signed with the old key is not known any more')
+  const all = await syncline('share', '--once', '--json')
+  t.is(all.exit, 0, all.stderr)
+  t.alike(
+    lines(all).map((record) => record['key']),
+    [key]
+  )
+  const verified = await syncline('verify', 'photos')
+  t.is(verified.exit, 0, verified.stderr)
+})
+
 test(
   'a clone by the printed command, pulled, edited, verified and repaired',
   { timeout: 200_000 },

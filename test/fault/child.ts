@@ -31,12 +31,13 @@ export class Child {
   /**
    * @param name - of the script, without its ending.
    * @param options.files - descriptors that it may have open.
+   * @param options.env - variables beside those of this process.
    */
   static start(
     t: Assertions,
     name: string,
     args: readonly string[],
-    options: { readonly files?: number } = {}
+    options: { readonly files?: number; readonly env?: Record<string, string> } = {}
   ): Child {
     // From dist this is JavaScript already; else the flags that run TypeScript are handed down.
     const script = fileURLToPath(
@@ -45,12 +46,11 @@ export class Child {
     const command = [process.execPath, ...process.execArgv, script, ...args]
     const stdio = ['pipe', 'pipe', 'inherit'] as const
     const { files } = options
+    const settings = { stdio: [...stdio], env: { ...process.env, ...options.env } }
     const child =
       files === undefined
-        ? spawn(process.execPath, command.slice(1), { stdio: [...stdio] })
-        : spawn('/bin/sh', ['-c', `ulimit -n ${files}; exec "$@"`, 'sh', ...command], {
-            stdio: [...stdio]
-          })
+        ? spawn(process.execPath, command.slice(1), settings)
+        : spawn('/bin/sh', ['-c', `ulimit -n ${files}; exec "$@"`, 'sh', ...command], settings)
     t.teardown(() => child.kill('SIGKILL'))
     return new Child(child)
   }

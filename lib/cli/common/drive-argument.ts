@@ -106,16 +106,28 @@ export async function findDrive(
     const registered = await registry.get(folderKey)
     return { key: folderKey, label: path.basename(root), registered, here: { root, config } }
   }
-  const [named, ...others] = await registry.named(text)
-  if (named !== undefined && others.length > 0) {
-    const folders = [named, ...others].map(({ folder }) => folder).join(', ')
-    throw new UsageError(`several folders are called ${text}: ${folders}`, 'give the path of one')
+  const named = await registry.named(text)
+  const folders = [...new Set(named.map(({ folder }) => folder))]
+  if (folders.length > 1) {
+    const all = folders.join(', ')
+    throw new UsageError(`several folders are called ${text}: ${all}`, 'give the path of one')
   }
-  if (named !== undefined) return found(registry, named)
+  const [first] = named
+  if (first !== undefined) return found(registry, await newestOf(named, first))
   const stored = await storedKey(context, text)
   if (stored !== null) return { key: stored, label: text, registered: null, here: null }
   const what = root === null && existsSync(text) ? 'is neither shared nor cloned' : 'is no drive'
   throw new SynclineError('FEED_NOT_FOUND', `${text} ${what}: no folder, name or key of one`)
+}
+
+/** Of the drives that one folder was, the one that it is: it may have lost its state and been shared anew. */
+async function newestOf(
+  drives: readonly RegisteredDrive[],
+  first: RegisteredDrive
+): Promise<RegisteredDrive> {
+  if (drives.length === 1) return first
+  const config = await readConfig(first.folder)
+  return drives.find(({ key }) => b4a.toString(key, 'hex') === config?.key) ?? first
 }
 
 /** The key of a stored feed by its name, or null. */

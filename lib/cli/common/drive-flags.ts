@@ -31,7 +31,7 @@ export const UNTIL_PEERS: Flag<number> = option(
 export const UNTIL_PEER: Flag<readonly Uint8Array[]> = list(
   'until-peer',
   'PUBKEY',
-  'End when the peer of this public key holds everything that we have.',
+  'End when the peer of this public key (see keys peer) holds everything that we have.',
   (text) => {
     const key = parseKey(text)
     if (key !== null) return key

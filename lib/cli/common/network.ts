@@ -8,6 +8,7 @@ import type { Context } from './command.ts'
 import { sentenceOf, UsageError } from './exit.ts'
 import type { Address } from './flag.ts'
 import { BOOTSTRAP, LIMIT_DOWN, LIMIT_UP, LISTEN, PEER, SWARM } from './flags.ts'
+import { takePeerKey } from './peer-key.ts'
 import { storageFolder } from './storage.ts'
 
 /** Throws a UsageError if the flags leave no way to any peer. */
@@ -25,11 +26,20 @@ export async function openSynchronizer(
   context: Context,
   storage: SynchronizerOptions['storage'] = storageFolder(context)
 ): Promise<Synchronizer> {
-  const { get } = context
+  const { get, log } = context
+  // What is only read for a moment is nobody's business.
+  const taken = typeof storage === 'string' ? await takePeerKey(storage) : null
+  if (taken === 'in use') {
+    log.info('another process is known to peers by the public key of this storage: this one is not')
+  }
+  const own = taken === 'in use' ? null : taken
   const sync = new Synchronizer({
     storage,
-    limits: { upload: get(LIMIT_UP), download: get(LIMIT_DOWN) }
+    limits: { upload: get(LIMIT_UP), download: get(LIMIT_DOWN) },
+    ...(own === null ? {} : { keyPair: own.keyPair })
   })
+  // A lock that stays behind is known by its process, which is gone.
+  sync.on('close', () => void own?.release().catch(() => {}))
   await sync.ready()
   tellEvents(context, sync)
   return sync

@@ -3,7 +3,7 @@
  *
  * ```text
  * .syncline/
- *   config        what the folder is: key, kind, choices
+ *   config        what the folder is: key, kind, choices; `begun` until all of it was made
  *   index/        the index, a feed like any other
  *   blobs/        the blobs: tree, bits and log of a feed whose block bytes are the files of the folder
  *   catalog       which local file holds what (see catalog.ts)
@@ -20,6 +20,7 @@ import b4a from 'b4a'
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import { ENCRYPTION_PADDING } from '../../feed/encryption.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
+import { diskFiles } from '../../feed/file/file.ts'
 import { FileStore } from '../../feed/file/file-store.ts'
 import type { Identity, KeyPair } from '../../feed/store.ts'
 import { StoredFeed } from '../../feed/stored-feed.ts'
@@ -119,6 +120,26 @@ export class DriveFolder {
   }
 
   /**
+   * Notes what a folder is about to become, durably; it is nothing yet. Whoever is stopped before the end of
+   * {@link DriveFolder.create} finds by {@link readBegun} which key he meant to use.
+   *
+   * @throws SynclineError DISK_FULL, STORAGE_FAILED.
+   */
+  static async begin(
+    root: string,
+    config: FolderConfig,
+    options: Pick<OpenFolderOptions, 'state'> = {}
+  ): Promise<void> {
+    const state = stateOf(root, options)
+    try {
+      await mkdir(path.join(state, 'incoming'), { recursive: true, mode: 0o700 })
+    } catch (error) {
+      throw storageError(error, state)
+    }
+    await writeConfig(state, config, 'begun')
+  }
+
+  /**
    * Makes the state of a folder that is to be shared or cloned, and opens it.
    *
    * @param identity - of the index; with the manifest for a share.
@@ -137,8 +158,8 @@ export class DriveFolder {
     const key = b4a.from(config.key, 'hex')
     const { keyPair = null } = options
     const identities = keyPair === null ? null : newDriveIdentities(keyPair)
+    await DriveFolder.begin(root, config, options)
     try {
-      await mkdir(path.join(state, 'incoming'), { recursive: true, mode: 0o700 })
       const identity: Identity = {
         key,
         manifest: identities?.index.manifest ?? null,
@@ -148,7 +169,9 @@ export class DriveFolder {
       await rm(path.join(state, 'index'), { recursive: true, force: true })
       await rm(path.join(state, 'blobs'), { recursive: true, force: true })
       await (await FileStore.create(path.join(state, 'index'), identity)).close()
-      await writeConfig(state, config)
+      await rename(path.join(state, 'begun'), path.join(state, 'config'))
+      // Once something is signed it must not look as if it had only begun: it would be signed anew, and otherwise.
+      await diskFiles.syncFolder(state)
     } catch (error) {
       throw storageError(error, state)
     }
@@ -476,7 +499,21 @@ export async function readConfig(
   root: string,
   state: string = path.join(root, STATE_FOLDER)
 ): Promise<FolderConfig | null> {
-  const file = path.join(state, 'config')
+  return readFrom(path.join(state, 'config'))
+}
+
+/**
+ * What the folder at `root` was to become when that was stopped, or null. Nothing of that key was signed then, so that
+ * it can be begun with anew. @throws SynclineError as {@link readConfig}.
+ */
+export async function readBegun(
+  root: string,
+  state: string = path.join(root, STATE_FOLDER)
+): Promise<FolderConfig | null> {
+  return readFrom(path.join(state, 'begun'))
+}
+
+async function readFrom(file: string): Promise<FolderConfig | null> {
   let text: string
   try {
     text = await readFile(file, 'utf8')
@@ -513,8 +550,12 @@ export const DEFAULTS: Omit<FolderConfig, 'key' | 'kind'> = {
   allLinks: false
 }
 
-async function writeConfig(state: string, config: FolderConfig): Promise<void> {
-  const file = path.join(state, 'config')
+async function writeConfig(
+  state: string,
+  config: FolderConfig,
+  name: 'config' | 'begun' = 'config'
+): Promise<void> {
+  const file = path.join(state, name)
   const draft = `${file}.new`
   try {
     await writeFile(draft, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600, flush: true })

@@ -123,6 +123,44 @@ test('reuse: a clone onto a copy brings what differs', async (t) => {
   t.alike(treeOf(dir), treeOf(root))
 })
 
+test('reuse: thousands of small files come to a folder where some stand in the way', async (t) => {
+  const root = await t.tmp()
+  for (let i = 0; i < 3000; i++) {
+    if (i % 100 === 0) fs.mkdirSync(`${root}/${i / 100}`)
+    fs.writeFileSync(`${root}/${Math.floor(i / 100)}/${i}`, `content ${i}`)
+  }
+  for (const name of ['kept', 'twin']) fs.writeFileSync(`${root}/${name}`, 'the same twice')
+  age(root)
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+
+  const dir = path.join(await t.tmp(), 'copy')
+  for (const folder of ['0', '1', '2', '3']) fs.mkdirSync(`${dir}/${folder}`, { recursive: true })
+  fs.writeFileSync(`${dir}/0/7`, 'mine')
+  fs.symlinkSync('nowhere', `${dir}/1/100`)
+  fs.mkdirSync(`${dir}/2/200`)
+  fs.writeFileSync(`${dir}/2/200/below`, 'mine too')
+  fs.writeFileSync(`${dir}/3/300`, 'content 300')
+  fs.writeFileSync(`${dir}/4`, 'a file where a folder comes')
+  const node = await openNode(t)
+  const clone = await openClone(t, node, share.key, dir, { force: true })
+  await join(node, source)
+  const report = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.alike(report.skipped, [])
+  t.is(report.added, 3002)
+  const conflicts = report.conflicts.map(({ name }) => name).toSorted()
+  t.alike(conflicts, ['/0/7', '/1/100', '/2/200', '/4'])
+  const moved = new Map(report.conflicts.map(({ name, path: at }) => [name, `${dir}/${at}`]))
+  t.is(fs.readFileSync(moved.get('/0/7') as string, 'utf8'), 'mine')
+  t.is(fs.readlinkSync(moved.get('/1/100') as string), 'nowhere')
+  t.is(fs.readFileSync(`${moved.get('/2/200')}/below`, 'utf8'), 'mine too')
+  t.is(fs.readFileSync(moved.get('/4') as string, 'utf8'), 'a file where a folder comes')
+  for (const at of moved.values()) fs.rmSync(at, { recursive: true })
+  t.alike(treeOf(dir), treeOf(root))
+  t.alike(fs.readdirSync(`${dir}/.syncline/incoming`), [])
+})
+
 test('reuse: files, folders and links take each other’s places', async (t) => {
   const root = await t.tmp()
   const put = {

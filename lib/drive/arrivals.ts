@@ -30,8 +30,8 @@ interface Pending {
   readonly key: string
   readonly blob: BlobRange
   readonly steps: PutStep[]
-  /** True once it came in one piece and is in place, before the tree told whether it is what its entries say. */
-  placed: boolean
+  /** How many steps have it in place: it came in one piece, before the tree told whether it is what its entries say. */
+  placed: number
   /** True if a local file was copied to where it comes to. */
   readonly compared: boolean
   /** True once its blocks are asked for: they are when the feed is known to reach that far. */
@@ -56,6 +56,10 @@ export class Arrivals {
   /** Steps whose blobs were asked for while the others were still being found. */
   readonly #ahead = new Set<PutStep>()
   #aheadBytes = 0
+  /** True while what comes is held back. */
+  #isHolding = false
+  /** Bytes that had come before the update. */
+  #written = 0
   /** Ranges that were asked for. */
   readonly #wanted: BlockRange[] = []
   /** True once all that is here is in place, and the rest may get in its way. */
@@ -82,19 +86,22 @@ export class Arrivals {
     this.#aheadBytes = 0
     this.#isFetching = false
     this.#finishing = new Promise((resolve) => (this.#beginFinishing = resolve))
-    const stop = blobs.feed.onchange((change) => this.#arrived(change))
+    const stop = blobs.feed.onchange((change: FeedChange) => {
+      if (change.type === 'have') this.#arrived(change.start, change.end)
+    })
     const grew = (): void => {
       void this.#ask(blobs).catch((error: unknown) => this.#fail(error))
     }
     blobs.session.on('append', grew)
     places.keeper = { whole: (whole) => this.#whole(whole) }
+    this.#written = places.bytesWritten
     return async () => {
       stop()
       blobs.session.off('append', grew)
+      this.#letIn()
       this.#pending.clear()
       this.#order()
       places.keeper = null
-      places.release()
       this.#beginFinishing()
       await this.#finishing.catch(() => {})
       for (const range of this.#wanted.splice(0)) await blobs.session.unwant(range).catch(() => {})
@@ -116,7 +123,10 @@ export class Arrivals {
       if (this.#ahead.size === AHEAD_FILES_MAX || this.#aheadBytes + byteLength > AHEAD_BYTES_MAX) {
         break
       }
-      if (this.#ahead.size === 0) this.#folder.places.hold()
+      if (this.#ahead.size === 0) {
+        this.#folder.places.hold()
+        this.#isHolding = true
+      }
       this.#ahead.add(step)
       this.#aheadBytes += byteLength
       this.#add(step, blob, false)
@@ -127,8 +137,7 @@ export class Arrivals {
   /** The last step is found: what came ahead may go to its place. */
   async expectAhead(blobs: Blobs): Promise<void> {
     await this.#ask(blobs)
-    this.#expect(Array.from(this.#pending.values(), ({ blob }) => blob))
-    this.#folder.places.release()
+    this.#letIn()
   }
 
   /** True if the blob of a step was asked for ahead. */
@@ -153,7 +162,6 @@ export class Arrivals {
     this.#expect(added)
     this.#isFetching = true
     this.#beginFinishing()
-    const written = folder.places.bytesWritten
     let bytesTotal = 0
     for (const { blob } of this.#byFirst) bytesTotal += blob.byteLength
     this.#progress.set({ phase: 'transfer', bytesTotal })
@@ -164,7 +172,7 @@ export class Arrivals {
     const failed = (error: unknown): void => this.#fail(error)
     let absentMs = 0
     const timer = setInterval(() => {
-      this.#progress.set({ bytes: folder.places.bytesWritten - written })
+      this.#progress.set({ bytes: folder.places.bytesWritten - this.#written })
       absentMs = this.#waitsForNothing(blobs) ? absentMs + PROGRESS_MS : 0
       if (absentMs >= ABSENT_BLOCKS_MS) this.#skipAbsent()
     }, PROGRESS_MS)
@@ -204,7 +212,7 @@ export class Arrivals {
       others.steps.push(step)
       return false
     }
-    const pending = { key, blob, steps: [step], placed: false, compared, asked: compared }
+    const pending = { key, blob, steps: [step], placed: 0, compared, asked: compared }
     this.#pending.set(key, pending)
     if (!compared) this.#unasked.push(pending)
     return true
@@ -217,30 +225,43 @@ export class Arrivals {
     if (inPlace) places.expectAll(blobs)
   }
 
+  #letIn(): void {
+    if (!this.#isHolding) return
+    this.#isHolding = false
+    this.#expect(Array.from(this.#pending.values(), ({ blob }) => blob))
+    this.#folder.places.release()
+  }
+
   #fail(error: unknown): void {
     this.#failure ??= error as Error
     this.#wake()
   }
 
   /** Asks for what the feed is known to have, and was not asked for yet. */
-  async #ask(blobs: Blobs): Promise<void> {
-    const { length } = blobs.feed
-    const reached: Pending[] = []
+  async #ask({ session, feed }: Blobs): Promise<void> {
+    const { length } = feed
     const unasked: Pending[] = []
+    const spans: [start: number, end: number][] = []
     for (const pending of this.#unasked) {
       const { blockOffset, blockLength } = pending.blob
-      if (blockOffset + blockLength <= length) reached.push(pending)
-      else unasked.push(pending)
+      const end = blockOffset + blockLength
+      if (end > length) {
+        unasked.push(pending)
+        continue
+      }
+      pending.asked = true
+      const last = spans.at(-1)
+      if (last?.[1] === blockOffset) last[1] = end
+      else spans.push([blockOffset, end])
     }
     this.#unasked = unasked
-    for (const pending of reached) pending.asked = true
-    const ranges = joinRanges(reached.map(({ blob }) => blocksOf(blob)))
-    for (const range of ranges) {
+    for (const range of joinRanges(spans)) {
+      const [start, end] = range
       this.#wanted.push(range)
-      await blobs.session.want(range)
+      await session.want(range)
+      // Some may have come before anybody waited for them.
+      if (feed.have.firstSet(start, end) !== -1) this.#arrived(start, end)
     }
-    // Some may have come before anybody waited for them.
-    this.#complete(reached.filter(({ blob }) => isHeld(blobs, blob)))
   }
 
   /** True if all that is still to come lies beyond the end of the feed, as far as any peer knows. */
@@ -340,9 +361,7 @@ export class Arrivals {
     return config.at === null && index.version > version && indexSession.progress().synced
   }
 
-  #arrived(change: FeedChange): void {
-    if (change.type !== 'have') return
-    const { start, end } = change
+  #arrived(start: number, end: number): void {
     const byFirst = this.#byFirst
     let low = 0
     let high = byFirst.length
@@ -371,10 +390,10 @@ export class Arrivals {
       const blobs = await this.#folder.blobs()
       const whole = reached.filter(({ key, blob }) => this.#pending.has(key) && isHeld(blobs, blob))
       try {
-        const placed = whole.filter(({ placed }) => placed)
+        const placed = whole.filter((pending) => pending.placed > 0)
         const fitting = await fittingOf(
           this.#folder,
-          Array.from(placed, ({ blob }) => blob)
+          placed.map(({ blob }) => blob)
         )
         for (const pending of whole) {
           if (this.#failure !== null) return
@@ -389,13 +408,13 @@ export class Arrivals {
 
   async #finish(pending: Pending, fitting: ReadonlySet<BlobRange>, blobs: Blobs): Promise<void> {
     const { blob, steps, placed, compared } = pending
-    if (!placed) {
-      for (const step of steps) if (!(await this.#placement.putHeld(step, blobs))) return
-    } else if (!fitting.has(blob) && !(await isFitting(this.#folder, blob))) {
-      for (const step of steps) await this.#placement.takeBack(step, blob)
-    } else if (compared) {
-      await rm(this.#folder.places.incomingPath(blob), { force: true })
+    if (placed > 0 && !fitting.has(blob) && !(await isFitting(this.#folder, blob))) {
+      for (const step of steps.slice(0, placed)) await this.#placement.takeBack(step, blob)
     }
+    for (const step of steps.slice(placed)) {
+      if (!(await this.#placement.putHeld(step, blobs))) return
+    }
+    if (compared) await rm(this.#folder.places.incomingPath(blob), { force: true })
     this.#settled(pending)
   }
 
@@ -414,21 +433,21 @@ export class Arrivals {
     const rest: WholeBlob[] = []
     for (const one of whole) {
       const pending = this.#pending.get(keyOf(one.range))
-      if (pending === undefined || pending.placed) {
+      if (pending === undefined || pending.placed > 0) {
         rest.push(one)
         continue
       }
       const turn = this.#placement.turn()
       if (turn !== null) await turn
-      let placed = true
       for (const step of pending.steps) {
-        if (this.#placement.putNew(step, one.bytes)) continue
-        // What stands in its way may itself be about to move until all that is here is in place.
-        placed = this.#isFetching && (await this.#placement.putWhole(step, one.bytes))
-        if (!placed) break
+        const isPlaced =
+          this.#placement.putNew(step, one.bytes) ||
+          // What stands in its way may itself be about to move until all that is here is in place.
+          (this.#isFetching && (await this.#placement.putWhole(step, one.bytes)))
+        if (!isPlaced) break
+        pending.placed++
       }
-      pending.placed = placed
-      if (!placed) rest.push(one)
+      if (pending.placed < pending.steps.length) rest.push(one)
     }
     return rest
   }

@@ -161,6 +161,21 @@ test('reuse: thousands of small files come to a folder where some stand in the w
   t.alike(fs.readdirSync(`${dir}/.syncline/incoming`), [])
 })
 
+test('reuse: changed files become what thousands of new ones are', async (t) => {
+  const root = await t.tmp()
+  for (let i = 0; i < 300; i++) fs.writeFileSync(`${root}/z${i}`, `old ${i}`)
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  const { clone, report } = await cloneFrom(t, source, share.key)
+  t.is(report.added, 300)
+  for (let i = 0; i < 3000; i++) fs.writeFileSync(`${root}/a${i}`, `new ${i}`)
+  for (let i = 0; i < 300; i++) fs.writeFileSync(`${root}/z${i}`, `new ${10 * i}`)
+  const received = await countBlobs(clone)
+  await follow(t, share, clone)
+  t.is(received(), 3000 * 4 + 10 + 90 * 2 + 900 * 3 + 2000 * 4, 'what is equal comes once')
+})
+
 test('reuse: files, folders and links take each other’s places', async (t) => {
   const root = await t.tmp()
   const put = {

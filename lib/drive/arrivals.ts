@@ -12,7 +12,7 @@ import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import { ABSENT_BLOCKS_MS, COMPARED_FILES, FETCHED_WHOLE_BYTES } from '../limits.ts'
-import { blocksOf, isFitting, isHeld, keyOf } from './blob-check.ts'
+import { blocksOf, fittingOf, isFitting, isHeld, isImpossible, keyOf } from './blob-check.ts'
 import { type BlockRange, joinRanges } from '../primitives/ranges.ts'
 import type { PutStep, Step } from './clone-report.ts'
 import type { BlobRange } from './entry.ts'
@@ -20,16 +20,18 @@ import { reflinkOrCopy } from './folder/copy.ts'
 import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
 import { hashFile } from './folder/file-reader.ts'
 import { look } from './folder/look.ts'
+import type { WholeBlob } from './folder/places.ts'
 import type { Placement } from './placement.ts'
 import type { ProgressNotes } from './progress.ts'
 import { adoptMatches, findMatches } from './reuse.ts'
 
 /** A blob that is to come. */
 interface Pending {
+  readonly key: string
   readonly blob: BlobRange
   readonly steps: PutStep[]
-  /** True once it came in one piece and is in place, before the tree told whether it is what its entries say. */
-  placed: boolean
+  /** How many steps have it in place: it came in one piece, before the tree told whether it is what its entries say. */
+  placed: number
   /** True if a local file was copied to where it comes to. */
   readonly compared: boolean
   /** True once its blocks are asked for: they are when the feed is known to reach that far. */
@@ -45,10 +47,24 @@ export class Arrivals {
   readonly #pending = new Map<string, Pending>()
   /** The same in the order of their first blocks: which of them an arrival may complete. */
   #byFirst: Pending[] = []
+  /** Those that nobody was asked for yet. */
+  #unasked: Pending[] = []
   /** Those that reach beyond the first block of another: an arrival in their middle may be their last. */
   #long: Pending[] = []
   /** Puts whole files in place, one after the other. */
   #finishing: Promise<void> = Promise.resolve()
+  /** Steps whose blobs were asked for while the others were still being found. */
+  readonly #ahead = new Set<PutStep>()
+  #aheadBytes = 0
+  /** True while what comes is held back. */
+  #isHolding = false
+  /** Bytes that had come before the update. */
+  #written = 0
+  /** Ranges that were asked for. */
+  readonly #wanted: BlockRange[] = []
+  /** True once all that is here is in place, and the rest may get in its way. */
+  #isFetching = false
+  #beginFinishing: () => void = () => {}
   #failure: Error | null = null
   #signal: AbortSignal | null = null
   #wake: () => void = () => {}
@@ -60,69 +76,113 @@ export class Arrivals {
   }
 
   /** Takes in what comes, until the function that is returned is called; it resolves when nothing is under way. */
-  begin({ feed }: Blobs, signal: AbortSignal | null): () => Promise<void> {
+  begin(blobs: Blobs, signal: AbortSignal | null): () => Promise<void> {
     const { places } = this.#folder
     this.#signal = signal
     this.#failure = null
-    const stop = feed.onchange((change) => this.#arrived(change))
-    places.keeper = { whole: (range, bytes) => this.#whole(range, bytes) }
+    this.#pending.clear()
+    this.#unasked = []
+    this.#ahead.clear()
+    this.#aheadBytes = 0
+    this.#isFetching = false
+    this.#finishing = new Promise((resolve) => (this.#beginFinishing = resolve))
+    const stop = blobs.feed.onchange((change: FeedChange) => {
+      if (change.type === 'have') this.#arrived(change.start, change.end)
+    })
+    const grew = (): void => {
+      void this.#ask(blobs).catch((error: unknown) => this.#fail(error))
+    }
+    blobs.session.on('append', grew)
+    places.keeper = { whole: (whole) => this.#whole(whole) }
+    this.#written = places.bytesWritten
     return async () => {
       stop()
+      blobs.session.off('append', grew)
+      this.#letIn()
+      this.#pending.clear()
+      this.#order()
       places.keeper = null
+      this.#beginFinishing()
       await this.#finishing.catch(() => {})
+      for (const range of this.#wanted.splice(0)) await blobs.session.unwant(range).catch(() => {})
     }
+  }
+
+  /**
+   * Asks for blobs of new files while other steps are still being found: up to a bound, since what comes has to wait for
+   * {@link Arrivals.expectAhead}.
+   */
+  async askAhead(steps: readonly Step[], blobs: Blobs): Promise<void> {
+    if (!this.#folder.inPlace) return
+    for (const step of steps) {
+      if (step.type !== 'add' || step.source.kind !== 'file') continue
+      const blob = step.source.entry.blob as BlobRange
+      const { byteLength } = blob
+      if (byteLength === 0 || byteLength > FETCHED_WHOLE_BYTES || blob.blockMap === true) continue
+      if (isImpossible(blob) || isHeld(blobs, blob)) continue
+      if (this.#ahead.size === AHEAD_FILES_MAX || this.#aheadBytes + byteLength > AHEAD_BYTES_MAX) {
+        break
+      }
+      if (this.#ahead.size === 0) {
+        this.#folder.places.hold()
+        this.#isHolding = true
+      }
+      this.#ahead.add(step)
+      this.#aheadBytes += byteLength
+      this.#add(step, blob, false)
+    }
+    if (this.#unasked.length >= AHEAD_STEP) await this.#ask(blobs)
+  }
+
+  /** The last step is found: what came ahead may go to its place. */
+  async expectAhead(blobs: Blobs): Promise<void> {
+    await this.#ask(blobs)
+    this.#letIn()
+  }
+
+  /** True if the blob of a step was asked for ahead. */
+  isAhead(step: PutStep): boolean {
+    return this.#ahead.has(step)
   }
 
   /** True if a newer version came before all was here. */
   async fetch(steps: readonly PutStep[], version: number, blobs: Blobs): Promise<boolean> {
     const folder = this.#folder
     const signal = this.#signal
-    let bytesTotal = 0
-    this.#pending.clear()
     const comparable: PutStep[] = []
+    const added: BlobRange[] = []
     for (const step of steps) {
       const blob = step.source.entry.blob as BlobRange
-      const others = this.#pending.get(keyOf(blob))
-      if (others !== undefined) {
-        others.steps.push(step)
-        continue
-      }
-      const asked = this.#isComparable(step, blobs)
-      this.#pending.set(keyOf(blob), { blob, steps: [step], placed: false, compared: asked, asked })
-      if (asked) comparable.push(step)
-      bytesTotal += blob.byteLength
+      const isComparable = this.#isComparable(step, blobs)
+      if (!this.#add(step, blob, isComparable)) continue
+      added.push(blob)
+      if (isComparable) comparable.push(step)
     }
-    if (steps.length === 0) return false
-    this.#order()
-    if (folder.inPlace) folder.places.expectAll(this.#byFirst.map(({ blob }) => blob))
-    const written = folder.places.bytesWritten
-    const wanted: BlockRange[] = []
+    if (this.#pending.size === 0) return false
+    this.#expect(added)
+    this.#isFetching = true
+    this.#beginFinishing()
+    let bytesTotal = 0
+    for (const { blob } of this.#byFirst) bytesTotal += blob.byteLength
     this.#progress.set({ phase: 'transfer', bytesTotal })
     const appended = (): void => this.#wake()
     const stop = new AbortController()
     // Each node that a comparison waits for listens to it.
     setMaxListeners(0, stop.signal)
-    const grew = (): void => {
-      void this.#ask(blobs, wanted).catch(failed)
-    }
-    const failed = (error: unknown): void => {
-      this.#failure ??= error as Error
-      this.#wake()
-    }
+    const failed = (error: unknown): void => this.#fail(error)
     let absentMs = 0
     const timer = setInterval(() => {
-      this.#progress.set({ bytes: folder.places.bytesWritten - written })
+      this.#progress.set({ bytes: folder.places.bytesWritten - this.#written })
       absentMs = this.#waitsForNothing(blobs) ? absentMs + PROGRESS_MS : 0
       if (absentMs >= ABSENT_BLOCKS_MS) this.#skipAbsent()
     }, PROGRESS_MS)
-    blobs.session.on('append', grew)
     blobs.session.on('failed', failed)
     folder.indexSession.on('append', appended)
     folder.indexSession.on('synced', appended)
     signal?.addEventListener('abort', appended)
     try {
-      await this.#ask(blobs, wanted)
-      const comparing = this.#compareAll(comparable, blobs, wanted, stop.signal).catch(failed)
+      await this.#ask(blobs)
+      const comparing = this.#compareAll(comparable, blobs, stop.signal).catch(failed)
       while (this.#pending.size > 0) {
         if (this.#failure !== null) throw this.#failure
         signal?.throwIfAborted()
@@ -136,31 +196,72 @@ export class Arrivals {
     } finally {
       clearInterval(timer)
       this.#wake = () => {}
-      blobs.session.off('append', grew)
       blobs.session.off('failed', failed)
       folder.indexSession.off('append', appended)
       folder.indexSession.off('synced', appended)
       signal?.removeEventListener('abort', appended)
-      this.#pending.clear()
-      this.#order()
       stop.abort()
-      for (const range of wanted) await blobs.session.unwant(range).catch(() => {})
     }
   }
 
-  /** Asks for what the feed is known to have, and was not asked for yet. */
-  async #ask(blobs: Blobs, wanted: BlockRange[]): Promise<void> {
-    const { length } = blobs.feed
-    const reached = this.#byFirst.filter(
-      ({ blob, asked }) => !asked && blob.blockOffset + blob.blockLength <= length
-    )
-    for (const pending of reached) pending.asked = true
-    for (const range of joinRanges(reached.map(({ blob }) => blocksOf(blob)))) {
-      wanted.push(range)
-      await blobs.session.want(range)
+  /** False if the blob was to come already, for another step. */
+  #add(step: PutStep, blob: BlobRange, compared: boolean): boolean {
+    const key = keyOf(blob)
+    const others = this.#pending.get(key)
+    if (others !== undefined) {
+      others.steps.push(step)
+      return false
     }
-    // Some may have come before anybody waited for them.
-    for (const pending of reached) if (isHeld(blobs, pending.blob)) this.#complete(pending)
+    const pending = { key, blob, steps: [step], placed: 0, compared, asked: compared }
+    this.#pending.set(key, pending)
+    if (!compared) this.#unasked.push(pending)
+    return true
+  }
+
+  #expect(blobs: readonly BlobRange[]): void {
+    if (blobs.length === 0) return
+    this.#order()
+    const { inPlace, places } = this.#folder
+    if (inPlace) places.expectAll(blobs)
+  }
+
+  #letIn(): void {
+    if (!this.#isHolding) return
+    this.#isHolding = false
+    this.#expect(Array.from(this.#pending.values(), ({ blob }) => blob))
+    this.#folder.places.release()
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error as Error
+    this.#wake()
+  }
+
+  /** Asks for what the feed is known to have, and was not asked for yet. */
+  async #ask({ session, feed }: Blobs): Promise<void> {
+    const { length } = feed
+    const unasked: Pending[] = []
+    const spans: [start: number, end: number][] = []
+    for (const pending of this.#unasked) {
+      const { blockOffset, blockLength } = pending.blob
+      const end = blockOffset + blockLength
+      if (end > length) {
+        unasked.push(pending)
+        continue
+      }
+      pending.asked = true
+      const last = spans.at(-1)
+      if (last?.[1] === blockOffset) last[1] = end
+      else spans.push([blockOffset, end])
+    }
+    this.#unasked = unasked
+    for (const range of joinRanges(spans)) {
+      const [start, end] = range
+      this.#wanted.push(range)
+      await session.want(range)
+      // Some may have come before anybody waited for them.
+      if (feed.have.firstSet(start, end) !== -1) this.#arrived(start, end)
+    }
   }
 
   /** True if all that is still to come lies beyond the end of the feed, as far as any peer knows. */
@@ -209,12 +310,7 @@ export class Arrivals {
   }
 
   /** Compares files with what they are to become, some at a time; what is missing then is wanted. */
-  async #compareAll(
-    steps: readonly PutStep[],
-    blobs: Blobs,
-    wanted: BlockRange[],
-    signal: AbortSignal
-  ): Promise<void> {
+  async #compareAll(steps: readonly PutStep[], blobs: Blobs, signal: AbortSignal): Promise<void> {
     const queue = steps.values()
     const work = async (): Promise<void> => {
       for (const { name, source } of queue) {
@@ -226,10 +322,10 @@ export class Arrivals {
         })
         if (signal.aborted) return
         const range: [number, number] = [blob.blockOffset, blob.blockOffset + blob.blockLength]
-        wanted.push(range)
+        this.#wanted.push(range)
         await blobs.session.want(range)
         const pending = this.#pending.get(keyOf(blob))
-        if (pending !== undefined) this.#complete(pending)
+        if (pending !== undefined) this.#complete([pending])
       }
     }
     await Promise.all(Array.from({ length: COMPARED_FILES }, work))
@@ -265,9 +361,7 @@ export class Arrivals {
     return config.at === null && index.version > version && indexSession.progress().synced
   }
 
-  #arrived(change: FeedChange): void {
-    if (change.type !== 'have') return
-    const { start, end } = change
+  #arrived(start: number, end: number): void {
     const byFirst = this.#byFirst
     let low = 0
     let high = byFirst.length
@@ -276,56 +370,86 @@ export class Arrivals {
       if ((byFirst[middle] as Pending).blob.blockOffset < start) low = middle + 1
       else high = middle
     }
+    const reached: Pending[] = []
     for (let i = Math.max(low - 1, 0); i < byFirst.length; i++) {
       const pending = byFirst[i] as Pending
       if (pending.blob.blockOffset >= end) break
-      this.#complete(pending)
+      reached.push(pending)
     }
     for (const pending of this.#long) {
       const { blockOffset, blockLength } = pending.blob
-      if (blockOffset < start && start < blockOffset + blockLength) this.#complete(pending)
+      if (blockOffset < start && start < blockOffset + blockLength) reached.push(pending)
     }
+    this.#complete(reached)
   }
 
-  /** Puts a blob in place if all of it is here. */
-  #complete(pending: Pending): void {
-    const { blob, steps } = pending
+  /** Puts blobs in place of which all is here. */
+  #complete(reached: readonly Pending[]): void {
+    if (reached.length === 0) return
     this.#finishing = this.#finishing.then(async () => {
-      if (!this.#pending.has(keyOf(blob)) || this.#failure !== null) return
       const blobs = await this.#folder.blobs()
-      if (!isHeld(blobs, blob)) return
+      const whole = reached.filter(({ key, blob }) => this.#pending.has(key) && isHeld(blobs, blob))
       try {
-        if (!pending.placed) {
-          for (const step of steps) if (!(await this.#placement.putHeld(step, blobs))) return
-        } else if (!(await isFitting(this.#folder, blob))) {
-          for (const step of steps) await this.#placement.takeBack(step, blob)
-        } else if (pending.compared) {
-          await rm(this.#folder.places.incomingPath(blob), { force: true })
+        const placed = whole.filter((pending) => pending.placed > 0)
+        const fitting = await fittingOf(
+          this.#folder,
+          placed.map(({ blob }) => blob)
+        )
+        for (const pending of whole) {
+          if (this.#failure !== null) return
+          if (this.#pending.has(pending.key)) await this.#finish(pending, fitting, blobs)
         }
-        this.#settled(pending)
         await this.#placement.saveSometimes()
       } catch (error) {
-        this.#failure = error as Error
-        this.#wake()
+        this.#fail(error)
       }
     })
   }
 
-  #settled({ blob }: Pending): void {
-    this.#pending.delete(keyOf(blob))
+  async #finish(pending: Pending, fitting: ReadonlySet<BlobRange>, blobs: Blobs): Promise<void> {
+    const { blob, steps, placed, compared } = pending
+    if (placed > 0 && !fitting.has(blob) && !(await isFitting(this.#folder, blob))) {
+      for (const step of steps.slice(0, placed)) await this.#placement.takeBack(step, blob)
+    }
+    for (const step of steps.slice(placed)) {
+      if (!(await this.#placement.putHeld(step, blobs))) return
+    }
+    if (compared) await rm(this.#folder.places.incomingPath(blob), { force: true })
+    this.#settled(pending)
+  }
+
+  #settled({ key }: Pending): void {
+    this.#pending.delete(key)
     if (this.#pending.size === 0) this.#wake()
   }
 
   /**
-   * A whole blob came in one piece: it becomes its files at once. Runs while the feed is being written, so nothing is
-   * read from the feed here.
+   * Whole blobs came in one piece each: they become their files at once. Runs while the feed is being written, so nothing
+   * is read from the feed here.
+   *
+   * @returns those that have to be kept.
    */
-  async #whole(blob: BlobRange, bytes: Uint8Array): Promise<boolean> {
-    const pending = this.#pending.get(keyOf(blob))
-    if (pending === undefined || pending.placed) return false
-    if (!(await this.#placement.putWhole(pending.steps, bytes))) return false
-    pending.placed = true
-    return true
+  async #whole(whole: readonly WholeBlob[]): Promise<WholeBlob[]> {
+    const rest: WholeBlob[] = []
+    for (const one of whole) {
+      const pending = this.#pending.get(keyOf(one.range))
+      if (pending === undefined || pending.placed > 0) {
+        rest.push(one)
+        continue
+      }
+      const turn = this.#placement.turn()
+      if (turn !== null) await turn
+      for (const step of pending.steps) {
+        const isPlaced =
+          this.#placement.putNew(step, one.bytes) ||
+          // What stands in its way may itself be about to move until all that is here is in place.
+          (this.#isFetching && (await this.#placement.putWhole(step, one.bytes)))
+        if (!isPlaced) break
+        pending.placed++
+      }
+      if (pending.placed < pending.steps.length) rest.push(one)
+    }
+    return rest
   }
 
   /** What came of blobs that this version does not have is given up. */
@@ -346,4 +470,9 @@ export class Arrivals {
 
 /** Milliseconds between two looks at how much has come. */
 const PROGRESS_MS = 100
+/** Bytes and files that are asked for before all steps are found: what comes is kept in memory until then. */
+const AHEAD_BYTES_MAX = 16 * 1024 * 1024
+const AHEAD_FILES_MAX = 16_384
+/** Files that are asked for together: each range that is asked for ends chunks, and each chunk costs. */
+const AHEAD_STEP = 1024
 const ABSENT = 'the drive does not have its blocks'

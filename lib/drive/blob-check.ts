@@ -36,6 +36,32 @@ export async function isFitting(folder: DriveFolder, blob: BlobRange): Promise<b
   return from === blob.byteOffset && (await folder.offsetOf(end)) === from + blob.byteLength
 }
 
+/** As {@link isFitting}, of many held blobs in the order of their blocks: those that are. */
+export async function fittingOf(
+  folder: DriveFolder,
+  blobs: readonly BlobRange[]
+): Promise<Set<BlobRange>> {
+  const fitting = new Set<BlobRange>()
+  for (let i = 0; i < blobs.length;) {
+    const [start] = blocksOf(blobs[i] as BlobRange)
+    // Of blobs that follow each other all offsets are found at once.
+    let end = start
+    let next = i
+    while (next < blobs.length && (blobs[next] as BlobRange).blockOffset === end) {
+      end = blocksOf(blobs[next++] as BlobRange)[1]
+    }
+    const offsets = await folder.offsetsOf(start, end)
+    for (; i < next; i++) {
+      const blob = blobs[i] as BlobRange
+      const [first, last] = blocksOf(blob)
+      const from = offsets[first - start] as number
+      const byteLength = (offsets[last - start] as number) - from
+      if (from === blob.byteOffset && byteLength === blob.byteLength) fitting.add(blob)
+    }
+  }
+  return fitting
+}
+
 /** True if a file holds just the blocks of a blob, of which the leaves are known. */
 export async function hasBytes(
   folder: DriveFolder,

@@ -18,8 +18,7 @@ import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
 import type { CatalogRow } from './folder/catalog.ts'
 import type { Renamed } from './folder/file-names.ts'
 import type { Stamp } from './folder/stamp.ts'
-import { SCAN_BATCH_ENTRIES } from '../limits.ts'
-import { listDrive, type ListedEntry } from './listing.ts'
+import { listBatches, type BadEntry, type ListedEntry } from './listing.ts'
 import { MISFIT, Placement } from './placement.ts'
 import { plan, type Comparison } from './plan.ts'
 import { ProgressNotes } from './progress.ts'
@@ -143,9 +142,10 @@ export class Clone extends EventEmitter<CloneEvents> {
     this.#placement.begin(signal)
     const blobs = await folder.blobs()
     this.progress.set({ phase: 'scan', files: 0, bytes: 0, filesTotal: 0, bytesTotal: 0 })
-    const steps = await this.#plan(version, blobs)
     const stop = this.#arrivals.begin(blobs, signal)
     try {
+      const steps = await this.#plan(version, blobs)
+      await this.#arrivals.expectAhead(blobs)
       const removals = steps.filter((step) => step.type === 'remove')
       const fetches = await this.#putWhatIsHere(steps, removals, blobs)
       await this.#arrivals.dropStale(steps, blobs)
@@ -175,25 +175,20 @@ export class Clone extends EventEmitter<CloneEvents> {
     const state = this.#placement.state
     const selection = new Selection(config.only)
     const names = this.#placement.names
+    const onbad = ({ name, reason }: BadEntry): void => {
+      state.skipped.push({ name, reason: `the drive has a bad entry (${reason})` })
+    }
     const listed = async function* (): AsyncGenerator<readonly ListedEntry[]> {
-      let batch: ListedEntry[] = []
-      const entries = listDrive(index, version, ({ name, reason }) => {
-        state.skipped.push({ name, reason: `the drive has a bad entry (${reason})` })
-      })
-      for await (const item of entries) {
-        if (!selection.has(item.name)) continue
-        if (item.kind === 'folder') state.folders.add(item.name)
-        const refusal = names.add(item.name)
-        if (refusal !== null) {
-          state.skipped.push({ name: item.name, reason: refusal })
-          continue
-        }
-        batch.push(item)
-        if (batch.length < SCAN_BATCH_ENTRIES) continue
-        yield batch
-        batch = []
+      // All of the index is here.
+      for await (const batch of listBatches(index, version, { onbad, readAhead: false })) {
+        yield batch.filter((item) => {
+          if (!selection.has(item.name)) return false
+          if (item.kind === 'folder') state.folders.add(item.name)
+          const refusal = names.add(item.name)
+          if (refusal !== null) state.skipped.push({ name: item.name, reason: refusal })
+          return refusal === null
+        })
       }
-      yield batch
     }
     const comparison = (item: ListedEntry, row: CatalogRow): Comparison => {
       const result = compare(item, row)
@@ -206,6 +201,9 @@ export class Clone extends EventEmitter<CloneEvents> {
         // What is not selected any more stays as it is.
         if (step.type !== 'remove' || selection.has(step.name)) steps.push(step)
       }
+      await this.#arrivals.askAhead(batch, blobs)
+      const turn = this.#placement.turn()
+      if (turn !== null) await turn
     }
     const renamed = names.renamed()
     if (renamed.length > 0) this.emit('renamed', renamed)
@@ -238,6 +236,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       const { blob } = step.source.entry
       if (step.source.kind === 'link') await this.#placement.putLink(step)
       else if (blob === null) continue
+      else if (this.#arrivals.isAhead(step)) continue
       else if (step.type === 'check' && (await this.#placement.isSettled(step, blobs))) continue
       else if (step.type === 'touch') await this.#placement.touch(step)
       else if (blob.blockMap === true) this.#placement.state.mapped.push(step)

@@ -139,9 +139,30 @@ export class ClonedFolder {
     const { at } = this.folder.config
     if (at === null || this.index.length < at || !(await this.index.has(0, at))) {
       this.clone.progress.set({ phase: 'connect' })
-      await this.index.synced({ signal })
+      await this.#synced(signal)
     }
     return this.clone.update(signal)
+  }
+
+  /** Waits for the index. The blobs are opened as soon as it tells which they are, so that their peers are known by then. */
+  async #synced(signal: AbortSignal): Promise<void> {
+    const { folder, index } = this
+    const look = (): void => {
+      if (!index.holds(0)) return
+      index.off('append', look)
+      index.off('download', look)
+      // Whoever needs them hears what is wrong.
+      folder.blobs().catch(() => {})
+    }
+    index.on('append', look)
+    index.on('download', look)
+    look()
+    try {
+      await index.synced({ signal })
+    } finally {
+      index.off('append', look)
+      index.off('download', look)
+    }
   }
 
   #both(signal: AbortSignal | undefined): AbortSignal {

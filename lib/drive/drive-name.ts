@@ -73,8 +73,17 @@ export function readName(key: Uint8Array, part: Part = 'files'): ReadName {
   }
 }
 
+/** Names of parts that begin with a letter, digit or `-` and hold no character that any rule is about. */
+const PLAIN = /^(?:\/[\w-][\w. -]*)+$/
+
+/** True for names that no rule is about, as most are: one look tells it. */
+export function isPlainName(name: string): boolean {
+  return PLAIN.test(name)
+}
+
 /** Why a name is not taken, or null. */
 export function faultOf(name: string): NameFault | null {
+  if (isPlainName(name)) return null
   if (!name.startsWith('/')) return 'no-slash'
   if (name.includes('\\')) return 'backslash'
   if (name.includes('\0')) return 'nul'

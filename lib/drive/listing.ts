@@ -30,48 +30,82 @@ export interface BadEntry {
   readonly reason: NameFault | 'value'
 }
 
+/** What of a version is listed, and how. */
+export interface ListOptions {
+  /** Told of entries that no honest writer makes; they are left out. */
+  readonly onbad?: (entry: BadEntry) => void
+  /** The folder whose content is listed, a normal name. Default: all. */
+  readonly under?: string
+  /** Asks peers for blocks of the index before they are come to. Default: true. */
+  readonly readAhead?: boolean
+}
+
 /**
  * Entries of a version. Of a file and an empty folder of one name the file counts.
  *
- * @param onbad - told of entries that no honest writer makes; they are left out.
- * @param under - the folder whose content is listed, a normal name.
  * @throws SynclineError BAD_MESSAGE when the tree of the index is broken.
  */
 export async function* listDrive(
   index: DriveIndex,
   version: number,
-  onbad: (entry: BadEntry) => void = () => {},
-  under = '/'
+  options: ListOptions = {}
 ): AsyncGenerator<ListedEntry, void, void> {
-  const folders = listPart(index, version, 'dirs', onbad, under)
+  for await (const batch of listBatches(index, version, options))
+    for (const item of batch) yield item
+}
+
+/** The same, as many together as are here. */
+export async function* listBatches(
+  index: DriveIndex,
+  version: number,
+  options: ListOptions = {}
+): AsyncGenerator<readonly ListedEntry[], void, void> {
+  const folders = listFolders(index, version, options)
   let folder = await folders.next()
   let last = ''
-  for await (const file of listPart(index, version, 'files', onbad, under)) {
-    while (folder.done !== true && compareNames(folder.value.name, file.name) < 0) {
-      if (folder.value.name !== last) yield folder.value
-      folder = await folders.next()
+  for await (const files of listPart(index, version, 'files', options)) {
+    const batch: ListedEntry[] = []
+    for (const file of files) {
+      while (folder.done !== true && compareNames(folder.value.name, file.name) < 0) {
+        if (folder.value.name !== last) batch.push(folder.value)
+        folder = await folders.next()
+      }
+      last = file.name
+      batch.push(file)
     }
-    last = file.name
-    yield file
+    yield batch
   }
+  const rest: ListedEntry[] = []
   for (; folder.done !== true; folder = await folders.next()) {
-    if (folder.value.name !== last) yield folder.value
+    if (folder.value.name !== last) rest.push(folder.value)
   }
+  yield rest
+}
+
+async function* listFolders(
+  index: DriveIndex,
+  version: number,
+  options: ListOptions
+): AsyncGenerator<ListedEntry, void, void> {
+  for await (const batch of listPart(index, version, 'dirs', options)) yield* batch
 }
 
 async function* listPart(
   index: DriveIndex,
   version: number,
   part: Part,
-  onbad: (entry: BadEntry) => void,
-  under: string
-): AsyncGenerator<ListedEntry, void, void> {
+  { onbad = () => {}, under = '/', readAhead = true }: ListOptions
+): AsyncGenerator<readonly ListedEntry[], void, void> {
   // All of it, names without a slash included, unless a folder is asked for.
   const range = under === '/' ? rangeOfPart(part) : rangeOfFolder(under, part)
-  for await (const item of index.entries(range, version)) {
-    const listed = readListed(item, part)
-    if ('reason' in listed) onbad(listed)
-    else yield listed
+  for await (const items of index.batches({ ...range, readAhead }, version)) {
+    const batch: ListedEntry[] = []
+    for (const item of items) {
+      const listed = readListed(item, part)
+      if ('reason' in listed) onbad(listed)
+      else batch.push(listed)
+    }
+    yield batch
   }
 }
 

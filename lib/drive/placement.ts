@@ -78,14 +78,28 @@ export class Placement {
     this.state = newState()
   }
 
-  /** Makes files of a whole blob at once. False if one could not be made: see {@link Placement.putHeld}. */
-  async putWhole(steps: readonly PutStep[], bytes: Uint8Array): Promise<boolean> {
-    for (const step of steps) {
-      const placed = await this.#target.write(step.name, bytes, this.#putOptions(step))
-      if (placed.verdict !== 'done') return false
-      this.#placed(step, placed)
-    }
+  /** Makes a new file of a whole blob on the spot. False if something is in the way: see {@link Placement.putWhole}. */
+  putNew(step: PutStep, bytes: Uint8Array): boolean {
+    if (step.type !== 'add' || this.#options.fsync === true) return false
+    const { executable, metadata } = step.source.entry
+    const { mode, mtimeMs } = readMetadata(metadata)
+    const placed = this.#target.writeNew(step.name, bytes, { executable, mode, mtimeMs })
+    if (placed === null) return false
+    this.#placed(step, placed)
     return true
+  }
+
+  /** Makes a file of a whole blob at once. False if it could not be made: see {@link Placement.putHeld}. */
+  async putWhole(step: PutStep, bytes: Uint8Array): Promise<boolean> {
+    const placed = await this.#target.write(step.name, bytes, this.#putOptions(step))
+    if (placed.verdict !== 'done') return false
+    this.#placed(step, placed)
+    return true
+  }
+
+  /** See {@link Target.turn}. */
+  turn(): Promise<void> | null {
+    return this.#target.turn()
   }
 
   /**

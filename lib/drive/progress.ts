@@ -20,24 +20,37 @@ export interface DriveProgress {
 
 /** Takes notes of progress; whoever iterates sees the latest after each turn, not each change. */
 export class ProgressNotes implements AsyncIterable<DriveProgress> {
-  #now: DriveProgress = { phase: 'scan', files: 0, filesTotal: 0, bytes: 0, bytesTotal: 0 }
+  readonly #now: { -readonly [K in keyof DriveProgress]: DriveProgress[K] } = {
+    phase: 'scan',
+    files: 0,
+    filesTotal: 0,
+    bytes: 0,
+    bytesTotal: 0
+  }
   #waiting: (() => void)[] = []
   #version = 0
 
   get now(): DriveProgress {
-    return this.#now
+    return { ...this.#now }
   }
 
   /** Replaces some of the figures. */
   set(change: Partial<DriveProgress>): void {
-    this.#now = { ...this.#now, ...change }
-    this.#version++
-    for (const resolve of this.#waiting.splice(0)) resolve()
+    Object.assign(this.#now, change)
+    this.#changed()
   }
 
   /** Adds to the files and bytes that are done. */
   add(files: number, bytes: number): void {
-    this.set({ files: this.#now.files + files, bytes: this.#now.bytes + bytes })
+    this.#now.files += files
+    this.#now.bytes += bytes
+    this.#changed()
+  }
+
+  #changed(): void {
+    this.#version++
+    if (this.#waiting.length === 0) return
+    for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
   /** Ends when the phase is `done`. */
@@ -47,7 +60,7 @@ export class ProgressNotes implements AsyncIterable<DriveProgress> {
       if (seen === this.#version) await new Promise<void>((resolve) => this.#waiting.push(resolve))
       await new Promise((resolve) => setImmediate(resolve))
       seen = this.#version
-      const now = this.#now
+      const { now } = this
       yield now
       if (now.phase === 'done') return
     }

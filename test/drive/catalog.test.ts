@@ -1,6 +1,6 @@
 /** What is remembered of the files of a folder. */
 import test from 'brittle'
-import { appendFileSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Catalog, type Known } from '../../lib/drive/folder/catalog.ts'
 import { stampOf } from '../../lib/drive/folder/stamp.ts'
@@ -94,4 +94,23 @@ test('catalog: a torn end costs its line only, and another format all', async (t
   t.alike(Object.keys(rowsOf(await Catalog.open(place))), ['/a'])
   writeFileSync(place, readFileSync(place, 'utf8').replace('catalog 1', 'catalog 9'))
   t.is((await Catalog.open(place)).size, 0)
+})
+
+test('catalog: what could not be written is written the next time, as it is then', async (t) => {
+  const folder = await t.tmp()
+  const place = path.join(folder, 'missing', 'catalog')
+  const catalog = await Catalog.open(place)
+  catalog.set('/a', file(1))
+  catalog.set('/b', file(2))
+  catalog.version = 5
+  await t.exception(catalog.save(), /STORAGE_FAILED/)
+  catalog.set('/a', file(3))
+  catalog.delete('/b')
+  mkdirSync(path.dirname(place))
+  await catalog.save()
+  const again = await Catalog.open(place)
+  t.alike(rowsOf(again), { '/a': file(3) })
+  t.is(again.version, 5)
+  await catalog.save()
+  t.is(readFileSync(place, 'utf8').split('\n').length, 4, 'and once')
 })

@@ -245,6 +245,40 @@ test('index: a listing asks the network ahead', async (t) => {
   t.ok(ahead < 60, `${ahead} round trips`)
 })
 
+test('index: entries come together as far as they are here, in order', async (t) => {
+  const blocks: Uint8Array[] = []
+  const writer = new DriveIndex(sourceOfBlocks(blocks))
+  const keys = Array.from({ length: 3000 }, (_, i) => Buffer.from(`key ${10_000 + i}`))
+  blocks.push(...(await writer.encode(keys.map((key) => ({ key, value: key })))))
+  const runs: number[] = []
+  const local = {
+    ...sourceOfBlocks(blocks),
+    length: blocks.length,
+    holds: () => true,
+    getRun: async (start: number, end: number) => {
+      runs.push(end - start)
+      return blocks.slice(start, end)
+    }
+  }
+  const batches = await listOf(new DriveIndex(local).batches())
+  t.alike(
+    batches.flat().map(({ key }) => Buffer.from(key)),
+    keys
+  )
+  t.ok(batches.length < 20, `${batches.length} batches`)
+  t.ok(runs.length < 20, `${runs.length} reads`)
+
+  // What comes after the 50th entry is far away.
+  const { seq: far } = batches.flat()[50] as { seq: number }
+  const source = {
+    length: blocks.length,
+    holds: (index: number) => index !== far,
+    get: async (index: number) => blocks[index] as Uint8Array
+  }
+  const first = await new DriveIndex(source).batches({ readAhead: false }).next()
+  t.ok(first.done !== true && first.value.length <= 50, 'what is here is not kept back')
+})
+
 test('index: golden blocks of hyperdrive 13.3.4', async (t) => {
   const blocks: Uint8Array[] = []
   const index = new DriveIndex(sourceOfBlocks(blocks))

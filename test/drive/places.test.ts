@@ -74,9 +74,11 @@ test('places: a whole blob is offered to its keeper first', async (t) => {
   const { places } = await make(t)
   const offered: string[] = []
   places.keeper = {
-    whole: async ({ byteOffset }, content) => {
-      offered.push(`${byteOffset} ${Buffer.from(content).toString()}`)
-      return byteOffset === 0
+    whole: async (blobs) => {
+      for (const { range: of, bytes: content } of blobs) {
+        offered.push(`${of.byteOffset} ${Buffer.from(content).toString()}`)
+      }
+      return blobs.filter(({ range: of }) => of.byteOffset !== 0)
     }
   }
   places.expect(range(0, 10))
@@ -87,6 +89,20 @@ test('places: a whole blob is offered to its keeper first', async (t) => {
   t.is(readFileSync(places.incomingPath(range(10, 10)), 'utf8'), '0123456789')
   await places.write([bytes('xx')], 12)
   t.is(offered.length, 2, 'parts are not offered')
+})
+
+test('places: what is held back comes to where it belongs by then', async (t) => {
+  const { places } = await make(t)
+  places.hold()
+  const written = places.write([bytes('0123456789')], 0)
+  await new Promise((resolve) => setImmediate(resolve))
+  places.expect(range(0, 10))
+  t.absent(existsSync(places.incomingPath(range(0, 10))))
+  places.release()
+  await written
+  t.is(readFileSync(places.incomingPath(range(0, 10)), 'utf8'), '0123456789')
+  await places.write([bytes('abc')], 10)
+  t.is(await textOf(places, 0, 13), '0123456789abc', 'nothing is held back any more')
 })
 
 test('places: a file that is replaced between two reads is read anew', async (t) => {

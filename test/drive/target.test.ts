@@ -422,6 +422,43 @@ test('modes and times that a file system does not hold are left', async (t) => {
   t.is((await target.folder('/d', options)).verdict, 'done')
 })
 
+test('a new file is made on the spot only where nothing stands, and leaves nothing where it is not made', async (t) => {
+  const { root, outside } = await folders(t)
+  const target = open(root)
+  const options = { mode: 0o640, mtimeMs: 1e12 }
+  const made = target.writeNew('/a/b', bytes('new'), options)
+  if (made === null) return t.fail('it was not made')
+  const now = fs.lstatSync(`${root}/a/b`, { bigint: true })
+  t.is(made.path, 'a/b')
+  t.alike([made.stats.ino, made.stats.ctimeNs], [now.ino, now.ctimeNs])
+  t.alike([now.mode & 0o777n, now.mtimeMs], [0o640n & ~BigInt(process.umask()), 10n ** 12n])
+  t.is(text(root, 'a/b'), 'new')
+
+  fs.symlinkSync('nowhere', `${root}/dangling`)
+  fs.symlinkSync(outside, `${root}/out`)
+  fs.mkdirSync(`${root}/folder`)
+  for (const name of [
+    '/a/b',
+    '/a/b/c',
+    '/dangling',
+    '/folder',
+    '/out/x',
+    '/../x',
+    '/.syncline/x'
+  ]) {
+    t.is(target.writeNew(name, bytes('other'), options), null, name)
+  }
+  t.is(text(root, 'a/b'), 'new')
+  t.is(fs.readlinkSync(`${root}/dangling`), 'nowhere')
+  t.alike(fs.readdirSync(outside), [])
+
+  for (const call of ['openSync', 'writeSync', 'renameSync', 'fstatSync'] as const) {
+    const failing = open(root, { calls: { ...systemCalls, [call]: refuse } })
+    t.is(failing.writeNew(`/${call}`, bytes('x'), options), null, call)
+  }
+  t.alike(fs.readdirSync(`${root}/.syncline/incoming`), [])
+})
+
 test('onto a file system that is mounted below the root, files are copied and then renamed', async (t) => {
   const { root } = await folders(t)
   const calls = {

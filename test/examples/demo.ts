@@ -117,8 +117,15 @@ async function filesOf(folder: string): Promise<{ names: string[]; bytes: number
   return { names: names.sort(), bytes }
 }
 
-/** True if both folders hold the same files with the same bytes. */
+/** True if both folders hold the same files with the same bytes; not while files still go. */
 async function isSameTree(one: string, other: string): Promise<boolean> {
+  return areSame(one, other).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return false
+  })
+}
+
+async function areSame(one: string, other: string): Promise<boolean> {
   const { names } = await filesOf(one)
   const others = await filesOf(other)
   if (names.join('\0') !== others.names.join('\0')) return false

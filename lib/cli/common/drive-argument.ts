@@ -298,7 +298,10 @@ export class OpenDrive {
     under: string = '/',
     onbad?: (entry: BadEntry) => void
   ): AsyncGenerator<ListedEntry, void, void> {
-    return listDrive(this.index, this.#version, onbad, under)
+    return listDrive(this.index, this.#version, {
+      under,
+      ...(onbad === undefined ? {} : { onbad })
+    })
   }
 
   /**

@@ -5,7 +5,7 @@
  */
 import { readMetadata, type BlobRange, type Entry } from '../entry.ts'
 import type { Known } from './catalog.ts'
-import { decodeStamp, encodeStamp, STAMP_BYTES, type Stamp } from './stamp.ts'
+import { decodeStamp, STAMP_BYTES, type Stamp } from './stamp.ts'
 
 /** What few rows have. */
 interface Extra {
@@ -17,6 +17,8 @@ interface Extra {
 
 /** By their number, the lowest two bits of the flags. */
 const KINDS = ['file', 'link', 'folder'] as const
+/** The same in a line of the catalog. */
+const TYPES = ['f', 'l', 'd'] as const
 const EXECUTABLE = 4
 const BLOB = 8
 const BLOCK_MAP = 16
@@ -35,7 +37,7 @@ export class CatalogRows {
   #flags = new Uint8Array(ROWS_START)
   #modes = new Uint16Array(ROWS_START)
   #numbers = new Float64Array(NUMBERS * ROWS_START)
-  #stamps = new Uint8Array(STAMP_BYTES * ROWS_START)
+  #stamps = Buffer.alloc(STAMP_BYTES * ROWS_START)
   readonly #extras = new Map<number, Extra>()
 
   get size(): number {
@@ -80,14 +82,46 @@ export class CatalogRows {
     return row === undefined ? undefined : this.#read(row)
   }
 
-  set(name: string, known: Known): void {
-    let row = this.#index.get(name)
-    if (row === undefined) {
-      row = this.#free.pop() ?? this.#count++
-      if (row >= this.#flags.length) this.#grow()
-      this.#index.set(name, row)
+  /** True if there was no row of this name. */
+  set(name: string, known: Known): boolean {
+    const old = this.#index.get(name)
+    if (old !== undefined) {
+      this.#write(old, known)
+      return false
     }
+    const row = this.#free.pop() ?? this.#count++
+    if (row >= this.#flags.length) this.#grow()
+    this.#index.set(name, row)
     this.#write(row, known)
+    return true
+  }
+
+  /** A row as a JSON array, made of the columns; null if there is none. */
+  line(name: string): string | null {
+    const row = this.#index.get(name)
+    if (row === undefined) return null
+    const flags = this.#flags[row] as number
+    const at = NUMBERS * row
+    const numbers = this.#numbers
+    const extra = this.#extras.get(row)
+    const range =
+      (flags & BLOB) === 0
+        ? 'null'
+        : `[${numbers[at]},${numbers[at + 1]},${numbers[at + 2]},${numbers[at + 3]},${(flags & BLOCK_MAP) === 0 ? 0 : 1}]`
+    const metadata =
+      (flags & METADATA) === 0
+        ? JSON.stringify(extra?.metadata ?? null)
+        : `{"mtime":${numbers[at + 5]},"mode":${this.#modes[row]}}`
+    const stampAt = STAMP_BYTES * row
+    const stamp =
+      (flags & STAMP) === 0
+        ? 'null'
+        : `"${this.#stamps.toString('base64', stampAt, stampAt + STAMP_BYTES)}"`
+    const path = extra?.path === undefined ? '' : `,${JSON.stringify(extra.path)}`
+    return (
+      `["${TYPES[flags & 3]}",${JSON.stringify(name)},${(flags & EXECUTABLE) === 0 ? 0 : 1},` +
+      `${JSON.stringify(extra?.linkname ?? null)},${range},${metadata},${stamp},${numbers[at + 4]}${path}]`
+    )
   }
 
   delete(name: string): boolean {
@@ -161,7 +195,7 @@ export class CatalogRows {
     const { mtimeMs, mode } = readMetadata(metadata)
     numbers[at + 5] = mtimeMs ?? 0
     this.#modes[row] = mode ?? 0
-    if (stamp !== null) this.#stamps.set(encodeStamp(stamp), STAMP_BYTES * row)
+    if (stamp !== null) this.#stamps.write(stamp, STAMP_BYTES * row, 'latin1')
     const other = !plain && metadata !== null
     if (linkname === null && path === undefined && !other) this.#extras.delete(row)
     else {
@@ -178,7 +212,7 @@ export class CatalogRows {
     this.#flags = grown(this.#flags, new Uint8Array(2 * length))
     this.#modes = grown(this.#modes, new Uint16Array(2 * length))
     this.#numbers = grown(this.#numbers, new Float64Array(NUMBERS * 2 * length))
-    this.#stamps = grown(this.#stamps, new Uint8Array(STAMP_BYTES * 2 * length))
+    this.#stamps = grown(this.#stamps, Buffer.alloc(STAMP_BYTES * 2 * length))
   }
 }
 

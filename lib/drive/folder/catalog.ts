@@ -14,7 +14,7 @@ import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import type { BlobRange, Entry } from '../entry.ts'
 import { compareNames } from '../drive-name.ts'
 import { CatalogRows } from './catalog-rows.ts'
-import { decodeStamp, encodeStamp, STAMP_BYTES, type Stamp } from './stamp.ts'
+import { decodeStamp, STAMP_BYTES, type Stamp } from './stamp.ts'
 
 /** A file, link or empty folder of the drive, as it was last applied here. */
 export interface Known {
@@ -56,7 +56,9 @@ export class Catalog {
   #version = 0
   readonly #path: string
   readonly #rows = new CatalogRows()
-  #lines: string[] = []
+  /** Names whose rows, or whose absence, are not written yet. */
+  #changed = new Set<string>()
+  #versionChanged = false
   #written = 0
   #sorted: string[] | null = null
 
@@ -89,7 +91,7 @@ export class Catalog {
   set version(version: number) {
     if (version === this.#version) return
     this.#version = version
-    this.#lines.push(JSON.stringify(['v', version]))
+    this.#versionChanged = true
   }
 
   get size(): number {
@@ -116,15 +118,14 @@ export class Catalog {
   }
 
   set(name: string, known: Known): void {
-    if (!this.#rows.has(name)) this.#sorted = null
-    this.#rows.set(name, known)
-    this.#lines.push(rowLine(name, known))
+    if (this.#rows.set(name, known)) this.#sorted = null
+    this.#changed.add(name)
   }
 
   delete(name: string): void {
     if (!this.#rows.delete(name)) return
     this.#sorted = null
-    this.#lines.push(JSON.stringify(['-', name]))
+    this.#changed.add(name)
   }
 
   /** Names and rows in the order of the index. A name that is set or deleted meanwhile may or may not be seen. */
@@ -145,35 +146,45 @@ export class Catalog {
 
   /** Writes what changed. @throws SynclineError DISK_FULL, STORAGE_FAILED; then it is written with the next call. */
   async save(): Promise<void> {
-    const lines = this.#lines.splice(0)
-    if (lines.length === 0) return
-    const count = this.#rows.size
+    const changed = this.#changed
+    if (changed.size === 0 && !this.#versionChanged) return
+    const versionChanged = this.#versionChanged
+    this.#changed = new Set()
+    this.#versionChanged = false
     try {
-      if (this.#written === 0 || this.#written + lines.length > 2 * count + SPARE_LINES) {
+      const count = changed.size + (versionChanged ? 1 : 0)
+      if (this.#written === 0 || this.#written + count > 2 * this.#rows.size + SPARE_LINES) {
         await this.#rewrite()
       } else {
-        await appendFile(this.#path, `${lines.join('\n')}\n`)
-        this.#written += lines.length
+        await appendFile(this.#path, this.#linesOf(changed, versionChanged))
+        this.#written += count
       }
     } catch (error) {
-      this.#lines.unshift(...lines)
+      for (const name of changed) this.#changed.add(name)
+      this.#versionChanged ||= versionChanged
       throw storageError(error, this.#path)
     }
   }
 
   async #rewrite(): Promise<void> {
     const draft = `${this.#path}.new`
-    const all = [JSON.stringify([FORMAT])]
-    for (const [name, known] of this.rows()) all.push(rowLine(name, known))
-    all.push(JSON.stringify(['v', this.#version]))
+    const names = this.#rows.names()
+    const text = `${JSON.stringify([FORMAT])}\n${this.#linesOf(names, true)}`
     try {
-      await writeFile(draft, `${all.join('\n')}\n`, { mode: 0o600 })
+      await writeFile(draft, text, { mode: 0o600 })
       await rename(draft, this.#path)
     } catch (error) {
       await rm(draft, { force: true }).catch(() => {})
       throw error
     }
-    this.#written = all.length
+    this.#written = names.length + 2
+  }
+
+  /** Lines that say what is known of some names now, and then of all together. */
+  #linesOf(names: Iterable<string>, withVersion: boolean): string {
+    let text = ''
+    for (const name of names) text += `${this.#rows.line(name) ?? JSON.stringify(['-', name])}\n`
+    return withVersion ? `${text}${JSON.stringify(['v', this.#version])}\n` : text
   }
 
   /** Takes a line of the file; false if the file is of another format. */
@@ -198,33 +209,7 @@ export class Catalog {
   }
 }
 
-const TYPE_OF = { file: 'f', link: 'l', folder: 'd' } as const
 const KIND_OF: Record<string, Known['kind']> = { f: 'file', l: 'link', d: 'folder' }
-
-function rowLine(name: string, { kind, entry, stamp, digest, path }: Known): string {
-  const { executable, linkname, blob, metadata } = entry
-  const range =
-    blob === null
-      ? null
-      : [
-          blob.blockOffset,
-          blob.blockLength,
-          blob.byteOffset,
-          blob.byteLength,
-          blob.blockMap ? 1 : 0
-        ]
-  return JSON.stringify([
-    TYPE_OF[kind],
-    name,
-    executable ? 1 : 0,
-    linkname,
-    range,
-    metadata,
-    stamp === null ? null : Buffer.from(encodeStamp(stamp)).toString('base64'),
-    digest,
-    ...(path === undefined ? [] : [path])
-  ])
-}
 
 function parseLine(line: string): unknown[] | null {
   if (line === '') return null

@@ -31,7 +31,7 @@ import { DriveIndex } from '../index/drive-index.ts'
 import { listDrive } from '../listing.ts'
 import type { BlobRange } from '../entry.ts'
 import { Catalog } from './catalog.ts'
-import { digestOf, leavesOf } from './file-reader.ts'
+import { digestOf, leavesOf, sizesOf } from './file-reader.ts'
 import { Places } from './places.ts'
 import { listTrash, type TrashEntry } from './trash.ts'
 import { STATE_FOLDER } from './state-folder.ts'
@@ -249,6 +249,21 @@ export class DriveFolder {
   async offsetOf(block: number): Promise<number> {
     const { feed } = await this.blobs()
     return (await feed.offsetOf(block)) - (this.encrypted ? block * ENCRYPTION_PADDING : 0)
+  }
+
+  /** As {@link DriveFolder.offsetOf}, of all blocks from `start` up to `end`, which are held. */
+  async offsetsOf(start: number, end: number): Promise<Float64Array> {
+    const { feed } = await this.blobs()
+    const sizes = sizesOf(await feed.leaves(start, end))
+    const padding = this.encrypted ? ENCRYPTION_PADDING : 0
+    const offsets = new Float64Array(sizes.length + 1)
+    let offset = await this.offsetOf(start)
+    for (let i = 0; i < sizes.length; i++) {
+      offsets[i] = offset
+      offset += (sizes[i] as number) - padding
+    }
+    offsets[sizes.length] = offset
+    return offsets
   }
 
   /**

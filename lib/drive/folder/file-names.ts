@@ -8,6 +8,7 @@
  */
 import { createHash } from 'node:crypto'
 import { PATH_LENGTH_MAX, SEGMENT_BYTES_MAX } from '../../limits.ts'
+import { isPlainName } from '../drive-name.ts'
 import { STATE_FOLDER } from './state-folder.ts'
 
 /** What a file system does with names; see name-probe.ts. */
@@ -56,6 +57,7 @@ const UNIT_BYTES_MAX = 3
 
 /** Why nothing is ever written under a name of a drive, or null. */
 export function refusalOf(name: string, rules: NameRules): string | null {
+  if (name.length <= PATH_LENGTH_MAX && isPlainName(name)) return null
   if (!name.startsWith('/')) return 'the name does not begin with /'
   if (name.includes('\0')) return 'the name holds a NUL'
   if (name.includes('\\')) return 'the name holds a backslash'

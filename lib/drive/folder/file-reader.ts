@@ -102,8 +102,9 @@ export async function hashFile(
     // The next piece is being read while this one is hashed.
     let reading = fill(handle, buffers[0] as Buffer, 0)
     for (let i = 1; ; i++) {
-      signal?.throwIfAborted()
       const piece = await reading
+      // Not while a piece is being read: nobody would hear that the file was closed meanwhile.
+      signal?.throwIfAborted()
       const isLast = piece.byteLength < PIECE_BYTES
       byteLength += piece.byteLength
       if (!isLast) reading = fill(handle, buffers[i % 2] as Buffer, byteLength)

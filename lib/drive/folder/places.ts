@@ -36,13 +36,19 @@ interface Place {
   received: RangeSet | null
 }
 
+/** A whole blob that came in one piece. */
+export interface WholeBlob {
+  readonly range: BlobRange
+  readonly bytes: Uint8Array
+}
+
 /** What is done with blobs as they come. */
 export interface PlaceKeeper {
   /**
-   * A whole blob has come in one piece, verified. True if it was put where it belongs (with {@link Places.put});
-   * else it is kept in `incoming`. The bytes are not the callee's to keep after that.
+   * Whole blobs have come, verified. Resolves to those that were not put where they belong (with {@link Places.put}):
+   * they are kept in `incoming`. The bytes are not the callee's to keep after that.
    */
-  whole(range: BlobRange, bytes: Uint8Array): Promise<boolean>
+  whole(blobs: readonly WholeBlob[]): Promise<readonly WholeBlob[]>
 }
 
 /** See the module comment. */
@@ -56,6 +62,9 @@ export class Places implements BlockData {
   #starts: Float64Array | null = null
   readonly #recent = new RecentFile()
   keeper: PlaceKeeper | null = null
+  /** What comes waits for it. */
+  #held: Promise<void> | null = null
+  #letIn: () => void = () => {}
   /** Bytes that came for places, so far. */
   bytesWritten = 0
 
@@ -121,6 +130,17 @@ export class Places implements BlockData {
     for (const range of apart) this.#add(range, null)
   }
 
+  /** Holds back what comes until {@link Places.release}: where it belongs is not known yet. */
+  hold(): void {
+    this.#held ??= new Promise((resolve) => (this.#letIn = resolve))
+  }
+
+  /** Lets in what was held back. */
+  release(): void {
+    this.#held = null
+    this.#letIn()
+  }
+
   /** Forgets where a blob is; what came of it is removed. */
   async drop(range: BlobRange): Promise<void> {
     const place = this.#placeOf(range)
@@ -184,11 +204,14 @@ export class Places implements BlockData {
   }
 
   async write(parts: readonly Uint8Array[], offset: number): Promise<void> {
+    if (this.#held !== null) await this.#held
     const end = offset + parts.reduce((sum, part) => sum + part.byteLength, 0)
     const bytes = new Cursor(parts)
+    const whole: WholeBlob[] = []
     let at = offset
     for (const place of this.#overlapping(offset, end)) {
-      const { byteOffset, byteLength } = place.range
+      const { range } = place
+      const { byteOffset, byteLength } = range
       if (byteOffset > at) await this.#flat.write(bytes.take(byteOffset - at), at)
       const from = Math.max(byteOffset, at)
       const to = Math.min(byteOffset + byteLength, end)
@@ -200,18 +223,29 @@ export class Places implements BlockData {
         this.#places.delete(byteOffset)
         this.#starts = null
         await this.#flat.write(taken, from)
-        continue
-      }
-      const isWhole = to - from === byteLength
-      if (isWhole && this.keeper !== null) {
-        if (await this.keeper.whole(place.range, joined(taken))) continue
-      }
-      place.incoming ??= new PooledFile(sharedPool, this.incomingPath(place.range))
-      await place.incoming.write(taken, from - byteOffset)
-      place.received ??= new RangeSet()
-      place.received.add(from - byteOffset, to - byteOffset)
+      } else if (to - from === byteLength && this.keeper !== null) {
+        whole.push({ range, bytes: joined(taken) })
+      } else await this.#receive(place, taken, from - byteOffset)
     }
     if (at < end) await this.#flat.write(bytes.take(end - at), at)
+    if (whole.length === 0) return
+    const rest = (await this.keeper?.whole(whole)) ?? whole
+    for (const { range, bytes: content } of rest) await this.#keep(range, content)
+  }
+
+  /** Keeps a whole blob in `incoming`, unless a file holds it by now. */
+  async #keep(range: BlobRange, bytes: Uint8Array): Promise<void> {
+    const place = this.#placeOf(range)
+    if (place === null) await this.#flat.write([bytes], range.byteOffset)
+    else if (place.file === null) await this.#receive(place, [bytes], 0)
+  }
+
+  async #receive(place: Place, parts: readonly Uint8Array[], position: number): Promise<void> {
+    place.incoming ??= new PooledFile(sharedPool, this.incomingPath(place.range))
+    await place.incoming.write(parts, position)
+    place.received ??= new RangeSet()
+    const byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0)
+    place.received.add(position, position + byteLength)
   }
 
   /** Files of the user's and those that come are not synced: what a power loss takes is found by its hash. */

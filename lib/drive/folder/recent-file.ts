@@ -21,7 +21,7 @@ interface Open {
 /** Reads files of a folder, and keeps the last one open for a moment: large ones are read piece by piece. */
 export class RecentFile {
   #open: Open | null = null
-  #timer: NodeJS.Timeout | null = null
+  #isWatched = false
 
   /** Fills `target` from `position` on, as far as the file goes; resolves to the bytes read. @throws the system's errors. */
   async read(file: string, target: Uint8Array, position: number): Promise<number> {
@@ -49,8 +49,6 @@ export class RecentFile {
   close(): void {
     const open = this.#open
     this.#open = null
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
     if (open !== null) close(open)
   }
 
@@ -63,16 +61,20 @@ export class RecentFile {
     }
     open.users++
     open.usedAt = performance.now()
-    this.#timer ??= setTimeout(() => this.#closeIdle(), IDLE_MS).unref()
+    if (!this.#isWatched) this.#watch()
     return open
   }
 
-  #closeIdle(): void {
-    this.#timer = null
-    const open = this.#open
-    if (open === null) return
-    if (performance.now() - open.usedAt >= IDLE_MS) this.close()
-    else this.#timer = setTimeout(() => this.#closeIdle(), IDLE_MS).unref()
+  /** Closes what nobody read for a moment. One timer goes on over many files. */
+  #watch(): void {
+    this.#isWatched = true
+    setTimeout(() => {
+      this.#isWatched = false
+      const open = this.#open
+      if (open === null) return
+      if (performance.now() - open.usedAt >= IDLE_MS) this.close()
+      else this.#watch()
+    }, IDLE_MS).unref()
   }
 }
 

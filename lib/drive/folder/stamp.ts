@@ -44,11 +44,6 @@ export function isRacy(stamp: Stamp, nowMs: number): boolean {
   return Math.max(mtimeMs, ctimeMs) > nowMs - RACY_MS
 }
 
-/** The {@link STAMP_BYTES} bytes that are stored for a stamp. */
-export function encodeStamp(stamp: Stamp): Uint8Array {
-  return Buffer.from(stamp, 'latin1')
-}
-
 /** Reads the stamp at `offset`. */
 export function decodeStamp(from: Uint8Array, offset = 0): Stamp {
   return Buffer.from(from.buffer, from.byteOffset + offset, STAMP_BYTES).toString('latin1')

@@ -218,6 +218,41 @@ export class Target {
   }
 
   /**
+   * As {@link Target.write}, on the spot and unsynced, where nothing stands. Null if something does, or if the system
+   * refuses: `write` tells what.
+   */
+  writeNew(name: string, bytes: Uint8Array, attributes: FileAttributes): Placed | null {
+    try {
+      const path = this.#locate(name, [])
+      if (typeof path !== 'string') return null
+      const full = `${this.root}/${path}`
+      if (this.#look(full) !== null) return null
+      const temp = this.newTemp()
+      const fd = this.#calls.openSync(temp, NEW_FILE, fileMode(attributes))
+      try {
+        this.#writeAll(fd, bytes)
+        setAttributes(fd, null, systemTime(attributes.mtimeMs), this.#calls)
+        this.#calls.renameSync(temp, full)
+        // As it is since it has its name.
+        const stats = this.#calls.fstatSync(fd, { bigint: true })
+        return { verdict: 'done', path, stats, trashed: null }
+      } catch {
+        this.#discard(temp)
+        return null
+      } finally {
+        this.#calls.closeSync(fd)
+      }
+    } catch {
+      return null
+    }
+  }
+
+  /** Whoever does much on the spot gives others a turn when this is not null. */
+  turn(): Promise<void> | null {
+    return this.#isDue() ? this.#turn() : null
+  }
+
+  /**
    * Moves a finished file into place.
    *
    * @param incoming - absolute; on an error or another verdict than `done` it stays where it is.

@@ -19,7 +19,7 @@ export interface IndexSource {
 }
 
 /** Blocks of one page: what is read at once, and dropped at once. */
-const PAGE_BLOCKS = 64
+const PAGE_BLOCKS = 256
 /** Counted for each block beside its bytes. */
 const BLOCK_OVERHEAD_BYTES = 256
 

@@ -89,10 +89,19 @@ export function decodeChange(bytes: Uint8Array): ChangeBlock {
   let key: Uint8Array | null = null
   let value: Uint8Array | null = null
   let nodes: Uint8Array | null = null
-  for (const [tag, field] of fieldsOf(bytes)) {
+  const cursor = { bytes, offset: 0 }
+  while (cursor.offset < bytes.byteLength) {
+    const tag = readVarint(cursor)
+    if (tag !== FIRST && tag !== SECOND && tag !== THIRD) {
+      skipField(cursor, tag)
+      continue
+    }
+    const end = readEnd(cursor)
+    const field = bytes.subarray(cursor.offset, end)
+    cursor.offset = end
     if (tag === FIRST) nodes = field
     else if (tag === SECOND) key = field
-    else if (tag === THIRD) value = field
+    else value = field
   }
   if (key === null || nodes === null) throw broken('a change names no key or no nodes')
   return { key, value, nodes }

@@ -45,6 +45,9 @@ export interface EntriesOptions extends KeyRange {
   readonly readAhead?: boolean
 }
 
+/** Entries that are handed over together at most. */
+const BATCH_ENTRIES = 256
+
 /** See the module comment. */
 export class DriveIndex {
   readonly #blocks: BlockCache
@@ -101,6 +104,18 @@ export class DriveIndex {
     options: EntriesOptions = {},
     version: number = this.version
   ): AsyncGenerator<IndexEntry, void, void> {
+    for await (const batch of this.batches(options, version)) for (const entry of batch) yield entry
+  }
+
+  /**
+   * The same, as many together as are here: whoever takes thousands waits for few promises.
+   *
+   * @throws SynclineError BAD_MESSAGE.
+   */
+  async *batches(
+    options: EntriesOptions = {},
+    version: number = this.version
+  ): AsyncGenerator<readonly IndexEntry[], void, void> {
     const blocks = this.#blocks
     const { reverse = false, readAhead = true } = options
     const [low, high] = boundsOf(options)
@@ -109,7 +124,13 @@ export class DriveIndex {
     const cursor = new TreeCursor(blocks, version, { reverse, readAhead })
     await cursor.open(reverse ? high : low)
     let last: Uint8Array | null = null
+    let batch: IndexEntry[] = []
     while (!cursor.settle()) {
+      // What is here is not kept back for what peers have.
+      if (batch.length > 0 && blocks.isFar(cursor.onKey ? cursor.key : cursor.child[0])) {
+        yield batch
+        batch = []
+      }
       if (!cursor.onKey) {
         await cursor.enter()
         continue
@@ -120,11 +141,15 @@ export class DriveIndex {
       if (last !== null && Buffer.compare(key, last) * direction <= 0) throw outOfOrder(block.index)
       if (end !== null) {
         const order = Buffer.compare(key, end.key) * direction
-        if (order > 0 || (order === 0 && !end.included)) return
+        if (order > 0 || (order === 0 && !end.included)) break
       }
       last = key
-      yield { seq: block.index, key, value: block.value }
+      batch.push({ seq: block.index, key, value: block.value })
+      if (batch.length < BATCH_ENTRIES) continue
+      yield batch
+      batch = []
     }
+    if (batch.length > 0) yield batch
   }
 
   /**

@@ -4,7 +4,7 @@ import { killClones } from '../drive/killed-clone.ts'
 
 const ALL = { first: 1, every: 1 }
 
-test('long: a clone into a new folder, killed at every step', { timeout: 230_000 }, async (t) => {
+test('long: a clone into a new folder, killed at every step', { timeout: 600_000 }, async (t) => {
   const { killed, seen } = await killClones(t, ALL, true)
   t.ok(killed > 100, `${killed} were killed`)
   t.ok(seen > 50, `${seen} with files in place`)

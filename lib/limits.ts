@@ -228,6 +228,12 @@ export const COMPARED_NODE_MS = 5_000
 export const COMPARED_FILES = 4
 /** Bytes of a file up to which it is fetched without being compared: a comparison takes as long. */
 export const FETCHED_WHOLE_BYTES: number = 16 * 1024
+/** Bytes of files that a clone asks for while it still lists the drive: what comes stays in memory until then. */
+export const AHEAD_BYTES_MAX: number = 16 * 1024 * 1024
+/** Files of the same. */
+export const AHEAD_FILES_MAX = 16_384
+/** Files that are asked for together: where a range ends that is asked for a chunk ends too, and each takes a millisecond. */
+export const AHEAD_STEP_FILES = 1024
 /** Folders that are watched at a time: each takes 4 KiB here and memory of the system. */
 export const WATCHES_MAX = 32_768
 /** Changed names that are told apart; with more, everything counts as changed. */

@@ -11,7 +11,14 @@ import { chmod, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
-import { ABSENT_BLOCKS_MS, COMPARED_FILES, FETCHED_WHOLE_BYTES } from '../limits.ts'
+import {
+  ABSENT_BLOCKS_MS,
+  AHEAD_BYTES_MAX,
+  AHEAD_FILES_MAX,
+  AHEAD_STEP_FILES,
+  COMPARED_FILES,
+  FETCHED_WHOLE_BYTES
+} from '../limits.ts'
 import { blocksOf, fittingOf, isFitting, isHeld, isImpossible, keyOf } from './blob-check.ts'
 import { type BlockRange, joinRanges } from '../primitives/ranges.ts'
 import type { PutStep, Step } from './clone-report.ts'
@@ -80,10 +87,6 @@ export class Arrivals {
     const { places } = this.#folder
     this.#signal = signal
     this.#failure = null
-    this.#pending.clear()
-    this.#unasked = []
-    this.#ahead.clear()
-    this.#aheadBytes = 0
     this.#isFetching = false
     this.#finishing = new Promise((resolve) => (this.#beginFinishing = resolve))
     const stop = blobs.feed.onchange((change: FeedChange) => {
@@ -99,8 +102,7 @@ export class Arrivals {
       stop()
       blobs.session.off('append', grew)
       this.#letIn()
-      this.#pending.clear()
-      this.#order()
+      this.#clear()
       places.keeper = null
       this.#beginFinishing()
       await this.#finishing.catch(() => {})
@@ -131,7 +133,7 @@ export class Arrivals {
       this.#aheadBytes += byteLength
       this.#add(step, blob, false)
     }
-    if (this.#unasked.length >= AHEAD_STEP) await this.#ask(blobs)
+    if (this.#unasked.length >= AHEAD_STEP_FILES) await this.#ask(blobs)
   }
 
   /** The last step is found: what came ahead may go to its place. */
@@ -223,6 +225,14 @@ export class Arrivals {
     this.#order()
     const { inPlace, places } = this.#folder
     if (inPlace) places.expectAll(blobs)
+  }
+
+  #clear(): void {
+    this.#pending.clear()
+    this.#order()
+    this.#unasked = []
+    this.#ahead.clear()
+    this.#aheadBytes = 0
   }
 
   #letIn(): void {
@@ -470,9 +480,4 @@ export class Arrivals {
 
 /** Milliseconds between two looks at how much has come. */
 const PROGRESS_MS = 100
-/** Bytes and files that are asked for before all steps are found: what comes is kept in memory until then. */
-const AHEAD_BYTES_MAX = 16 * 1024 * 1024
-const AHEAD_FILES_MAX = 16_384
-/** Files that are asked for together: each range that is asked for ends chunks, and each chunk costs. */
-const AHEAD_STEP = 1024
 const ABSENT = 'the drive does not have its blocks'

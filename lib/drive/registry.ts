@@ -5,11 +5,12 @@
  *
  * @module
  */
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
+import { readText } from '../feed/file/text-file.ts'
 import type { KeyPair } from '../feed/store.ts'
 
 /** A shared or cloned folder, or a drive that is kept in the store. */
@@ -67,13 +68,8 @@ export class Registry {
   /** The drive of a key, or null. @throws SynclineError FEED_DAMAGED, STORAGE_FAILED. */
   async get(key: Uint8Array): Promise<RegisteredDrive | null> {
     const file = this.#file(key)
-    let text: string
-    try {
-      text = await readFile(file, 'utf8')
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return null
-      throw storageError(error, file)
-    }
+    const text = await readText(file)
+    if (text === null) return null
     const drive = parse(key, text)
     if (drive === null) {
       throw new SynclineError('FEED_DAMAGED', `${file} is damaged`, { path: file })

@@ -6,11 +6,12 @@
  *
  * @module
  */
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { link, mkdir, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
+import { readText } from '../../feed/file/text-file.ts'
 import { lockByPid, type Release } from '../../feed/file/feed-lock.ts'
 import { createKeyPair, isKeyPair } from '../../feed/signature.ts'
 import type { NoiseKeyPair } from '../../transport/secret-stream.ts'
@@ -18,13 +19,8 @@ import type { NoiseKeyPair } from '../../transport/secret-stream.ts'
 /** The key pair that a store keeps, or null. @throws SynclineError FEED_DAMAGED, STORAGE_FAILED. */
 export async function readPeerKey(store: string): Promise<NoiseKeyPair | null> {
   const file = fileOf(store)
-  let text: string
-  try {
-    text = await readFile(file, 'utf8')
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null
-    throw storageError(error, file)
-  }
+  const text = await readText(file)
+  if (text === null) return null
   const keyPair = parse(text)
   if (keyPair !== null) return keyPair
   throw new SynclineError('FEED_DAMAGED', `${file} is damaged`, { path: file })

@@ -28,7 +28,7 @@ export const SINGLE_BLOCK_BYTES: number = 1024 * 1024
 /** Bytes of all open chunks together, over all feeds: bounds memory whatever the number of feeds. */
 export const OPEN_CHUNK_BYTES_MAX: number = 64 * 1024 * 1024
 
-/** Bytes of buffers that are kept for the next chunks, and as many for the next frames. */
+/** Bytes of buffers that are kept for the next chunks, as many for the next frames, and as many for what is read to be sent. */
 export const SPARE_BUFFER_BYTES_MAX: number = 16 * 1024 * 1024
 
 /** Requests in flight on a new connection, shared by all feeds. */

@@ -31,6 +31,14 @@ const LEAF_PREFIX_BYTES: u32 = 9
 
 /** First word of the hash: the IV and the parameter block. */
 const FIRST: u64 = 0x6a09e667f3bcc908 ^ 0x01010020
+/** The others: the IV alone. */
+const IV1: u64 = 0xbb67ae8584caa73b
+const IV2: u64 = 0x3c6ef372fe94f82b
+const IV3: u64 = 0xa54ff53a5f1d36f1
+const IV4: u64 = 0x510e527fade682d1
+const IV5: u64 = 0x9b05688c2b3e6c1f
+const IV6: u64 = 0x1f83d9abfb41bd6b
+const IV7: u64 = 0x5be0cd19137e2179
 
 /** Starts a single message, whose first block is the padded key if `keyLength` is not 0. */
 export function begin(work: usize, keyLength: u32): void {
@@ -115,13 +123,13 @@ export function hashMessages(
 /** Sets both lanes to the state before the first block; at once, since what was stored in halves is slow to load whole. */
 export function startPair(work: usize): void {
   v128.store(work, i64x2.splat(FIRST))
-  v128.store(work, i64x2.splat(0xbb67ae8584caa73b), 16)
-  v128.store(work, i64x2.splat(0x3c6ef372fe94f82b), 32)
-  v128.store(work, i64x2.splat(0xa54ff53a5f1d36f1), 48)
-  v128.store(work, i64x2.splat(0x510e527fade682d1), 64)
-  v128.store(work, i64x2.splat(0x9b05688c2b3e6c1f), 80)
-  v128.store(work, i64x2.splat(0x1f83d9abfb41bd6b), 96)
-  v128.store(work, i64x2.splat(0x5be0cd19137e2179), 112)
+  v128.store(work, i64x2.splat(IV1), 16)
+  v128.store(work, i64x2.splat(IV2), 32)
+  v128.store(work, i64x2.splat(IV3), 48)
+  v128.store(work, i64x2.splat(IV4), 64)
+  v128.store(work, i64x2.splat(IV5), 80)
+  v128.store(work, i64x2.splat(IV6), 96)
+  v128.store(work, i64x2.splat(IV7), 112)
 }
 
 /** The only block of a message that fits into one: where it lies, or put together in a lane. */
@@ -166,13 +174,13 @@ function start(work: usize, lane: u32, bytes: usize, length: u32, prefix: u32, o
 /** Writes the words before the first block, `stride` bytes apart. */
 function putStart(words: usize, stride: usize, first: u64): void {
   store<u64>(words, first)
-  store<u64>(words + stride, 0xbb67ae8584caa73b)
-  store<u64>(words + 2 * stride, 0x3c6ef372fe94f82b)
-  store<u64>(words + 3 * stride, 0xa54ff53a5f1d36f1)
-  store<u64>(words + 4 * stride, 0x510e527fade682d1)
-  store<u64>(words + 5 * stride, 0x9b05688c2b3e6c1f)
-  store<u64>(words + 6 * stride, 0x1f83d9abfb41bd6b)
-  store<u64>(words + 7 * stride, 0x5be0cd19137e2179)
+  store<u64>(words + stride, IV1)
+  store<u64>(words + 2 * stride, IV2)
+  store<u64>(words + 3 * stride, IV3)
+  store<u64>(words + 4 * stride, IV4)
+  store<u64>(words + 5 * stride, IV5)
+  store<u64>(words + 6 * stride, IV6)
+  store<u64>(words + 7 * stride, IV7)
 }
 
 /** Runs both lanes until one or both have finished their message; returns which are still busy, one bit each. */

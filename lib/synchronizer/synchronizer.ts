@@ -46,6 +46,11 @@ import type { ValueEncoding } from './value-encoding.ts'
 export interface SynchronizerOptions {
   /** Folder of the stored feeds, made if it is missing; or `memory()`. */
   readonly storage: string | FeedStorage
+  /**
+   * False gives small copies files of their own, which hypercore 10 can open; with a folder only. Those that stand in the
+   * journal already get them with their next write. Default: true.
+   */
+  readonly journal?: boolean
   /** Who we are towards peers; a fresh key pair by default. */
   readonly keyPair?: NoiseKeyPair
   /** Bytes per second each way over all peers; 0 is no limit, the default. */
@@ -157,9 +162,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     }
     this.#options = options
     this.#limits = options.limits ?? { upload: 0, download: 0 }
-    const { storage, keyPair } = options
+    const { storage, journal, keyPair } = options
     this.#storage =
-      typeof storage === 'string' ? FeedFolder.open(storage) : Promise.resolve(storage)
+      typeof storage === 'string'
+        ? FeedFolder.open(storage, journal === undefined ? {} : { journal })
+        : Promise.resolve(storage)
     // Whoever uses it hears of the failure; until then it is nobody's unhandled rejection.
     this.#storage.catch(() => {})
     this.#loop = new Loop({

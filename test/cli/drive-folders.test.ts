@@ -45,21 +45,25 @@ async function age(dir: string): Promise<void> {
   }
 }
 
-/** What a folder holds, state left out: contents, modes and times by name. */
+/** What a folder holds, state left out: contents, modes and times by name. What goes while it is looked at is left out. */
 async function tree(dir: string): Promise<Record<string, string>> {
   const found: Record<string, string> = {}
   for (const name of await readdir(dir, { recursive: true })) {
     if (name.split(path.sep)[0] === '.syncline') continue
-    const at = path.join(dir, name)
-    const stats = await lstat(at)
-    if (stats.isDirectory()) found[name] = 'folder'
-    else if (stats.isSymbolicLink()) found[name] = `link ${await readlink(at)}`
-    else {
-      const bytes = await readFile(at, 'latin1')
-      found[name] = `${stats.mode & 0o777} ${Math.round(stats.mtimeMs)} ${bytes}`
-    }
+    const text = await look(path.join(dir, name)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+      return null
+    })
+    if (text !== null) found[name] = text
   }
   return found
+}
+
+async function look(file: string): Promise<string> {
+  const stats = await lstat(file)
+  if (stats.isDirectory()) return 'folder'
+  if (stats.isSymbolicLink()) return `link ${await readlink(file)}`
+  return `${stats.mode & 0o777} ${Math.round(stats.mtimeMs)} ${await readFile(file, 'latin1')}`
 }
 
 interface Serving {

@@ -65,7 +65,7 @@ test('feeds are found by key and by name', async (t) => {
   t.is((await errorOf(again.add(newIdentity().key, { name: 'logs' })))?.code, 'FEED_EXISTS')
   t.is((await errorOf(again.create('')))?.code, 'BAD_ARGUMENT')
   const same = await again.add(remote.key, { name: 'remote' })
-  t.is(same.folder, again.folderOf(remote.key), 'adding what is there opens it')
+  t.alike((await same.open()).identity.key, remote.key, 'adding what is there opens it')
   await same.close()
 })
 

@@ -6,16 +6,22 @@
 
 const START_BYTES = 256
 
-/** Grows as needed; used once. */
+/** Grows as needed. */
 export class ByteWriter {
   #bytes: Uint8Array = new Uint8Array(START_BYTES)
+  #view: DataView = new DataView(this.#bytes.buffer)
   #length = 0
+
+  /** Bytes that were written. */
+  get length(): number {
+    return this.#length
+  }
 
   /** An unsigned integer below 2^53: one byte up to 252, else a marker and 2, 4 or 8 bytes. */
   uint(value: number): void {
     this.#reserve(9)
+    const view = this.#view
     const at = this.#length
-    const view = new DataView(this.#bytes.buffer)
     if (value <= 0xfc) {
       view.setUint8(at, value)
       this.#length = at + 1
@@ -35,6 +41,18 @@ export class ByteWriter {
     }
   }
 
+  /** Four bytes, little-endian. */
+  uint32(value: number): void {
+    this.#reserve(4)
+    this.#view.setUint32(this.#length, value, true)
+    this.#length += 4
+  }
+
+  /** Four bytes at a place that was written before. */
+  setUint32(at: number, value: number): void {
+    this.#view.setUint32(at, value, true)
+  }
+
   /** Bytes without their length. */
   raw(bytes: Uint8Array): void {
     this.#reserve(bytes.byteLength)
@@ -52,16 +70,35 @@ export class ByteWriter {
     this.bytes(new TextEncoder().encode(text))
   }
 
-  /** What was written. */
+  /** Zeros up to a multiple of `bytes`. */
+  pad(bytes: number): void {
+    const count = (bytes - (this.#length % bytes)) % bytes
+    this.#reserve(count)
+    this.#bytes.fill(0, this.#length, this.#length + count)
+    this.#length += count
+  }
+
+  /** What was written from `start` on; valid until more is written. */
+  view(start = 0): Uint8Array {
+    return this.#bytes.subarray(start, this.#length)
+  }
+
+  /** What was written, the caller's. */
   finish(): Uint8Array {
     return this.#bytes.slice(0, this.#length)
+  }
+
+  /** Forgets what was written from `length` on; its room stays. */
+  cut(length: number): void {
+    this.#length = length
   }
 
   #reserve(count: number): void {
     const needed = this.#length + count
     if (needed <= this.#bytes.byteLength) return
     const grown = new Uint8Array(Math.max(needed, 2 * this.#bytes.byteLength))
-    grown.set(this.#bytes)
+    grown.set(this.#bytes.subarray(0, this.#length))
     this.#bytes = grown
+    this.#view = new DataView(grown.buffer)
   }
 }

@@ -1,9 +1,10 @@
 /**
- * A folder of many feeds, in Corestore 6's layout.
+ * A folder of many feeds, in Corestore 6's layout but for small copies.
  *
  * ```text
  * primary-key                     32 random bytes from which the keys of named feeds follow
  * cores/aa/bb/<discovery key>/    one feed (aa, bb: its first digits)
+ * journal/                        copies that are too small for files of their own
  * names/                          names of feeds that do not follow from the primary key
  * CORESTORE                       keeps hypercore 11 from migrating the folder
  * ```
@@ -15,10 +16,12 @@
 import { randomBytes } from 'node:crypto'
 import { link, mkdir, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { SynclineError } from '../../errors.ts'
-import { equalBytes } from '../bytes.ts'
+import { isSynclineError, SynclineError } from '../../errors.ts'
+import { equalBytes, toHex as hexOf } from '../bytes.ts'
 import { checkName, keyPairOfName, NameFolder, NO_NAMESPACE } from './feed-name.ts'
 import { FeedFiles } from './feed-files.ts'
+import { JournalStore } from './journal-store.ts'
+import { Journal, type JournalEntry } from './journal.ts'
 import { storageError, systemCode } from './file-error.ts'
 import { type FilePool, sharedPool } from './file-pool.ts'
 import { FileStore, type FileStoreOptions } from './file-store.ts'
@@ -26,7 +29,7 @@ import { identityFromKey, newIdentity, type NewIdentityOptions } from '../identi
 import type { Manifest } from '../../wire/manifest.ts'
 import { discoveryKeyOf } from '../namespace.ts'
 import { isKeyPair } from '../signature.ts'
-import type { Identity } from '../store.ts'
+import type { Identity, Store } from '../store.ts'
 import { StoredFeed } from '../stored-feed.ts'
 
 /** Options of {@link FeedFolder.open}. */
@@ -35,6 +38,11 @@ export interface FeedFolderOptions {
   readonly readOnly?: boolean
   /** Default: the pool that all feeds of the process share. */
   readonly pool?: FilePool
+  /**
+   * False gives every copy files of its own, which hypercore 10 can open; those that stand in the journal already get them
+   * with their next write. Default: true.
+   */
+  readonly journal?: boolean
 }
 
 /** Options of {@link FeedFolder.create}; without a key pair it follows from the name. */
@@ -81,6 +89,8 @@ export class FeedFolder {
   readonly #readOnly: boolean
   readonly #pool: FilePool
   readonly #names: NameFolder
+  readonly #journal: Journal
+  readonly #usesJournal: boolean
   #primaryKey: Uint8Array | null = null
   #preparing: Promise<Uint8Array> | null = null
 
@@ -89,6 +99,8 @@ export class FeedFolder {
     this.#readOnly = options.readOnly ?? false
     this.#pool = options.pool ?? sharedPool
     this.#names = new NameFolder(path.join(this.root, 'names'))
+    this.#journal = new Journal(this.#pool, this.root)
+    this.#usesJournal = options.journal ?? true
   }
 
   /**
@@ -138,8 +150,13 @@ export class FeedFolder {
    * @param options.name - a name for it.
    * @throws SynclineError FEED_EXISTS when the name belongs to another feed; BAD_KEY, STORAGE_FAILED.
    */
-  async add(key: Uint8Array, options: { readonly name?: string } = {}): Promise<FileStore> {
-    return this.#put(identityFromKey(key), options.name ?? null)
+  async add(key: Uint8Array, options: { readonly name?: string } = {}): Promise<Store> {
+    const identity = identityFromKey(key)
+    const discoveryKey = discoveryKeyOf(key)
+    await this.#preparePut(identity, options.name ?? null)
+    const stored = await this.#stored(discoveryKey, {})
+    if (stored !== null) return stored
+    return (await this.#addSmall(key, discoveryKey)) ?? this.#makeFiles(identity)
   }
 
   /**
@@ -147,11 +164,8 @@ export class FeedFolder {
    *
    * @throws SynclineError FEED_NOT_FOUND.
    */
-  async openByKey(
-    key: Uint8Array,
-    options: Pick<FileStoreOptions, 'lock'> = {}
-  ): Promise<FileStore> {
-    const store = await this.#stored(this.folderOf(key), options)
+  async openByKey(key: Uint8Array, options: Pick<FileStoreOptions, 'lock'> = {}): Promise<Store> {
+    const store = await this.#stored(discoveryKeyOf(key), options)
     if (store !== null) return store
     const hex = Buffer.from(key).toString('hex')
     throw new SynclineError('FEED_NOT_FOUND', `no feed ${hex} is stored in ${this.root}`, {
@@ -160,8 +174,8 @@ export class FeedFolder {
   }
 
   /** The stored feed with this discovery key, or null. */
-  async openByDiscoveryKey(discoveryKey: Uint8Array): Promise<FileStore | null> {
-    return this.#stored(this.#folderOfId(discoveryKey), {})
+  async openByDiscoveryKey(discoveryKey: Uint8Array): Promise<Store | null> {
+    return this.#stored(discoveryKey, {})
   }
 
   /**
@@ -169,7 +183,7 @@ export class FeedFolder {
    *
    * @throws SynclineError FEED_NOT_FOUND.
    */
-  async openByName(name: string, options: Pick<FileStoreOptions, 'lock'> = {}): Promise<FileStore> {
+  async openByName(name: string, options: Pick<FileStoreOptions, 'lock'> = {}): Promise<Store> {
     const key = await this.#find(name)
     if (key !== null) return this.openByKey(key, options)
     throw new SynclineError('FEED_NOT_FOUND', `no feed ${name} is stored in ${this.root}`, {
@@ -201,7 +215,7 @@ export class FeedFolder {
 
   /** True if a feed with this key is stored. */
   has(key: Uint8Array): Promise<boolean> {
-    return this.#isStored(this.folderOf(key))
+    return this.#isStored(discoveryKeyOf(key))
   }
 
   /**
@@ -211,31 +225,26 @@ export class FeedFolder {
    */
   async remove(key: Uint8Array): Promise<void> {
     this.#refuseReadOnly()
-    const folder = this.folderOf(key)
-    if (!(await this.#isStored(folder))) return
-    const store = FileStore.open(folder, { ...this.#storeOptions({}), lock: true })
+    const discoveryKey = discoveryKeyOf(key)
+    const inFiles = await this.#hasFiles(discoveryKey)
+    const entry = await this.#journal.find(hexOf(discoveryKey), !inFiles)
+    if (!inFiles && entry === null) return
+    const store = inFiles ? this.#files(discoveryKey, { lock: true }) : null
     try {
-      await store.open()
-    } catch (error) {
       // What is damaged can be removed, what is being written cannot.
-      const code = error instanceof SynclineError ? error.code : ''
-      if (code !== 'FEED_DAMAGED') {
-        await store.close()
-        throw error
-      }
+      await store?.open().catch((error: unknown) => {
+        if (!isSynclineError(error, 'FEED_DAMAGED')) throw error
+      })
+      if (entry !== null) await this.#removeSmall(entry)
+      if (inFiles) await this.#removeFiles(this.folderOf(key))
+    } finally {
+      await store?.close()
     }
     const names = await this.#names.all()
-    const name = names.get(Buffer.from(key).toString('hex'))
-    try {
-      // Without its log it is no feed, should the rest be interrupted.
-      await rm(path.join(folder, 'oplog'), { force: true })
-      await rm(folder, { recursive: true, force: true })
-      if (name !== undefined) await this.#names.delete(name)
-    } catch (error) {
-      throw storageError(error, folder)
-    } finally {
-      await store.close()
-    }
+    const name = names.get(hexOf(key))
+    if (name !== undefined) await this.#names.delete(name)
+    if (!inFiles) return
+    const folder = this.folderOf(key)
     await rmdir(path.dirname(folder)).catch(() => {})
     await rmdir(path.dirname(path.dirname(folder))).catch(() => {})
   }
@@ -278,7 +287,9 @@ export class FeedFolder {
     if (identity === null || !equalBytes(identity.key, key)) {
       throw new SynclineError('BAD_KEY', 'the key pair is not one of this feed')
     }
-    const store = await this.#put(identity, name)
+    await this.#preparePut(identity, name)
+    const discoveryKey = discoveryKeyOf(key)
+    const store = (await this.#stored(discoveryKey, {})) ?? (await this.#makeFiles(identity))
     try {
       const { identity: stored, contiguousLength } = await store.open()
       const missing = stored.manifest === null ? identity.manifest : null
@@ -297,29 +308,72 @@ export class FeedFolder {
   }
 
   #folderOfId(discoveryKey: Uint8Array): string {
-    const id = Buffer.from(discoveryKey).toString('hex')
+    const id = hexOf(discoveryKey)
     return this.#path('cores', id.slice(0, 2), id.slice(2, 4), id)
   }
 
-  async #put(identity: Identity, name: string | null): Promise<FileStore> {
+  /** Whatever comes before a feed is put here under a name. */
+  async #preparePut(identity: Identity, name: string | null): Promise<void> {
     if (name !== null) checkName(name)
     await this.#prepare()
-    if (name !== null) {
-      const owner = await this.#find(name)
-      if (owner !== null && !equalBytes(owner, identity.key)) {
-        throw new SynclineError('FEED_EXISTS', `the name ${name} is taken`, { path: this.root })
-      }
-      if (owner === null) await this.#putName(name, identity.key)
+    if (name === null) return
+    const owner = await this.#find(name)
+    if (owner !== null && !equalBytes(owner, identity.key)) {
+      throw new SynclineError('FEED_EXISTS', `the name ${name} is taken`, { path: this.root })
     }
+    if (owner === null) await this.#putName(name, identity.key)
+  }
+
+  /** Makes the files of a feed that is not stored. */
+  async #makeFiles(identity: Identity): Promise<FileStore> {
     const folder = this.folderOf(identity.key)
-    const stored = await this.#stored(folder, {})
-    if (stored !== null) return stored
     try {
       return await FileStore.create(folder, identity, this.#storeOptions({}))
     } catch (error) {
       // Another process was faster.
-      if (!(error instanceof SynclineError && error.code === 'FEED_EXISTS')) throw error
+      if (!isSynclineError(error, 'FEED_EXISTS')) throw error
       return FileStore.open(folder, this.#storeOptions({}))
+    }
+  }
+
+  /** Adds a copy to the journal; null if another process writes that, or it is full. */
+  async #addSmall(key: Uint8Array, discoveryKey: Uint8Array): Promise<JournalStore | null> {
+    const journal = this.#journal
+    if (!this.#usesJournal || !(await journal.enter())) return null
+    // Files that were begun and never finished are finished.
+    const isBegun = await this.#pool.layer.exists(this.#folderOfId(discoveryKey))
+    if (!isBegun && !journal.full) {
+      try {
+        const entry = await journal.add(key, discoveryKey)
+        return this.#small(entry, discoveryKey, { options: {}, entered: true, isBegun })
+      } catch (error) {
+        await journal.leave()
+        throw error
+      }
+    }
+    await journal.leave()
+    return null
+  }
+
+  async #removeSmall(entry: JournalEntry): Promise<void> {
+    const journal = this.#journal
+    if (!(await journal.enter())) throw locked(this.root, journal.writer)
+    try {
+      const now = await journal.find(entry.id, false)
+      if (now !== null && now.writer !== null) throw locked(this.root, process.pid)
+      if (now !== null) await journal.remove(now)
+    } finally {
+      await journal.leave()
+    }
+  }
+
+  async #removeFiles(folder: string): Promise<void> {
+    try {
+      // Without its log it is no feed, should the rest be interrupted.
+      await rm(path.join(folder, 'oplog'), { force: true })
+      await rm(folder, { recursive: true, force: true })
+    } catch (error) {
+      throw storageError(error, folder)
     }
   }
 
@@ -342,9 +396,17 @@ export class FeedFolder {
 
   async *#headers(): AsyncIterable<{ identity: Identity; name: string | null }> {
     const names = await this.#names.all()
+    const small = await this.#journal.all()
     let batch: Promise<{ identity: Identity; name: string | null } | null>[] = []
-    for await (const folder of this.#folders()) {
-      const header = this.#header(folder, names)
+    for await (const id of this.#ids([...small.keys()].sort())) {
+      const key = small.get(id)?.key
+      const header =
+        key === undefined
+          ? this.#header(this.#folderOfId(Buffer.from(id, 'hex')), names)
+          : Promise.resolve({
+              identity: { key, manifest: null, keyPair: null },
+              name: names.get(hexOf(key)) ?? null
+            })
       // It is awaited below; a failure until then is no unhandled one.
       header.catch(() => {})
       batch.push(header)
@@ -355,12 +417,24 @@ export class FeedFolder {
     for (const found of await Promise.all(batch)) if (found !== null) yield found
   }
 
-  async *#folders(): AsyncIterable<string> {
+  /** Discovery keys of all feeds, in their order: those that have files, and these. */
+  async *#ids(others: readonly string[]): AsyncIterable<string> {
+    let next = 0
+    for await (const id of this.#idsOfFiles()) {
+      for (let other = others[next]; other !== undefined && other <= id; other = others[++next]) {
+        if (other !== id) yield other
+      }
+      yield id
+    }
+    yield* others.slice(next)
+  }
+
+  async *#idsOfFiles(): AsyncIterable<string> {
     const cores = this.#path('cores')
     for (const a of await subfolders(cores)) {
       for (const b of await subfolders(path.join(cores, a))) {
         for (const id of await subfolders(path.join(cores, a, b))) {
-          if (/^[0-9a-f]{64}$/.test(id)) yield path.join(cores, a, b, id)
+          if (/^[0-9a-f]{64}$/.test(id)) yield id
         }
       }
     }
@@ -389,18 +463,67 @@ export class FeedFolder {
     }
   }
 
-  async #isStored(folder: string): Promise<boolean> {
-    const store = await this.#stored(folder, {})
-    await store?.close()
-    return store !== null
+  async #isStored(discoveryKey: Uint8Array): Promise<boolean> {
+    if (await this.#hasFiles(discoveryKey)) return true
+    return (await this.#journal.find(hexOf(discoveryKey), true)) !== null
   }
 
-  /** The store in `folder`, or null if there is none. */
+  async #hasFiles(discoveryKey: Uint8Array): Promise<boolean> {
+    const files = await this.#filesIfAny(discoveryKey, {})
+    await files?.close()
+    return files !== null
+  }
+
+  /** The store of a feed, or null if it is not here. */
   async #stored(
-    folder: string,
+    discoveryKey: Uint8Array,
+    options: Pick<FileStoreOptions, 'lock'>
+  ): Promise<FileStore | JournalStore | null> {
+    const files = await this.#filesIfAny(discoveryKey, options)
+    const finding = this.#journal.find(hexOf(discoveryKey), files === null)
+    // Files are worth more than a journal that cannot be read.
+    const entry = await (files === null ? finding : finding.catch(() => null))
+    if (entry === null) return files
+    const isBegun =
+      files === null && (await this.#pool.layer.exists(this.#folderOfId(discoveryKey)))
+    return this.#small(entry, discoveryKey, { files, options, isBegun })
+  }
+
+  /** @param state.isBegun - true if there are files that are no feed yet. */
+  #small(
+    entry: JournalEntry,
+    discoveryKey: Uint8Array,
+    state: {
+      readonly files?: FileStore | null
+      readonly isBegun: boolean
+      readonly entered?: boolean
+      readonly options: Pick<FileStoreOptions, 'lock'>
+    }
+  ): JournalStore {
+    return new JournalStore({
+      journal: this.#journal,
+      entry,
+      entered: state.entered ?? false,
+      files: state.files ?? null,
+      folder: this.#folderOfId(discoveryKey),
+      stays: this.#usesJournal && !state.isBegun,
+      options: this.#storeOptions(state.options),
+      exists: (folder) => this.#pool.layer.exists(folder)
+    })
+  }
+
+  #files(discoveryKey: Uint8Array, options: Pick<FileStoreOptions, 'lock'>): FileStore {
+    return FileStore.open(this.#folderOfId(discoveryKey), this.#storeOptions(options))
+  }
+
+  /** The store of a feed that has files of its own, or null. */
+  async #filesIfAny(
+    discoveryKey: Uint8Array,
     options: Pick<FileStoreOptions, 'lock'>
   ): Promise<FileStore | null> {
-    const store = FileStore.open(folder, this.#storeOptions(options))
+    const folder = this.#folderOfId(discoveryKey)
+    if (!(await this.#pool.layer.exists(folder))) return null
+    const store = this.#files(discoveryKey, options)
     let isThere = false
     try {
       isThere = await store.exists()
@@ -482,13 +605,21 @@ function candidates(keyPair: { publicKey: Uint8Array; secretKey: Uint8Array }): 
   ]
 }
 
-async function openStored(store: FileStore): Promise<StoredFeed> {
+async function openStored(store: Store): Promise<StoredFeed> {
   try {
     return await StoredFeed.open(store)
   } catch (error) {
     await store.close().catch(() => {})
     throw error
   }
+}
+
+function locked(root: string, pid: number | null): SynclineError {
+  const who = pid === null ? 'another process' : `process ${pid}`
+  return new SynclineError('FEED_LOCKED', `${who} writes small feeds in ${root}`, {
+    path: root,
+    ...(pid === null ? {} : { pid })
+  })
 }
 
 async function readPrimaryKey(file: string): Promise<Uint8Array | null> {

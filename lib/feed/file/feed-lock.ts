@@ -1,8 +1,8 @@
 /**
  * One writer for each feed.
  *
- * With locks of the system, a feed of a folder of feeds is one byte range of the folder's `primary-key`:
- * a single descriptor for all feeds, and Corestore 6, which locks that whole file, and we keep each other
+ * With locks of the system, a feed of a folder of feeds is one byte range of the folder's `primary-key`, and so is
+ * its journal: a single descriptor for all, and Corestore 6, which locks that whole file, and we keep each other
  * out. A feed in a folder of its own is a range of its `oplog`, which hypercore 10 locks as a whole. The
  * ranges lie far behind the content, where no lock can hinder a read. Such locks end with the process.
  *
@@ -34,6 +34,9 @@ export type Release = () => Promise<void>
 const RANGES_OFFSET: number = 2 ** 40
 /** Hexadecimal digits of a discovery key that make its range: 48 bits. */
 const RANGE_DIGITS = 12
+/** Folder of the journal in a folder of feeds, and its range: the one before those of feeds. */
+export const JOURNAL_NAME = 'journal'
+const JOURNAL_RANGE = -1
 
 /** Feeds that this process writes; a descriptor does not exclude itself. */
 const held: Set<string> = new Set()
@@ -67,11 +70,10 @@ export async function lockFeed(
 
 async function lockFile(folder: string, owner: () => Promise<number | null>): Promise<Release> {
   const locks = await loadFileLocks()
-  const store = await storeOf(folder)
-  if (locks === null || (!locks.ranges && store !== null)) return lockByPid(folder)
-  const file = store === null ? await logOf(folder) : path.join(store, 'primary-key')
-  const digits = store === null ? '0' : path.basename(folder).slice(0, RANGE_DIGITS)
-  const offset = locks.ranges ? RANGES_OFFSET + Number.parseInt(digits, 16) : 0
+  const range = await rangeOf(folder)
+  if (locks === null || (!locks.ranges && range !== null)) return lockByPid(folder)
+  const { file, number } = range ?? { file: await logOf(folder), number: 0 }
+  const offset = locks.ranges ? RANGES_OFFSET + number : 0
   const release = await lockRange(locks, file, offset, locks.ranges ? 1 : 0)
   if (release === null) throw locked(folder, await owner())
   return release
@@ -86,17 +88,26 @@ async function logOf(folder: string): Promise<string> {
   )
 }
 
-/** The folder of feeds that `folder` lies in, as `cores/aa/bb/<discovery key>`, or null. */
-async function storeOf(folder: string): Promise<string | null> {
+/**
+ * The file of a folder of feeds in which `folder` has its range, and the number of that: of a feed in
+ * `cores/aa/bb/<discovery key>`, or of the journal. Null for any other folder.
+ */
+async function rangeOf(
+  folder: string
+): Promise<{ readonly file: string; readonly number: number } | null> {
   const [name = '', b, a, cores] = folder.split(path.sep).toReversed()
-  if (cores !== 'cores' || !/^[0-9a-f]{64}$/.test(name)) return null
-  if (a !== name.slice(0, 2) || b !== name.slice(2, 4)) return null
-  const store = path.resolve(folder, '../../../..')
-  const file = path.join(store, 'primary-key')
-  if (shared.has(file)) return store
+  const isFeed =
+    cores === 'cores' &&
+    /^[0-9a-f]{64}$/.test(name) &&
+    a === name.slice(0, 2) &&
+    b === name.slice(2, 4)
+  if (!isFeed && name !== JOURNAL_NAME) return null
+  const number = isFeed ? Number.parseInt(name.slice(0, RANGE_DIGITS), 16) : JOURNAL_RANGE
+  const file = path.join(path.resolve(folder, isFeed ? '../../../..' : '..'), 'primary-key')
+  if (shared.has(file)) return { file, number }
   try {
     await stat(file)
-    return store
+    return { file, number }
   } catch {
     return null
   }

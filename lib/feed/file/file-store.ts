@@ -706,7 +706,7 @@ function newFolders(folder: string, made: string | null): string[] {
 }
 
 /** True for a commit that takes back what does not hold, and does nothing else. */
-function onlyDrops(commit: Commit): boolean {
+export function onlyDrops(commit: Commit): boolean {
   const { head, data, nodeRuns, manifest, userData, frozen, bits = [] } = commit
   const others = [head, data, nodeRuns, manifest, userData, frozen]
   return others.every((part) => part === undefined) && bits.every(({ drop }) => drop)

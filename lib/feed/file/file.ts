@@ -6,7 +6,7 @@
  * @module
  */
 import fs from 'node:fs'
-import { mkdir, open as openHandle, readFile, rm } from 'node:fs/promises'
+import { access, mkdir, open as openHandle, readFile, rename, rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import RandomAccessFile from 'random-access-file'
 import { lockFeed, type Release } from './feed-lock.ts'
@@ -39,6 +39,10 @@ export interface FileLayer {
   syncFolder(path: string): Promise<void>
   /** Removes a file if it exists. */
   remove(path: string): Promise<void>
+  /** Puts a file in the place of another. */
+  rename(path: string, to: string): Promise<void>
+  /** True if there is a file or folder. */
+  exists(path: string): Promise<boolean>
   /** Names this boot of the machine; empty if the system does not tell. */
   bootId(): Promise<string>
   /**
@@ -66,8 +70,8 @@ export function openFilesLimit(): number {
 
 /** Files of the disk, through random-access-file; see pace.ts for where each operation runs. */
 export const diskFiles: FileLayer = {
-  async open(path, access) {
-    const file = new DescriptorFile(path, access)
+  async open(path, mode) {
+    const file = new DescriptorFile(path, mode)
     await done((callback) => file.open(callback))
     return new DiskFile(file)
   },
@@ -92,6 +96,18 @@ export const diskFiles: FileLayer = {
   },
   async remove(path) {
     await rm(path, { force: true })
+  },
+  rename,
+  exists(path) {
+    return pace.run(
+      0,
+      () => fs.existsSync(path),
+      () =>
+        access(path).then(
+          () => true,
+          () => false
+        )
+    )
   },
   bootId() {
     boot ??= readFile('/proc/sys/kernel/random/boot_id', 'utf8').then(

@@ -1,0 +1,286 @@
+/**
+ * One small copy in the journal of its folder, which moves into files of its own once it is too large for that, or is
+ * changed in a way that only those can hold: cut, cleared, frozen, given a secret key or data of the user.
+ *
+ * A feed whose files hold something stands in these, whatever the journal says; it takes these over from the beginning. One
+ * with files that are empty was stopped while it moved, and does so again with the next write.
+ *
+ * @module
+ */
+import { isSynclineError, SynclineError } from '../../errors.ts'
+import type { BufferPool } from '../../primitives/buffer-pool.ts'
+import type { TreeNode } from '../../wire/message.ts'
+import type { Commit, KeyPair, Store, StoreState } from '../store.ts'
+import { FileStore, type FileStoreOptions, onlyDrops } from './file-store.ts'
+import { type Journal, type JournalEntry, wholeCommit } from './journal.ts'
+import type { SmallFeed } from './small-feed.ts'
+
+/** What a {@link JournalStore} is made of. */
+export interface JournalStoreOptions {
+  readonly journal: Journal
+  readonly entry: JournalEntry
+  /** Where the files of the feed are, or would be. */
+  readonly folder: string
+  /** They, if there are any; they belong to the store. */
+  readonly files: FileStore | null
+  /** How to open or make them. */
+  readonly options: FileStoreOptions
+  readonly exists: (folder: string) => Promise<boolean>
+  /** False moves the feed out with the first write. */
+  readonly stays: boolean
+  /** True if the journal was entered for this store already. */
+  readonly entered: boolean
+}
+
+/** See the module comment. */
+export class JournalStore implements Store {
+  readonly #with: JournalStoreOptions
+  #entry: JournalEntry
+  #feed: SmallFeed | null = null
+  /** Number of the last commit that the state has. */
+  #sequence = 0
+  /** Files that all goes to. */
+  #files: FileStore | null = null
+  /** Files that are open and empty. */
+  #empty: FileStore | null = null
+  #entered: boolean
+  /** True while this store is the one that writes the feed. */
+  #writing = false
+  #closed = false
+
+  constructor(options: JournalStoreOptions) {
+    this.#with = options
+    this.#entry = options.entry
+    this.#entered = options.entered
+  }
+
+  async open(): Promise<StoreState> {
+    const { files, entry, options } = this.#with
+    if (files !== null) {
+      const state = await files.open()
+      if (state.head.length > 0 || state.head.fork > 0) {
+        this.#files = files
+        await this.#leave()
+        return state
+      }
+      this.#empty = files
+    }
+    const feed = await this.#load()
+    if (options.lock === true && !(await this.#beginWriting())) throw this.#locked()
+    const { head, manifest, contiguousLength } = feed
+    return {
+      identity: { key: entry.key, manifest, keyPair: null },
+      head,
+      bitmap: feed.bitmap(),
+      contiguousLength,
+      frozen: false,
+      doubtful: []
+    }
+  }
+
+  async getNode(index: number): Promise<TreeNode | null> {
+    return this.#files === null ? this.#state().node(index) : this.#files.getNode(index)
+  }
+
+  async getNodeRun(first: number, count: number): Promise<Uint8Array> {
+    return this.#files === null
+      ? this.#state().nodeRun(first, count)
+      : this.#files.getNodeRun(first, count)
+  }
+
+  async getBytes(offset: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array> {
+    if (this.#files !== null) return this.#files.getBytes(offset, byteLength, pool)
+    const bytes = pool?.take(byteLength) ?? new Uint8Array(byteLength)
+    const found = await this.#retry(() => this.#readData(this.#state(), offset, bytes))
+    if (found === byteLength) return bytes
+    const path = this.#with.journal.folder
+    const reason = `${path} lacks bytes of a feed that are said to be held`
+    throw new SynclineError('FEED_DAMAGED', reason, { path, feed: this.#entry.id })
+  }
+
+  async getUserData(name: string): Promise<Uint8Array | null> {
+    return this.#files === null ? null : this.#files.getUserData(name)
+  }
+
+  async commit(commit: Commit): Promise<void> {
+    if (this.#files !== null) return this.#files.commit(commit)
+    const feed = this.#state()
+    const { journal, options, stays } = this.#with
+    if (options.readOnly === true) {
+      // What does not hold is not held for as long as it is open; who may write finds it himself.
+      if (onlyDrops(commit)) return
+      throw new SynclineError('INVALID_OPERATION', 'the folder was opened to be read only')
+    }
+    const fits = stays && this.#empty === null && !journal.full && feed.fits(commit)
+    if (!fits || !(await this.#beginWriting())) return (await this.moveOut()).commit(commit)
+    const opens = !this.#entry.open
+    feed.apply(commit, await journal.commit(this.#entry, commit))
+    this.#sequence = this.#entry.sequence
+    // Whoever made files for it before that has it; who makes them now finds that we write it.
+    if (opens && (await this.#with.exists(this.#with.folder))) throw this.#locked()
+  }
+
+  async free(offset: number, byteLength: number): Promise<void> {
+    // Only bytes of blocks that were dropped are freed, and with that it has moved.
+    await this.#files?.free(offset, byteLength)
+  }
+
+  /** As {@link FileStore.putKeyPair}. */
+  async putKeyPair(keyPair: KeyPair): Promise<void> {
+    await (await this.moveOut()).putKeyPair(keyPair)
+  }
+
+  /** Moves the feed into files of its own, unless it is there; returns them: they belong to the store. */
+  async moveOut(): Promise<FileStore> {
+    if (this.#files !== null) return this.#files
+    const feed = this.#state()
+    const { journal } = this.#with
+    const mine = await this.#beginWriting()
+    const files = this.#empty ?? (await this.#makeFiles())
+    this.#empty = files
+    // Whoever began to write it in the journal before there were files has it.
+    if (!mine) await this.#refuseOthers()
+    if (feed.commits > 0) await files.commit(await wholeCommit(journal, this.#entry, feed))
+    this.#files = files
+    this.#empty = null
+    if (mine) await journal.remove(this.#entry)
+    this.#stopWriting()
+    this.#feed = null
+    await this.#leave()
+    return files
+  }
+
+  async flush(): Promise<void> {
+    if (this.#files !== null) return this.#files.flush()
+    this.#state()
+    if (this.#writing) await this.#with.journal.sync()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    const { journal } = this.#with
+    try {
+      if (this.#files === null && this.#writing) await journal.sync()
+    } finally {
+      this.#closed = true
+      if (this.#writing && this.#entry.open) journal.closed(this.#entry)
+      this.#stopWriting()
+      this.#feed = null
+      await (this.#files ?? this.#empty ?? this.#with.files)?.close()
+      await this.#leave()
+    }
+  }
+
+  #state(): SmallFeed {
+    if (this.#closed) throw new SynclineError('SESSION_CLOSED', `${this.#with.folder} is closed`)
+    if (this.#feed === null) {
+      throw new SynclineError('INVALID_OPERATION', `${this.#with.folder} was not opened`)
+    }
+    return this.#feed
+  }
+
+  async #load(): Promise<SmallFeed> {
+    return this.#retry(async () => {
+      const feed = await this.#with.journal.load(this.#entry)
+      this.#feed = feed
+      this.#sequence = this.#entry.sequence
+      return feed
+    })
+  }
+
+  /** Puts bytes of the feed from `offset` on into `bytes`, as far as they are here; returns how many. */
+  async #readData(feed: SmallFeed, offset: number, bytes: Uint8Array): Promise<number> {
+    const end = offset + bytes.byteLength
+    let found = 0
+    for (const part of feed.data) {
+      const from = Math.max(offset, part.offset)
+      const to = Math.min(end, part.offset + part.byteLength)
+      if (from >= to) continue
+      const record = await this.#with.journal.record(this.#entry, part.commit)
+      const at = part.at + from - part.offset
+      bytes.set(record.subarray(at, at + to - from), from - offset)
+      found += to - from
+    }
+    return found
+  }
+
+  /** Reads, and once more if the journal was written anew meanwhile. */
+  async #retry<T>(read: () => Promise<T>): Promise<T> {
+    try {
+      return await read()
+    } catch (error) {
+      if (this.#writing || !isSynclineError(error, 'FEED_DAMAGED')) throw error
+      const { journal } = this.#with
+      await journal.refresh()
+      const entry = await journal.find(this.#entry.id, false)
+      if (entry === null || entry === this.#entry) throw error
+      this.#entry = entry
+      if (this.#feed !== null) {
+        if (entry.sequence !== this.#sequence) throw error
+        this.#feed = await journal.load(entry)
+      }
+      return read()
+    }
+  }
+
+  /** Becomes the one that writes the feed in the journal; false if another process writes that. */
+  async #beginWriting(): Promise<boolean> {
+    if (this.#writing) return true
+    const { journal } = this.#with
+    this.#entered ||= await journal.enter()
+    if (!this.#entered) return false
+    const entry = await journal.find(this.#entry.id, false)
+    if (entry === null || entry.sequence !== this.#sequence) throw this.#locked()
+    if (entry.writer !== null) throw this.#locked(process.pid)
+    entry.writer = this
+    this.#entry = entry
+    this.#writing = true
+    return true
+  }
+
+  #stopWriting(): void {
+    if (this.#writing) this.#entry.writer = null
+    this.#writing = false
+  }
+
+  async #makeFiles(): Promise<FileStore> {
+    const { folder, options } = this.#with
+    const identity = { key: this.#entry.key, manifest: null, keyPair: null }
+    try {
+      const files = await FileStore.create(folder, identity, options)
+      await files.open()
+      return files
+    } catch (error) {
+      if (isSynclineError(error, 'FEED_EXISTS')) throw this.#locked()
+      throw error
+    }
+  }
+
+  /** Throws if the process that writes the journal writes this feed, or has done so since it was opened here. */
+  async #refuseOthers(): Promise<void> {
+    const { journal } = this.#with
+    const entry = await journal.find(this.#entry.id, true)
+    const pid = journal.writer
+    if (entry === null || (entry.open && pid !== null)) throw this.#locked(pid)
+    if (entry.sequence !== this.#sequence) throw this.#locked()
+    this.#entry = entry
+  }
+
+  #locked(pid: number | null = null): SynclineError {
+    const { folder } = this.#with
+    const reason =
+      pid === null
+        ? 'another process has written the feed since it was opened here: open it again'
+        : `process ${pid} writes the feed in ${folder}`
+    return new SynclineError('FEED_LOCKED', reason, {
+      path: folder,
+      ...(pid === null ? {} : { pid })
+    })
+  }
+
+  async #leave(): Promise<void> {
+    if (!this.#entered) return
+    this.#entered = false
+    await this.#with.journal.leave()
+  }
+}

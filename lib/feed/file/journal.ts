@@ -1,0 +1,584 @@
+/**
+ * The journal of a folder of feeds: the copies that are too small for files of their own, in one file.
+ *
+ * ```text
+ * journal/log     records (see journal-record.ts); only ever added to, or replaced as a whole
+ * ```
+ * Every process may read it, one at a time writes it: whoever has the lock of the folder `journal`. Which feeds that
+ * process writes, its records tell. Others may take a feed that it does not write out of the journal, into files of its own:
+ * a feed with files that are not empty stands in these, whatever the journal says.
+ *
+ * What is committed in one turn of the event loop goes into the file by one write. A commit counts as soon as its record is
+ * whole, so there is nothing to be doubted after a loss of power: what did not come to the disk is not there. Commits of a
+ * feed have numbers, and it ends before the first one that is missing.
+ *
+ * @module
+ */
+import { randomBytes } from 'node:crypto'
+import path from 'node:path'
+import { isSynclineError, SynclineError } from '../../errors.ts'
+import { JOURNAL_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, JOURNAL_WASTE_BYTES } from '../../limits.ts'
+import { copyBytes, equalBytes, toHex } from '../bytes.ts'
+import type { Commit } from '../store.ts'
+import { JOURNAL_NAME, type Release } from './feed-lock.ts'
+import { storageError } from './file-error.ts'
+import { type FilePool, PooledFile } from './file-pool.ts'
+import {
+  afterDamage,
+  BEGIN_BYTES,
+  type DataPlace,
+  decodeCommit,
+  keysAt,
+  Kind,
+  isLater,
+  numberAt,
+  opensAt,
+  RecordBatch,
+  recordAt,
+  type RecordPlace
+} from './journal-record.ts'
+import { SmallFeed } from './small-feed.ts'
+import { processOf } from './sync-marker.ts'
+
+/** Bytes read at a time: several records of the largest size. */
+const SCAN_BYTES: number = 4 * JOURNAL_RECORD_BYTES_MAX
+/** Bytes written at a time when the journal is written anew. */
+const REWRITE_BYTES: number = 4 * JOURNAL_RECORD_BYTES_MAX
+
+/** A feed of the journal. */
+export interface JournalEntry {
+  /** Discovery key, hexadecimal. */
+  readonly id: string
+  readonly key: Uint8Array
+  /** Stands for the feed in its records. */
+  readonly number: number
+  /** Number of its last commit. */
+  sequence: number
+  /** Places of its commits: position and bytes of each, in turn. */
+  readonly commits: number[]
+  /** Bytes of its records. */
+  byteLength: number
+  /** True if the writer of the journal writes this feed, as far as the records tell. */
+  open: boolean
+  /** Who writes it in this process, or is about to. */
+  writer: object | null
+}
+
+/** A commit that waits to be written. */
+interface Waiting {
+  readonly durable: boolean
+  /** Bytes of the batch before it. */
+  readonly at: number
+  resolve(position: number): void
+  reject(error: unknown): void
+}
+
+/** See the module comment. Nothing is touched before it is asked for something. */
+export class Journal {
+  readonly folder: string
+  readonly #pool: FilePool
+  readonly #file: PooledFile
+  /** By their discovery keys. */
+  #entries: Map<string, JournalEntry> = new Map()
+  #byNumber: Map<number, JournalEntry> = new Map()
+  /** The first bytes of the file that the entries were read from, which no other file has; null if it is not known. */
+  #beginning: Uint8Array | null = null
+  /** Bytes of the file that were read or written; records begin after them. */
+  #end = 0
+  /** Bytes of records that belong to entries. */
+  #live = 0
+  #nextNumber = 1
+  /** The process that wrote last. */
+  #pid = 0
+  #reading: Promise<void> | null = null
+
+  /** Users that may write; the lock is held while there are any. */
+  #users = 0
+  #entering: Promise<boolean> | null = null
+  #leaving: Promise<void> | null = null
+  #release: Release | null = null
+  #batch: RecordBatch = new RecordBatch()
+  #spare: RecordBatch = new RecordBatch()
+  #waiting: Waiting[] = []
+  /** What is being written, or will be at the end of the turn. */
+  #flushing: Promise<void> | null = null
+  /** True while a commit is not known to be on the disk. */
+  #unsynced = false
+  #unsyncedFolders: readonly string[] = []
+  /** Why nothing can be written until all users have left. */
+  #broken: SynclineError | null = null
+
+  /** @param root - the folder of feeds. */
+  constructor(pool: FilePool, root: string) {
+    this.folder = path.join(root, JOURNAL_NAME)
+    this.#pool = pool
+    this.#file = new PooledFile(pool, path.join(this.folder, 'log'))
+  }
+
+  /**
+   * The feed with this discovery key (hexadecimal), or null.
+   *
+   * @param fresh - true looks at the file again if another process may have written it.
+   */
+  async find(id: string, fresh: boolean): Promise<JournalEntry | null> {
+    if (this.#release === null && (fresh || this.#reading === null)) await this.refresh()
+    else await this.#reading
+    return this.#entries.get(id) ?? null
+  }
+
+  /** All feeds, by their discovery keys. */
+  async all(): Promise<ReadonlyMap<string, JournalEntry>> {
+    if (this.#release === null) await this.refresh()
+    return this.#entries
+  }
+
+  /** Looks at what others wrote. The writer knows. */
+  async refresh(): Promise<void> {
+    if (this.#release === null) await this.#readNext()
+    else await this.#reading
+  }
+
+  /** The process that writes the journal, or null if that is nobody, or us. */
+  get writer(): number | null {
+    return this.#release === null ? processOf({ pid: this.#pid }) : null
+  }
+
+  /**
+   * Becomes a user that may write, until it leaves; false if another process is the writer.
+   *
+   * @throws SynclineError STORAGE_FAILED, DISK_FULL.
+   */
+  async enter(): Promise<boolean> {
+    this.#users++
+    const entering = (this.#entering ??= this.#begin())
+    let entered = false
+    try {
+      entered = await entering
+    } finally {
+      if (!entered) {
+        this.#users--
+        if (this.#entering === entering) this.#entering = null
+      }
+    }
+    return entered
+  }
+
+  /** The last user that leaves gives the lock back. */
+  async leave(): Promise<void> {
+    if (--this.#users > 0) return
+    this.#entering = null
+    this.#leaving = this.#giveUp()
+    await this.#leaving
+  }
+
+  /** True if no more feeds fit. */
+  get full(): boolean {
+    return this.#end + this.#batch.byteLength > JOURNAL_BYTES_MAX
+  }
+
+  /** Adds a feed. For users only, as all that follows. */
+  async add(key: Uint8Array, discoveryKey: Uint8Array): Promise<JournalEntry> {
+    const id = toHex(discoveryKey)
+    const known = this.#entries.get(id)
+    if (known !== undefined) return known
+    const number = this.#nextNumber++
+    const start = this.#batch.byteLength
+    this.#batch.feed(number, 0, key, discoveryKey)
+    const byteLength = this.#batch.byteLength - start
+    const entry: JournalEntry = {
+      id,
+      key: copyBytes(key),
+      number,
+      sequence: 0,
+      commits: [],
+      byteLength,
+      open: false,
+      writer: null
+    }
+    // Whoever adds it once more meanwhile gets the same.
+    this.#enter(entry)
+    try {
+      await this.#written(start, false)
+    } catch (error) {
+      this.#drop(entry)
+      throw error
+    }
+    return entry
+  }
+
+  /** Adds a commit of a feed; returns where its data stands in the record. Never two of one feed at a time. */
+  async commit(entry: JournalEntry, commit: Commit): Promise<readonly DataPlace[]> {
+    const start = this.#batch.byteLength
+    const sequence = entry.sequence + 1
+    const places = this.#batch.commit(entry.number, sequence, !entry.open, commit)
+    const byteLength = this.#batch.byteLength - start
+    const position = await this.#written(start, commit.durability === 'fsync')
+    entry.sequence = sequence
+    entry.open = true
+    entry.commits.push(position, byteLength)
+    entry.byteLength += byteLength
+    this.#live += byteLength
+    return places
+  }
+
+  /** Notes that a feed is no longer written. It is written with what follows. */
+  closed(entry: JournalEntry): void {
+    entry.open = false
+    this.#note(Kind.closed, entry)
+  }
+
+  /** Forgets a feed. */
+  async remove(entry: JournalEntry): Promise<void> {
+    const start = this.#batch.byteLength
+    this.#note(Kind.removed, entry)
+    await this.#written(start, false)
+    this.#drop(entry)
+  }
+
+  /** The state of a feed, as its records tell. */
+  async load(entry: JournalEntry): Promise<SmallFeed> {
+    const feed = new SmallFeed()
+    for (let i = 0; 2 * i < entry.commits.length; i++) {
+      const bytes = await this.record(entry, i)
+      feed.load(decodeCommit(bytes, recordAt(bytes, 0) as RecordPlace))
+    }
+    return feed
+  }
+
+  /**
+   * The record of commit `index` of a feed.
+   *
+   * @throws SynclineError FEED_DAMAGED when it does not stand there any more.
+   */
+  async record(entry: JournalEntry, index: number): Promise<Uint8Array> {
+    const position = entry.commits[2 * index] ?? 0
+    const bytes = await this.#file.read(position, entry.commits[2 * index + 1] ?? 0)
+    const place = bytes === null ? null : recordAt(bytes, 0)
+    if (bytes !== null && place !== null && place !== 'short' && place.kind === Kind.commit) {
+      if (numberAt(bytes, place, 0) === entry.number) return bytes
+    }
+    const reason = `commit ${index} of a feed is not at byte ${position} of ${this.#file.path}`
+    throw new SynclineError('FEED_DAMAGED', reason, { path: this.#file.path, feed: entry.id })
+  }
+
+  /** Makes all commits durable. */
+  async sync(): Promise<void> {
+    await this.#flushing
+    if (this.#broken !== null) throw this.#broken
+    if (this.#unsynced) await this.#sync()
+  }
+
+  async #begin(): Promise<boolean> {
+    await this.#leaving?.catch(() => {})
+    const { layer } = this.#pool
+    try {
+      const made = await layer.makeFolder(this.folder)
+      if (made !== null) this.#unsyncedFolders = [path.dirname(this.folder), this.folder]
+    } catch (error) {
+      throw storageError(error, this.folder)
+    }
+    try {
+      this.#release = await layer.lock(this.folder, async () => null)
+    } catch (error) {
+      if (isSynclineError(error, 'FEED_LOCKED')) return false
+      throw error
+    }
+    try {
+      await this.#readNext()
+      if (this.#end > JOURNAL_WASTE_BYTES && this.#live < this.#end / 2) await this.#rewrite()
+      await this.#beginWriting()
+    } catch (error) {
+      const release = this.#release
+      this.#release = null
+      await release()
+      throw error
+    }
+    return true
+  }
+
+  /** Cuts off what does not count, and says that we write now. */
+  async #beginWriting(): Promise<void> {
+    this.#broken = null
+    for (const entry of this.#entries.values()) entry.open = false
+    const size = await this.#file.size()
+    if (size === null) this.#unsyncedFolders = [...new Set([...this.#unsyncedFolders, this.folder])]
+    if ((size ?? 0) > this.#end) await this.#file.truncate(this.#end)
+    if (this.#end === 0) this.#batch.begin(randomBytes(16))
+    this.#batch.session(process.pid)
+    this.#pid = process.pid
+  }
+
+  async #giveUp(): Promise<void> {
+    const release = this.#release
+    if (release === null) return
+    try {
+      if (this.#broken === null) {
+        if (this.#entries.size === 0) await this.#clear()
+        else await this.#flushed()
+      }
+    } finally {
+      this.#batch.clear()
+      // What others write from now on is read from the file they have then.
+      await this.#file.close()
+      this.#release = null
+      await release()
+    }
+  }
+
+  /** Nothing is in it any more. */
+  async #clear(): Promise<void> {
+    await this.#flushing
+    await this.#file.close()
+    await this.#pool.layer.remove(this.#file.path)
+    this.#forget()
+  }
+
+  #forget(): void {
+    this.#entries = new Map()
+    this.#byNumber = new Map()
+    this.#beginning = null
+    this.#end = 0
+    this.#live = 0
+    this.#pid = 0
+  }
+
+  #enter(entry: JournalEntry): void {
+    this.#entries.set(entry.id, entry)
+    this.#byNumber.set(entry.number, entry)
+    this.#live += entry.byteLength
+  }
+
+  #drop(entry: JournalEntry): void {
+    this.#entries.delete(entry.id)
+    this.#byNumber.delete(entry.number)
+    this.#live -= entry.byteLength
+  }
+
+  #note(kind: number, entry: JournalEntry): void {
+    this.#batch.note(kind, entry.number)
+    this.#schedule()
+  }
+
+  /** Resolves to the position of a record that begins at byte `at` of the batch, once it is written. */
+  #written(at: number, durable: boolean): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ durable, at, resolve, reject })
+      this.#schedule()
+    })
+  }
+
+  /** Whatever comes in this turn is written together at its end. */
+  #schedule(): void {
+    this.#flushing ??= new Promise<void>((resolve) => {
+      setImmediate(resolve)
+    })
+      .then(() => this.#flush())
+      .finally(() => {
+        this.#flushing = null
+      })
+  }
+
+  async #flushed(): Promise<void> {
+    if (this.#batch.byteLength > 0) this.#schedule()
+    await this.#flushing
+  }
+
+  async #flush(): Promise<void> {
+    while (this.#batch.byteLength > 0 || this.#waiting.length > 0) {
+      const batch = this.#batch
+      const waiting = this.#waiting
+      this.#batch = this.#spare
+      this.#waiting = []
+      try {
+        if (this.#broken !== null) throw this.#broken
+        await this.#append(batch.bytes)
+        if (waiting.length > 0) this.#unsynced = true
+        const position = this.#end
+        this.#end += batch.byteLength
+        if (waiting.some(({ durable }) => durable)) await this.#sync()
+        for (const task of waiting) task.resolve(position + task.at)
+      } catch (error) {
+        for (const task of waiting) task.reject(error)
+      }
+      batch.clear()
+      this.#spare = batch
+    }
+  }
+
+  /** Writes at the end of the file, or leaves it as it is. */
+  async #append(bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#file.write([bytes], this.#end)
+    } catch (error) {
+      // Records that came to the file whole would count.
+      await this.#file.truncate(this.#end).catch(() => this.#break(error))
+      throw error
+    }
+  }
+
+  /** A sync that failed may have lost bytes for good, and the next one would not say so. */
+  async #sync(): Promise<void> {
+    try {
+      await this.#file.sync()
+      for (const folder of this.#unsyncedFolders) await this.#pool.layer.syncFolder(folder)
+    } catch (error) {
+      this.#break(error)
+      throw storageError(error, this.#file.path)
+    }
+    this.#unsyncedFolders = []
+    this.#unsynced = false
+  }
+
+  #break(cause: unknown): void {
+    const reason = `${this.#file.path} failed to write: its feeds must be opened again before the next write`
+    const { path } = this.#file
+    this.#broken ??= new SynclineError('STORAGE_FAILED', reason, { path }, cause)
+  }
+
+  /** Reads after all that is being read. */
+  #readNext(): Promise<void> {
+    const before = this.#reading ?? Promise.resolve()
+    const reading = before.catch(() => {}).then(() => this.#read())
+    reading.catch(() => {})
+    this.#reading = reading
+    return reading
+  }
+
+  /** Brings the entries up to date with the file. */
+  async #read(): Promise<void> {
+    // It may be another file by now.
+    await this.#file.close()
+    const beginning = await this.#file.read(0, BEGIN_BYTES)
+    const size = (beginning === null ? null : await this.#file.size()) ?? 0
+    if (beginning !== null && isLater(beginning)) {
+      const reason = `${this.#file.path} was written by a later version`
+      throw new SynclineError('UNSUPPORTED', reason, { path: this.#file.path })
+    }
+    const known = this.#beginning
+    const isSame = known !== null && beginning !== null && equalBytes(known, beginning)
+    if (!isSame || size < this.#end) this.#forget()
+    this.#beginning = beginning
+    await this.#scan(size)
+  }
+
+  async #scan(size: number): Promise<void> {
+    let at = this.#end
+    while (at < size) {
+      const bytes = await this.#file.read(at, Math.min(SCAN_BYTES, size - at))
+      if (bytes === null || bytes.byteLength === 0) return
+      const isLast = at + bytes.byteLength >= size
+      let local = 0
+      while (local < bytes.byteLength) {
+        const place = recordAt(bytes, local)
+        if (place === 'short' && !isLast && local > 0) break
+        if (place === null || place === 'short') local = afterDamage(local)
+        else {
+          this.#take(bytes, place, at)
+          local = place.next
+          this.#end = at + local
+        }
+      }
+      at += local
+    }
+  }
+
+  #take(bytes: Uint8Array, place: RecordPlace, position: number): void {
+    const { kind } = place
+    if (kind === Kind.session) {
+      this.#pid = numberAt(bytes, place, 0)
+      for (const entry of this.#entries.values()) entry.open = false
+      return
+    }
+    const number = kind === Kind.begin ? 0 : numberAt(bytes, place, 0)
+    const byteLength = place.next - place.at
+    if (kind === Kind.feed) {
+      const { key, discoveryKey } = keysAt(bytes, place)
+      this.#nextNumber = Math.max(this.#nextNumber, number + 1)
+      this.#enter({
+        id: toHex(discoveryKey),
+        key: copyBytes(key),
+        number,
+        sequence: numberAt(bytes, place, 1),
+        commits: [],
+        byteLength,
+        open: false,
+        writer: null
+      })
+      return
+    }
+    const entry = this.#byNumber.get(number)
+    if (entry === undefined) return
+    if (kind === Kind.removed) this.#drop(entry)
+    else if (kind === Kind.closed) entry.open = false
+    else if (kind === Kind.commit && numberAt(bytes, place, 1) === entry.sequence + 1) {
+      entry.sequence++
+      entry.open ||= opensAt(bytes, place)
+      entry.commits.push(position + place.at, byteLength)
+      entry.byteLength += byteLength
+      this.#live += byteLength
+    }
+  }
+
+  /** Writes what counts into a new file, each feed as one commit, and puts that in the place of the old one. */
+  async #rewrite(): Promise<void> {
+    const { layer } = this.#pool
+    const draft = new PooledFile(this.#pool, path.join(this.folder, 'draft'))
+    try {
+      await draft.truncate(0)
+      let end = 0
+      const batch = new RecordBatch()
+      const write = async (): Promise<void> => {
+        await draft.write([batch.bytes], end)
+        end += batch.byteLength
+        batch.clear()
+      }
+      batch.begin(randomBytes(16))
+      for (const entry of this.#entries.values()) {
+        await this.#rewriteEntry(entry, batch)
+        if (batch.byteLength > REWRITE_BYTES) await write()
+      }
+      await write()
+      await draft.sync()
+      await draft.close()
+      await this.#file.close()
+      await layer.rename(draft.path, this.#file.path)
+      await layer.syncFolder(this.folder)
+    } catch (error) {
+      await draft.close()
+      await layer.remove(draft.path).catch(() => {})
+      throw storageError(error, draft.path)
+    }
+    await this.#read()
+  }
+
+  async #rewriteEntry(entry: JournalEntry, batch: RecordBatch): Promise<void> {
+    const feed = await this.load(entry)
+    const isEmpty = feed.commits === 0
+    const { sequence, number, key } = entry
+    batch.feed(number, sequence - (isEmpty ? 0 : 1), key, Buffer.from(entry.id, 'hex'))
+    if (!isEmpty) batch.commit(number, sequence, false, await wholeCommit(this, entry, feed))
+  }
+}
+
+/** All of a feed as one commit. */
+export async function wholeCommit(
+  journal: Journal,
+  entry: JournalEntry,
+  feed: SmallFeed
+): Promise<Commit> {
+  const { head, manifest, have, contiguousLength } = feed
+  const data: { offset: number; parts: Uint8Array[] }[] = []
+  for (const { offset, byteLength, commit, at } of feed.data) {
+    const record = await journal.record(entry, commit)
+    data.push({ offset, parts: [record.subarray(at, at + byteLength)] })
+  }
+  return {
+    data,
+    nodes: [...feed.nodes()],
+    ...(head.length > 0 && { head: { ...head, ancestors: 0 } }),
+    ...(manifest && { manifest }),
+    bits: have.map(([start, end]) => ({ start, end, drop: false })),
+    contiguousLength,
+    durability: 'fsync'
+  }
+}

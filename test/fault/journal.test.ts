@@ -1,0 +1,172 @@
+import test, { type Assertions } from 'brittle'
+import { isSynclineError, type SynclineError } from '../../lib/errors.ts'
+import { FeedFolder } from '../../lib/feed/file/feed-folder.ts'
+import { FilePool } from '../../lib/feed/file/file-pool.ts'
+import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
+import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
+import { StoredFeed } from '../../lib/feed/stored-feed.ts'
+import { SMALL_FEED_BYTES } from '../../lib/limits.ts'
+import { copyBlocks } from '../fixtures/copy-feed.ts'
+import { FaultFiles, seeded } from '../fixtures/fault-files.ts'
+
+const NAMES = ['a', 'b', 'large'] as const
+type Name = (typeof NAMES)[number]
+
+/**
+ * What copies go through, in order: blocks of the source at that time, those that are held then, and whether all copies are
+ * flushed. `large` moves out of the journal.
+ */
+const ACTS: readonly (readonly [name: Name, length: number, end: number, flush: boolean])[] = [
+  ['a', 5, 1, false],
+  ['b', 1, 1, false],
+  ['a', 5, 5, true],
+  ['large', 3, 3, false],
+  ['b', 4, 4, false],
+  ['large', 6, 5, true],
+  ['a', 9, 9, false],
+  ['large', 6, 6, false],
+  ['b', 12, 12, true]
+]
+
+/** A history with its sources: as they are at the end, and as they were at each act. */
+interface History {
+  readonly root: string
+  readonly sources: ReadonlyMap<Name, StoredFeed>
+  readonly moments: readonly StoredFeed[]
+}
+
+test('copies of which the process is killed at any point are as before or as after the last commit', async (t) => {
+  const history = await historyIn(await t.tmp())
+  const total = await stepsOf(history)
+  t.ok(total > 20, `${total} steps`)
+  for (let step = 1; step <= total; step++) {
+    for (const fault of ['before', 'torn'] as const) {
+      const files = new FaultFiles()
+      files.failAt(step, fault)
+      const { done } = await run(history, files)
+      const after = files.afterKill()
+      await check(t, history, after, done, `${fault} step ${step}`)
+      t.is((await run(history, after)).error, null)
+      await check(t, history, after, ACTS.length, `${fault} step ${step}, gone on`)
+    }
+  }
+})
+
+test('copies of which the machine lost its power keep what was synced, and hold nothing that is wrong', async (t) => {
+  const history = await historyIn(await t.tmp())
+  const total = await stepsOf(history)
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = seeded(seed)
+    const files = new FaultFiles()
+    files.failAt(1 + Math.floor(random() * total), random() < 0.5 ? 'before' : 'torn')
+    const { done } = await run(history, files)
+    const durable = ACTS.slice(0, done).findLastIndex(([, , , flush]) => flush) + 1
+    const after = files.afterPowerLoss(random)
+    await check(t, history, after, durable, `seed ${seed}`)
+    t.is((await run(history, after)).error, null)
+    await check(t, history, after, ACTS.length, `seed ${seed}, gone on`)
+  }
+})
+
+test('copies without room at any point are as before, and go on', async (t) => {
+  const history = await historyIn(await t.tmp())
+  const total = await stepsOf(history)
+  for (let step = 1; step <= total; step++) {
+    const files = new FaultFiles()
+    files.failAt(step, 'full')
+    const { done, error } = await run(history, files)
+    if (error !== null && !['DISK_FULL', 'STORAGE_FAILED'].includes(error.code)) {
+      t.is(error.code, 'DISK_FULL', `step ${step}`)
+    }
+    await check(t, history, files, done, `step ${step}`)
+    t.is((await run(history, files)).error, null)
+    await check(t, history, files, ACTS.length, `step ${step}, gone on`)
+  }
+})
+
+async function historyIn(root: string): Promise<History> {
+  const sources = new Map<Name, StoredFeed>()
+  for (const name of NAMES) {
+    sources.set(name, await StoredFeed.open(memoryStore(newIdentity())))
+  }
+  const moments: StoredFeed[] = []
+  for (const [name, length] of ACTS) {
+    const source = sources.get(name) as StoredFeed
+    const bytes = name === 'large' ? SMALL_FEED_BYTES / 4 : 50
+    while (source.length < length) {
+      await source.append([Buffer.alloc(bytes, `block ${source.length} `)])
+    }
+    const copy = await StoredFeed.open(memoryStore(identityFromKey(source.key)))
+    await copyBlocks(source, copy)
+    moments.push(copy)
+  }
+  return { root, sources, moments }
+}
+
+async function stepsOf(history: History): Promise<number> {
+  const files = new FaultFiles()
+  const { error } = await run(history, files)
+  if (error !== null) throw error
+  return files.steps
+}
+
+/** Goes through the acts, from wherever the copies are, as far as the files allow. */
+async function run(
+  { root, sources, moments }: History,
+  files: FaultFiles
+): Promise<{ done: number; error: SynclineError | null }> {
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: files }) })
+  const copies = new Map<Name, StoredFeed>()
+  let done = 0
+  let failed: SynclineError | null = null
+  try {
+    for (const name of NAMES) {
+      copies.set(name, await folder.addFeed((sources.get(name) as StoredFeed).key))
+    }
+    for (const [i, [name, , end, flush]] of ACTS.entries()) {
+      const copy = copies.get(name) as StoredFeed
+      const source = moments[i] as StoredFeed
+      if (copy.length <= source.length) await copyBlocks(source, copy, 0, end)
+      if (flush) for (const each of copies.values()) await each.flush()
+      done++
+    }
+  } catch (error) {
+    if (!isSynclineError(error)) throw error
+    failed = error
+  }
+  for (const copy of copies.values()) await copy.close().catch(() => {})
+  return { done, error: failed }
+}
+
+/** What is held is right, and it is at least what the first `done` acts gave. */
+async function check(
+  t: Assertions,
+  { root, sources }: History,
+  files: FaultFiles,
+  done: number,
+  name: string
+): Promise<void> {
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: files }) })
+  const faults: string[] = []
+  for (const of of NAMES) {
+    const source = sources.get(of) as StoredFeed
+    const least = ACTS.slice(0, done).findLast(([feed]) => feed === of)?.[2] ?? 0
+    if (!(await folder.has(source.key))) {
+      if (least > 0) faults.push(`${of} is gone`)
+      continue
+    }
+    const copy = await folder.openFeed(source.key)
+    if (copy.contiguousLength < least) faults.push(`${of}: ${copy.contiguousLength} of ${least}`)
+    const { bad, head } = await copy.audit()
+    if (bad.length > 0 || !head) faults.push(`${of}: bad ${bad.join(' ')}, head ${head}`)
+    for (const [start, end] of copy.have.runs(0, copy.length)) {
+      const ours = Buffer.concat(await copy.readRun(start, end))
+      if (!ours.equals(Buffer.concat(await source.readRun(start, end)))) {
+        faults.push(`${of}: other bytes in ${start}..${end}`)
+      }
+    }
+    await copy.close()
+  }
+  if (faults.length > 0) t.fail(`${name}: ${faults.join('; ')}`)
+  else t.pass(name)
+}

@@ -1,0 +1,367 @@
+import test, { type Assertions } from 'brittle'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { crc32 } from 'node:zlib'
+import { fileURLToPath } from 'node:url'
+import { isSynclineError, type SynclineError } from '../../lib/errors.ts'
+import { FeedFolder } from '../../lib/feed/file/feed-folder.ts'
+import { newIdentity } from '../../lib/feed/identity.ts'
+import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
+import { StoredFeed } from '../../lib/feed/stored-feed.ts'
+import { JOURNAL_WASTE_BYTES, SMALL_FEED_BLOCKS, SMALL_FEED_BYTES } from '../../lib/limits.ts'
+import { copyBlocks } from '../fixtures/copy-feed.ts'
+
+test('small copies stand together in the journal, without files of their own', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const sources = await Promise.all([1, 3, 10, 30].map((count) => sourceOf(count)))
+  const copies = await Promise.all(sources.map((source) => folder.addFeed(source.key)))
+  await Promise.all(copies.map((copy, i) => copyBlocks(sources[i] as StoredFeed, copy)))
+  for (const copy of copies) await copy.close()
+  t.alike((await readdir(root)).sort(), ['CORESTORE', 'journal', 'primary-key'])
+  t.alike(await readdir(path.join(root, 'journal')), ['log'])
+
+  const again = await FeedFolder.open(root)
+  const listed = []
+  for await (const { key } of again.list()) listed.push(hex(key))
+  t.alike(listed.sort(), sources.map(({ key }) => hex(key)).sort())
+  for (const source of sources) {
+    const copy = await again.openFeed(source.key)
+    t.alike(copy.manifest, source.manifest)
+    await isWhole(t, copy, source)
+    await copy.close()
+  }
+})
+
+test('a copy that follows its source stays in the journal while it is small, and moves out when it is not', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(0)
+  const copy = await folder.addFeed(source.key)
+  const step = SMALL_FEED_BYTES / 8
+  for (let i = 0; i < 12; i++) {
+    await source.append([Buffer.alloc(step, i)])
+    await copyBlocks(source, copy)
+    t.is(await isThere(folder.folderOf(source.key)), i >= 8, `${i + 1} blocks`)
+  }
+  await isWhole(t, copy, source)
+  await copy.close()
+  const again = await (await FeedFolder.open(root)).openFeed(source.key)
+  await isWhole(t, again, source)
+  await again.close()
+  // Nothing is left in the journal.
+  t.alike(await readdir(path.join(root, 'journal')), [])
+})
+
+test('a copy that is known to be large has its own files from the first block on', async (t) => {
+  for (const [blocks, bytes] of [
+    [SMALL_FEED_BLOCKS + 1, 10],
+    [2, SMALL_FEED_BYTES]
+  ] as const) {
+    const { folder } = await makeFolder(t)
+    const source = await sourceOf(blocks, bytes)
+    const copy = await folder.addFeed(source.key)
+    await copyBlocks(source, copy, 0, 1)
+    t.ok(await isThere(path.join(folder.folderOf(source.key), 'oplog')))
+    t.alike(await copy.read(0), await source.read(0))
+    await copy.close()
+  }
+})
+
+test('what only files can hold moves a copy out, and nothing is lost', async (t) => {
+  const changes: [string, (copy: StoredFeed) => Promise<unknown>][] = [
+    ['clear', (copy) => copy.clear(3, 5)],
+    ['user data', (copy) => copy.setUserData('name', Buffer.from('value'))],
+    ['forget', (copy) => copy.forget([4])]
+  ]
+  for (const [name, change] of changes) {
+    const { root, folder } = await makeFolder(t)
+    const source = await sourceOf(20)
+    const copy = await folder.addFeed(source.key)
+    await copyBlocks(source, copy)
+    await change(copy)
+    t.ok(await isThere(folder.folderOf(source.key)), name)
+    const before = [...copy.have.runs(0, 20)]
+    await copy.close()
+    const again = await (await FeedFolder.open(root)).openFeed(source.key)
+    t.alike([...again.have.runs(0, 20)], before)
+    t.alike((await again.audit()).bad, [])
+    await again.close()
+  }
+})
+
+test('a folder without a journal gives copies their own files, those of the journal with the next write', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(10)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 5)
+  await copy.close()
+  const files = await FeedFolder.open(root, { journal: false })
+  const again = await files.openFeed(source.key)
+  t.is(await isThere(files.folderOf(source.key)), false)
+  await copyBlocks(source, again)
+  t.ok(await isThere(files.folderOf(source.key)))
+  await isWhole(t, again, source)
+  await again.close()
+  const other = await sourceOf(3)
+  const fresh = await files.addFeed(other.key)
+  t.ok(await isThere(files.folderOf(other.key)))
+  await fresh.close()
+})
+
+test('a copy in the journal is removed, and can be added again', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(10)
+  const kept = await sourceOf(4)
+  for (const from of [source, kept]) {
+    const copy = await folder.addFeed(from.key, { name: `copy of ${from.length}` })
+    await copyBlocks(from, copy)
+    t.is((await errorOf(folder.remove(from.key)))?.code, 'FEED_LOCKED', 'it is being written')
+    await copy.close()
+  }
+  await folder.remove(source.key)
+  t.is(await folder.has(source.key), false)
+  t.is((await errorOf(folder.openByName('copy of 10')))?.code, 'FEED_NOT_FOUND')
+  const again = await (await FeedFolder.open(root)).addFeed(source.key)
+  t.is(again.length, 0)
+  await again.close()
+  const rest = await folder.openFeed('copy of 4')
+  await isWhole(t, rest, kept)
+  await rest.close()
+})
+
+test('another process keeps new copies in files, takes over what is not written, and is told who writes', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const seed = new Uint8Array(32).fill(7)
+  // The source that the other process copies.
+  const written = await StoredFeed.open(memoryStore(newIdentity({ seed })))
+  await written.append(Array.from({ length: 10 }, (_, i) => Buffer.from(`block ${i}`)))
+  const idle = await sourceOf(11)
+  const fresh = await sourceOf(12)
+  for (const source of [written, idle]) {
+    const copy = await folder.addFeed(source.key)
+    await copyBlocks(source, copy, 0, 5)
+    await copy.close()
+  }
+  const file = fileURLToPath(new URL('../fixtures/hold-copy.js', import.meta.url))
+  const other = spawn(process.execPath, [file, root, hex(seed)], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  t.teardown(() => other.kill('SIGKILL'))
+  await once(other.stdout, 'data')
+
+  const copy = await folder.openFeed(written.key)
+  t.is(copy.contiguousLength, 6, 'it can be read')
+  const error = await errorOf(copyBlocks(written, copy))
+  t.is(error?.code, 'FEED_LOCKED')
+  t.is(error?.details.pid, other.pid)
+  await copy.close()
+
+  const second = await folder.openFeed(idle.key)
+  await copyBlocks(idle, second)
+  await isWhole(t, second, idle)
+  t.ok(await isThere(path.join(folder.folderOf(idle.key), 'oplog')), 'it has files now')
+  await second.close()
+  const third = await folder.addFeed(fresh.key)
+  await copyBlocks(fresh, third)
+  t.ok(await isThere(folder.folderOf(fresh.key)))
+  await third.close()
+
+  other.kill('SIGKILL')
+  await once(other, 'exit')
+  const now = await FeedFolder.open(root)
+  for (const source of [written, idle, fresh]) {
+    const last = await now.openFeed(source.key)
+    await copyBlocks(source, last)
+    await isWhole(t, last, source)
+    await last.close()
+  }
+})
+
+test('a feed that moved out behind our back is not written in the journal any more', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(10)
+  const other = await sourceOf(2)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 5)
+  await copy.close()
+  const reader = await folder.openFeed(source.key)
+  // As another process does while a third one writes the journal.
+  const busy = await FeedFolder.open(root)
+  const writer = await busy.addFeed(other.key)
+  const second = await (await FeedFolder.open(root)).openFeed(source.key)
+  await copyBlocks(source, second)
+  await second.close()
+  await writer.close()
+  t.is((await errorOf(copyBlocks(source, reader)))?.code, 'FEED_LOCKED')
+  await reader.close()
+  const again = await folder.openFeed(source.key)
+  await isWhole(t, again, source)
+  await again.close()
+})
+
+test('a damaged record costs what it holds, and no other feed', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const sources = await Promise.all([10, 10, 10].map((count) => sourceOf(count)))
+  for (const source of sources) {
+    const copy = await folder.addFeed(source.key)
+    await copyBlocks(source, copy)
+    await copy.close()
+  }
+  const log = path.join(root, 'journal', 'log')
+  const bytes = await readFile(log)
+  // The first feed has these bytes.
+  const at = bytes.indexOf((await (sources[1] as StoredFeed).read(6)) ?? '')
+  for (const place of [at, 4]) {
+    await flip(log, place)
+    const damaged = await FeedFolder.open(root)
+    for (const [i, source] of sources.entries()) {
+      const copy = await damaged.openFeed(source.key)
+      t.is(copy.contiguousLength, i === 0 ? 6 : 10)
+      t.alike((await copy.audit()).bad, [])
+      await copy.close()
+    }
+  }
+  // What was lost is fetched again.
+  const [source] = sources as [StoredFeed]
+  const copy = await (await FeedFolder.open(root)).openFeed(source.key)
+  await copyBlocks(source, copy)
+  await copy.close()
+  const last = await (await FeedFolder.open(root)).openFeed(source.key)
+  await isWhole(t, last, source)
+  await last.close()
+})
+
+test('a journal of a later version is refused, and feeds with files are not', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const mine = await folder.createFeed('mine')
+  await mine.append([Buffer.from('x')])
+  await mine.close()
+  const source = await sourceOf(3)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy)
+  await copy.close()
+  const log = path.join(root, 'journal', 'log')
+  const bytes = await readFile(log)
+  bytes.writeUInt32LE(99, 16)
+  bytes.writeUInt32LE(crc32(bytes.subarray(8, 40)), 4)
+  await writeFile(log, bytes)
+  const again = await FeedFolder.open(root)
+  t.is((await errorOf(again.openFeed(source.key)))?.code, 'UNSUPPORTED')
+  t.is((await errorOf(again.addFeed(newIdentity().key)))?.code, 'UNSUPPORTED')
+  const opened = await again.openFeed('mine')
+  t.is(opened.length, 1)
+  await opened.close()
+  t.alike(await readFile(log), bytes)
+})
+
+test('a journal of which most is gone is written anew, also below feeds that are being read', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const kept = await sourceOf(40, 100)
+  const copy = await folder.addFeed(kept.key)
+  for (let end = 5; end <= 40; end += 5) await copyBlocks(kept, copy, end - 5, end)
+  await copy.close()
+  const large = await sourceOf(3, SMALL_FEED_BYTES / 4)
+  const log = path.join(root, 'journal', 'log')
+  const held = await folder.addFeed(newIdentity().key)
+  for (let i = 0; ; i++) {
+    const source = await sourceOf(3, SMALL_FEED_BYTES / 4)
+    const other = await folder.addFeed(source.key)
+    await copyBlocks(source, other)
+    await other.close()
+    await folder.remove(source.key)
+    if ((await stat(log)).size > JOURNAL_WASTE_BYTES) break
+    if (i > 1000) return t.fail('the journal does not grow')
+  }
+  await held.close()
+  const reader = await folder.openFeed(kept.key)
+  const before = (await stat(log)).size
+  const next = await (await FeedFolder.open(root)).addFeed(large.key)
+  await copyBlocks(large, next)
+  const after = (await stat(log)).size
+  t.ok(after < before / 10, `${before} -> ${after} bytes`)
+  await isWhole(t, reader, kept)
+  await next.close()
+  await isWhole(t, reader, kept)
+  await reader.close()
+  const again = await (await FeedFolder.open(root)).openFeed(kept.key)
+  await isWhole(t, again, kept)
+  await again.close()
+})
+
+test('a folder that is only read changes nothing', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(10)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 5)
+  await copy.close()
+  const log = await readFile(path.join(root, 'journal', 'log'))
+  const readOnly = await FeedFolder.open(root, { readOnly: true })
+  const again = await readOnly.openFeed(source.key)
+  t.is(again.contiguousLength, 5)
+  t.is((await errorOf(copyBlocks(source, again)))?.code, 'INVALID_OPERATION')
+  await again.close()
+  t.alike(await readFile(path.join(root, 'journal', 'log')), log)
+})
+
+test('keys that are imported give a copy of the journal files of its own', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const elsewhere = await makeFolder(t)
+  const mine = await elsewhere.folder.createFeed('mine')
+  await mine.append([Buffer.from('a'), Buffer.from('b')])
+  const copy = await folder.addFeed(mine.key)
+  await copyBlocks(mine, copy)
+  await copy.close()
+  await mine.close()
+  for await (const keys of elsewhere.folder.exportKeys()) await folder.importKeys(keys)
+  const again = await (await FeedFolder.open(root)).openFeed(mine.key)
+  t.ok(again.writable)
+  t.is(again.length, 2)
+  await again.append([Buffer.from('c')])
+  await again.close()
+})
+
+async function makeFolder(t: Assertions): Promise<{ root: string; folder: FeedFolder }> {
+  const root = path.join(await t.tmp(), 'store')
+  return { root, folder: await FeedFolder.open(root) }
+}
+
+/** A feed in memory of blocks that all differ. */
+async function sourceOf(count: number, bytes = 100): Promise<StoredFeed> {
+  const source = await StoredFeed.open(memoryStore(newIdentity()))
+  const blocks = Array.from({ length: count }, (_, i) => Buffer.alloc(bytes, `block ${i} `))
+  if (count > 0) await source.append(blocks)
+  return source
+}
+
+async function isWhole(t: Assertions, copy: StoredFeed, source: StoredFeed): Promise<void> {
+  t.is(copy.contiguousLength, source.length)
+  t.alike(await copy.readRun(0, source.length), await source.readRun(0, source.length))
+  t.alike(await copy.audit(), { blocks: source.length, bad: [], head: true })
+}
+
+async function isThere(file: string): Promise<boolean> {
+  return (await stat(file).catch(() => null)) !== null
+}
+
+async function flip(file: string, position: number): Promise<void> {
+  const handle = await open(file, 'r+')
+  const byte = new Uint8Array(1)
+  await handle.read(byte, 0, 1, position)
+  await handle.write(Uint8Array.of((byte[0] as number) ^ 0xff), 0, 1, position)
+  await handle.close()
+}
+
+async function errorOf(task: Promise<unknown>): Promise<SynclineError | null> {
+  try {
+    await task
+    return null
+  } catch (error) {
+    if (isSynclineError(error)) return error
+    throw error
+  }
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}

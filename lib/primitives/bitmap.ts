@@ -36,9 +36,11 @@ const FIRST_WORDS = 8
 interface Page {
   /** The bits after the last word are unset. */
   words: Uint32Array
-  /** Number of set bits. */
+  /** Number of set bits, or UNCOUNTED: most pages that are read from a disk never need it. */
   count: number
 }
+
+const UNCOUNTED = -1
 
 /**
  * A bitmap that can be changed. Memory: up to 4 KiB for each page that is neither empty nor full.
@@ -92,7 +94,7 @@ export class Bitmap implements ReadonlyBitmap {
     if (value) reserve(part, to)
     const end = Math.min(to, 32 * part.words.length)
     if (from >= end) return
-    part.count -= countBits(part.words, from, end)
+    part.count = countOf(part) - countBits(part.words, from, end)
     fillBits(part.words, from, end, value)
     if (value) part.count += to - from
     if (part.count === (value ? PAGE_BITS : 0)) this.#put(number, value)
@@ -106,11 +108,13 @@ export class Bitmap implements ReadonlyBitmap {
     else this.#pages.delete(number)
   }
 
-  /** Gives a page that is full or empty words of its own. */
-  #part(number: number): Page {
+  /** Gives a page that is full or empty words of its own, for its bits before `end` at least. */
+  #part(number: number, end: number = 0): Page {
     const isFull = this.#pages.has(number)
     const page = {
-      words: isFull ? new Uint32Array(PAGE_WORDS).fill(ALL) : new Uint32Array(FIRST_WORDS),
+      words: isFull
+        ? new Uint32Array(PAGE_WORDS).fill(ALL)
+        : new Uint32Array(Math.max(FIRST_WORDS, Math.ceil(end / 32))),
       count: isFull ? PAGE_BITS : 0
     }
     this.#pages.set(number, page)
@@ -132,20 +136,26 @@ export class Bitmap implements ReadonlyBitmap {
   /** Replaces some words of a page, from word `first` on. */
   #copy(number: number, first: number, words: Uint32Array): void {
     const bits = 32 * words.length
-    const count = countBits(words, 0, bits)
-    if (count === 0 || count === bits) {
-      const start = number * PAGE_BITS + 32 * first
-      this.setRange(start, start + bits, count > 0)
+    const from = 32 * first
+    const [sample = 0] = words
+    if ((sample === 0 || ~sample === 0) && words.every((word) => word === sample)) {
+      const start = number * PAGE_BITS + from
+      this.setRange(start, start + bits, sample !== 0)
       return
     }
     this.#pageCount = Math.max(this.#pageCount, number + 1)
     const page = this.#pages.get(number)
-    const part = page === undefined || page === true ? this.#part(number) : page
-    reserve(part, 32 * first + bits)
-    // Most pages are read from a disk and were empty before.
-    const before = part.count === 0 ? 0 : countBits(part.words, 32 * first, 32 * first + bits)
-    part.count += count - before
-    part.words.set(words, first)
+    if (page === undefined || page === true) {
+      // Neither empty nor full with these words in it.
+      const part = this.#part(number, from + bits)
+      part.words.set(words, first)
+      part.count = UNCOUNTED
+      return
+    }
+    reserve(page, from + bits)
+    const rest = countOf(page) - countBits(page.words, from, from + bits)
+    page.words.set(words, first)
+    page.count = rest + countBits(words, 0, bits)
   }
 
   firstSet(start: number, end: number = Number.MAX_SAFE_INTEGER): number {
@@ -181,7 +191,7 @@ export class Bitmap implements ReadonlyBitmap {
       const from = Math.max(start - number * PAGE_BITS, 0)
       const to = Math.min(last - number * PAGE_BITS, PAGE_BITS)
       if (page === true) total += to - from
-      else if (to - from === PAGE_BITS) total += page.count
+      else if (to - from === PAGE_BITS) total += countOf(page)
       else {
         const end = Math.min(to, 32 * page.words.length)
         if (from < end) total += countBits(page.words, from, end)
@@ -257,6 +267,11 @@ function reserve(page: Page, end: number): void {
   const words = new Uint32Array(Math.min(PAGE_WORDS, Math.max(2 * length, Math.ceil(end / 32))))
   words.set(page.words)
   page.words = words
+}
+
+function countOf(page: Page): number {
+  if (page.count === UNCOUNTED) page.count = countBits(page.words, 0, 32 * page.words.length)
+  return page.count
 }
 
 /** Sets or clears the bits of `[from, to)`, which is not empty. */

@@ -154,9 +154,8 @@ export class FeedFolder {
     const identity = identityFromKey(key)
     const discoveryKey = discoveryKeyOf(key)
     await this.#preparePut(identity, options.name ?? null)
-    const stored = await this.#stored(discoveryKey, {})
-    if (stored !== null) return stored
-    return (await this.#addSmall(key, discoveryKey)) ?? this.#makeFiles(identity)
+    const small = this.#usesJournal ? await this.#addSmall(key, discoveryKey) : null
+    return small ?? (await this.#stored(discoveryKey, {})) ?? this.#makeFiles(identity)
   }
 
   /**
@@ -309,7 +308,8 @@ export class FeedFolder {
 
   #folderOfId(discoveryKey: Uint8Array): string {
     const id = hexOf(discoveryKey)
-    return this.#path('cores', id.slice(0, 2), id.slice(2, 4), id)
+    // Asked for each feed: joining paths looks at every letter.
+    return [this.root, 'cores', id.slice(0, 2), id.slice(2, 4), id].join(path.sep)
   }
 
   /** Whatever comes before a feed is put here under a name. */
@@ -336,20 +336,24 @@ export class FeedFolder {
     }
   }
 
-  /** Adds a copy to the journal; null if another process writes that, or it is full. */
+  /**
+   * Adds a copy to the journal. Null if it is here already, has files that were begun and never finished, or does not fit;
+   * and if another process writes the journal.
+   */
   async #addSmall(key: Uint8Array, discoveryKey: Uint8Array): Promise<JournalStore | null> {
     const journal = this.#journal
-    if (!this.#usesJournal || !(await journal.enter())) return null
-    // Files that were begun and never finished are finished.
-    const isBegun = await this.#pool.layer.exists(this.#folderOfId(discoveryKey))
-    if (!isBegun && !journal.full) {
-      try {
+    const folder = this.#folderOfId(discoveryKey)
+    if (await this.#pool.layer.exists(folder)) return null
+    if ((await journal.find(hexOf(discoveryKey), true)) !== null) return null
+    if (!(await journal.enter())) return null
+    try {
+      if (!journal.full) {
         const entry = await journal.add(key, discoveryKey)
-        return this.#small(entry, discoveryKey, { options: {}, entered: true, isBegun })
-      } catch (error) {
-        await journal.leave()
-        throw error
+        return this.#small(entry, { folder, options: {}, entered: true, isBegun: false })
       }
+    } catch (error) {
+      await journal.leave()
+      throw error
     }
     await journal.leave()
     return null
@@ -484,16 +488,16 @@ export class FeedFolder {
     // Files are worth more than a journal that cannot be read.
     const entry = await (files === null ? finding : finding.catch(() => null))
     if (entry === null) return files
-    const isBegun =
-      files === null && (await this.#pool.layer.exists(this.#folderOfId(discoveryKey)))
-    return this.#small(entry, discoveryKey, { files, options, isBegun })
+    const folder = this.#folderOfId(discoveryKey)
+    const isBegun = files === null && (await this.#pool.layer.exists(folder))
+    return this.#small(entry, { folder, files, options, isBegun })
   }
 
   /** @param state.isBegun - true if there are files that are no feed yet. */
   #small(
     entry: JournalEntry,
-    discoveryKey: Uint8Array,
     state: {
+      readonly folder: string
       readonly files?: FileStore | null
       readonly isBegun: boolean
       readonly entered?: boolean
@@ -505,10 +509,10 @@ export class FeedFolder {
       entry,
       entered: state.entered ?? false,
       files: state.files ?? null,
-      folder: this.#folderOfId(discoveryKey),
+      folder: state.folder,
       stays: this.#usesJournal && !state.isBegun,
       options: this.#storeOptions(state.options),
-      exists: (folder) => this.#pool.layer.exists(folder)
+      layer: this.#pool.layer
     })
   }
 

@@ -11,6 +11,7 @@ import { isSynclineError, SynclineError } from '../../errors.ts'
 import type { BufferPool } from '../../primitives/buffer-pool.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import type { Commit, KeyPair, Store, StoreState } from '../store.ts'
+import type { FileLayer } from './file.ts'
 import { FileStore, type FileStoreOptions, onlyDrops } from './file-store.ts'
 import { type Journal, type JournalEntry, wholeCommit } from './journal.ts'
 import type { SmallFeed } from './small-feed.ts'
@@ -25,7 +26,7 @@ export interface JournalStoreOptions {
   readonly files: FileStore | null
   /** How to open or make them. */
   readonly options: FileStoreOptions
-  readonly exists: (folder: string) => Promise<boolean>
+  readonly layer: Pick<FileLayer, 'exists'>
   /** False moves the feed out with the first write. */
   readonly stays: boolean
   /** True if the journal was entered for this store already. */
@@ -117,7 +118,7 @@ export class JournalStore implements Store {
     feed.apply(commit, await journal.commit(this.#entry, commit))
     this.#sequence = this.#entry.sequence
     // Whoever made files for it before that has it; who makes them now finds that we write it.
-    if (opens && (await this.#with.exists(this.#with.folder))) throw this.#locked()
+    if (opens && (await this.#with.layer.exists(this.#with.folder))) throw this.#locked()
   }
 
   async free(offset: number, byteLength: number): Promise<void> {

@@ -13,7 +13,6 @@ import {
 import { Bitmap } from '../../primitives/bitmap.ts'
 import { fullRoots } from '../../primitives/flat-tree.ts'
 import { type BlockRange, joinRanges } from '../../primitives/ranges.ts'
-import { encodeManifest } from '../../wire/manifest-codec.ts'
 import type { Manifest } from '../../wire/manifest.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import { copyBytes } from '../bytes.ts'
@@ -52,11 +51,11 @@ export class SmallFeed {
       if (this.head.length > 0 && head.fork !== this.head.fork) return false
       if (!(this.#byteLength(head.length, nodes) <= SMALL_FEED_BYTES)) return false
     }
-    // What follows it in a record has far more room than it needs.
-    if (manifest !== undefined && encodeManifest(manifest).byteLength > SMALL_FEED_BYTES / 2) {
-      return false
-    }
     let byteLength = NODE_BYTES * nodes.length
+    if (manifest !== undefined) {
+      const { signers, linked, userData } = manifest
+      byteLength += 80 * signers.length + 32 * (linked?.length ?? 0) + (userData?.byteLength ?? 0)
+    }
     for (const { bytes } of nodeRuns) byteLength += bytes.byteLength
     for (const { parts } of data) for (const part of parts) byteLength += part.byteLength
     return byteLength <= JOURNAL_RECORD_BYTES_MAX / 2

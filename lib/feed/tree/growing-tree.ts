@@ -42,6 +42,9 @@ export class GrowingTree {
   readonly nodes: FoldNode[] = []
   length: number
   byteLength: number
+  /** The last hash, and the length that it belongs to. */
+  #hash: Uint8Array | null = null
+  #hashed = 0
 
   /** Starts from the trusted roots of a tree; they are not changed. */
   constructor(fork: number, roots: readonly TreeNode[]) {
@@ -76,9 +79,13 @@ export class GrowingTree {
     this.roots.push(top)
   }
 
-  /** The hash over all roots, which is what is signed. */
+  /** The hash over all roots, which is what is signed. It is not the caller's. */
   hash(): Uint8Array {
-    return treeHash(this.roots)
+    if (this.#hash === null || this.#hashed !== this.length) {
+      this.#hash = treeHash(this.roots)
+      this.#hashed = this.length
+    }
+    return this.#hash
   }
 
   /** A tree that grows on from here by itself. */

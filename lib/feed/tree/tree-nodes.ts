@@ -6,17 +6,20 @@
 import { NODE_BYTES } from '../../kernels/fold.ts'
 import { endBlock } from '../../primitives/flat-tree.ts'
 import type { TreeNode } from '../../wire/message.ts'
-import { copyBytes, readUint64, writeUint64 } from '../bytes.ts'
+import { readUint64, writeUint64 } from '../bytes.ts'
 import type { NodeRun, Store } from '../store.ts'
 import { dropPage, isBlank, keepPage, NodePage, PAGE_BLOCKS, PAGE_NODES } from './node-page.ts'
 
+const HASH_BYTES: number = NODE_BYTES - 8
 /** Upper nodes kept, one by one since they lie far apart in a store: those of 64,000 blocks, 200 KiB at most. */
 const UPPER_NODES_MAX = 1024
 
 /** Reads a node from dense nodes; null where there is none. */
 export function nodeAtOffset(bytes: Uint8Array, offset: number, index: number): TreeNode | null {
   if (isBlank(bytes, offset)) return null
-  const hash = copyBytes(bytes.subarray(offset + 8, offset + NODE_BYTES))
+  // By hand: a view to copy from costs three times as much.
+  const hash = new Uint8Array(HASH_BYTES)
+  for (let i = 0; i < HASH_BYTES; i++) hash[i] = bytes[offset + 8 + i] as number
   return { index, size: readUint64(bytes, offset), hash }
 }
 

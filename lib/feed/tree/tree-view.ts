@@ -28,6 +28,8 @@ export interface NodeSource {
   get(index: number): Promise<TreeNode | null>
   /** The node if it is in memory, so that long paths cost no promises; undefined if `get` must tell. */
   peek?(index: number): TreeNode | undefined
+  /** Bytes below the node if it is in memory. */
+  sizeOf?(index: number): number | undefined
 }
 
 /**
@@ -49,13 +51,17 @@ export async function byteOffset(tree: TreeView, block: number): Promise<number>
       if (covers(left, block)) {
         index = left
       } else {
-        offset += (tree.nodes.peek?.(left) ?? (await requireNode(tree, left))).size
+        offset += sizeInMemory(tree, left) ?? (await requireNode(tree, left)).size
         index = rightChild(index, height)
       }
     }
     return offset
   }
   throw new SynclineError('BROKEN_INVARIANT', `block ${block} is beyond ${tree.length}`)
+}
+
+function sizeInMemory({ nodes }: TreeView, index: number): number | undefined {
+  return nodes.sizeOf === undefined ? nodes.peek?.(index)?.size : nodes.sizeOf(index)
 }
 
 /** The stored node at `index`. @throws SynclineError BLOCK_NOT_AVAILABLE when there is none. */
@@ -121,8 +127,8 @@ export async function countMissing(tree: TreeView, index: number): Promise<numbe
 export async function storedPath(tree: TreeView, block: number): Promise<TrustedNode[]> {
   const path: TrustedNode[] = []
   for (let index = 2 * block; endBlock(index) <= tree.length; index = parent(index)) {
-    const node = await tree.nodes.get(index)
-    if (node !== null) path.push({ index, size: node.size })
+    const size = sizeInMemory(tree, index) ?? (await tree.nodes.get(index))?.size
+    if (size !== undefined) path.push({ index, size })
   }
   return path
 }

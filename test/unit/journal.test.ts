@@ -1,12 +1,15 @@
 import test, { type Assertions } from 'brittle'
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { fileURLToPath } from 'node:url'
 import { isSynclineError, type SynclineError } from '../../lib/errors.ts'
+import { sharedPool } from '../../lib/feed/file/file-pool.ts'
 import { FeedFolder } from '../../lib/feed/file/feed-folder.ts'
+import { Journal } from '../../lib/feed/file/journal.ts'
 import { newIdentity } from '../../lib/feed/identity.ts'
 import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
@@ -176,6 +179,21 @@ test('another process keeps new copies in files, takes over what is not written,
     await isWhole(t, last, source)
     await last.close()
   }
+})
+
+test('records that come while a write ends are written, whatever the moment', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  await folder.createFeed('first').then((feed) => feed.close())
+  const journal = new Journal(sharedPool, root)
+  t.ok(await journal.enter())
+  const add = (): Promise<unknown> => journal.add(newIdentity().key, randomBytes(32))
+  for (let turns = 0; turns < 20; turns++) {
+    await add()
+    for (let i = 0; i < turns; i++) await null
+    await add()
+  }
+  await journal.leave()
+  t.is((await new Journal(sharedPool, root).all()).size, 40)
 })
 
 test('a feed that moved out behind our back is not written in the journal any more', async (t) => {

@@ -97,6 +97,8 @@ export class Journal {
   #entering: Promise<boolean> | null = null
   #leaving: Promise<void> | null = null
   #release: Release | null = null
+  /** Records that come before all others of this writer; empty once they are written. */
+  readonly #opening: RecordBatch = new RecordBatch()
   #batch: RecordBatch = new RecordBatch()
   #spare: RecordBatch = new RecordBatch()
   #waiting: Waiting[] = []
@@ -303,8 +305,9 @@ export class Journal {
     const size = await this.#file.size()
     if (size === null) this.#unsyncedFolders = [...new Set([...this.#unsyncedFolders, this.folder])]
     if ((size ?? 0) > this.#end) await this.#file.truncate(this.#end)
-    if (this.#end === 0) this.#batch.begin(randomBytes(16))
-    this.#batch.session(process.pid)
+    this.#opening.clear()
+    if (this.#end === 0) this.#opening.begin(randomBytes(16))
+    this.#opening.session(process.pid)
     this.#pid = process.pid
   }
 
@@ -369,13 +372,9 @@ export class Journal {
 
   /** Whatever comes in this turn is written together at its end. */
   #schedule(): void {
-    this.#flushing ??= new Promise<void>((resolve) => {
-      setImmediate(resolve)
+    this.#flushing ??= new Promise((resolve) => {
+      setImmediate(() => resolve(this.#flush()))
     })
-      .then(() => this.#flush())
-      .finally(() => {
-        this.#flushing = null
-      })
   }
 
   async #flushed(): Promise<void> {
@@ -391,10 +390,11 @@ export class Journal {
       this.#waiting = []
       try {
         if (this.#broken !== null) throw this.#broken
-        await this.#append(batch.bytes)
+        await this.#append([this.#opening.bytes, batch.bytes])
         if (waiting.length > 0) this.#unsynced = true
-        const position = this.#end
-        this.#end += batch.byteLength
+        const position = this.#end + this.#opening.byteLength
+        this.#end = position + batch.byteLength
+        this.#opening.clear()
         if (waiting.some(({ durable }) => durable)) await this.#sync()
         for (const task of waiting) task.resolve(position + task.at)
       } catch (error) {
@@ -403,12 +403,14 @@ export class Journal {
       batch.clear()
       this.#spare = batch
     }
+    // At once: whoever comes before a promise settles must not wait for what has ended.
+    this.#flushing = null
   }
 
   /** Writes at the end of the file, or leaves it as it is. */
-  async #append(bytes: Uint8Array): Promise<void> {
+  async #append(parts: readonly Uint8Array[]): Promise<void> {
     try {
-      await this.#file.write([bytes], this.#end)
+      await this.#file.write(parts, this.#end)
     } catch (error) {
       // Records that came to the file whole would count.
       await this.#file.truncate(this.#end).catch(() => this.#break(error))

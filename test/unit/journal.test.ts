@@ -189,7 +189,7 @@ test('records that come while a write ends are written, whatever the moment', as
   const add = (): Promise<unknown> => journal.add(newIdentity().key, randomBytes(32))
   for (let turns = 0; turns < 20; turns++) {
     await add()
-    for (let i = 0; i < turns; i++) await null
+    for (let i = 0; i < turns; i++) await Promise.resolve()
     await add()
   }
   await journal.leave()

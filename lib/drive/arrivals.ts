@@ -11,6 +11,7 @@ import { chmod, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
+import { Mutex } from '../feed/mutex.ts'
 import {
   ABSENT_BLOCKS_MS,
   AHEAD_BYTES_MAX,
@@ -58,6 +59,8 @@ export class Arrivals {
   #unasked: Pending[] = []
   /** Those that reach beyond the first block of another: an arrival in their middle may be their last. */
   #long: Pending[] = []
+  /** What comes is put in place one batch after the other: two would each make a folder that has files of both. */
+  readonly #placing = new Mutex()
   /** Puts whole files in place, one after the other. */
   #finishing: Promise<void> = Promise.resolve()
   /** Steps whose blobs were asked for while the others were still being found. */
@@ -96,7 +99,7 @@ export class Arrivals {
       void this.#ask(blobs).catch((error: unknown) => this.#fail(error))
     }
     blobs.session.on('append', grew)
-    places.keeper = { whole: (whole) => this.#whole(whole) }
+    places.keeper = { whole: (whole) => this.#placing.run(() => this.#whole(whole)) }
     this.#written = places.bytesWritten
     return async () => {
       stop()
@@ -440,6 +443,7 @@ export class Arrivals {
    * @returns those that have to be kept.
    */
   async #whole(whole: readonly WholeBlob[]): Promise<WholeBlob[]> {
+    const made = await this.#placement.putInNewFolders(this.#newFiles(whole))
     const rest: WholeBlob[] = []
     for (const one of whole) {
       const pending = this.#pending.get(keyOf(one.range))
@@ -451,6 +455,7 @@ export class Arrivals {
       if (turn !== null) await turn
       for (const step of pending.steps) {
         const isPlaced =
+          made.has(step) ||
           this.#placement.putNew(step, one.bytes) ||
           // What stands in its way may itself be about to move until all that is here is in place.
           (this.#isFetching && (await this.#placement.putWhole(step, one.bytes)))
@@ -460,6 +465,15 @@ export class Arrivals {
       if (pending.placed < pending.steps.length) rest.push(one)
     }
     return rest
+  }
+
+  /** The files that whole blobs are to become. */
+  *#newFiles(whole: readonly WholeBlob[]): Generator<readonly [PutStep, Uint8Array], void, void> {
+    for (const { range, bytes } of whole) {
+      const pending = this.#pending.get(keyOf(range))
+      if (pending === undefined || pending.placed > 0) continue
+      for (const step of pending.steps) yield [step, bytes]
+    }
   }
 
   /** What came of blobs that this version does not have is given up. */

@@ -11,6 +11,7 @@ import { chmod, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
+import { Mutex } from '../feed/mutex.ts'
 import {
   ABSENT_BLOCKS_MS,
   AHEAD_BYTES_MAX,
@@ -19,6 +20,7 @@ import {
   COMPARED_FILES,
   FETCHED_WHOLE_BYTES
 } from '../limits.ts'
+import { BlobMap } from './blob-map.ts'
 import { blocksOf, fittingOf, isFitting, isHeld, isImpossible, keyOf } from './blob-check.ts'
 import { type BlockRange, joinRanges } from '../primitives/ranges.ts'
 import type { PutStep, Step } from './clone-report.ts'
@@ -34,7 +36,6 @@ import { adoptMatches, findMatches } from './reuse.ts'
 
 /** A blob that is to come. */
 interface Pending {
-  readonly key: string
   readonly blob: BlobRange
   readonly steps: PutStep[]
   /** How many steps have it in place: it came in one piece, before the tree told whether it is what its entries say. */
@@ -50,14 +51,16 @@ export class Arrivals {
   readonly #folder: DriveFolder
   readonly #placement: Placement
   readonly #progress: ProgressNotes
-  /** Blobs that are to come, by {@link keyOf}. */
-  readonly #pending = new Map<string, Pending>()
+  /** Blobs that are to come. */
+  readonly #pending = new BlobMap<Pending>()
   /** The same in the order of their first blocks: which of them an arrival may complete. */
   #byFirst: Pending[] = []
   /** Those that nobody was asked for yet. */
   #unasked: Pending[] = []
   /** Those that reach beyond the first block of another: an arrival in their middle may be their last. */
   #long: Pending[] = []
+  /** What comes is put in place one batch after the other: two would each make a folder that has files of both. */
+  readonly #placing = new Mutex()
   /** Puts whole files in place, one after the other. */
   #finishing: Promise<void> = Promise.resolve()
   /** Steps whose blobs were asked for while the others were still being found. */
@@ -96,7 +99,7 @@ export class Arrivals {
       void this.#ask(blobs).catch((error: unknown) => this.#fail(error))
     }
     blobs.session.on('append', grew)
-    places.keeper = { whole: (whole) => this.#whole(whole) }
+    places.keeper = { whole: (whole) => this.#placing.run(() => this.#whole(whole)) }
     this.#written = places.bytesWritten
     return async () => {
       stop()
@@ -208,14 +211,13 @@ export class Arrivals {
 
   /** False if the blob was to come already, for another step. */
   #add(step: PutStep, blob: BlobRange, compared: boolean): boolean {
-    const key = keyOf(blob)
-    const others = this.#pending.get(key)
+    const others = this.#pending.get(blob)
     if (others !== undefined) {
       others.steps.push(step)
       return false
     }
-    const pending = { key, blob, steps: [step], placed: 0, compared, asked: compared }
-    this.#pending.set(key, pending)
+    const pending = { blob, steps: [step], placed: 0, compared, asked: compared }
+    this.#pending.add(pending)
     if (!compared) this.#unasked.push(pending)
     return true
   }
@@ -238,7 +240,7 @@ export class Arrivals {
   #letIn(): void {
     if (!this.#isHolding) return
     this.#isHolding = false
-    this.#expect(Array.from(this.#pending.values(), ({ blob }) => blob))
+    this.#expect(Array.from(this.#pending, ({ blob }) => blob))
     this.#folder.places.release()
   }
 
@@ -276,7 +278,7 @@ export class Arrivals {
 
   /** True if all that is still to come lies beyond the end of the feed, as far as any peer knows. */
   #waitsForNothing({ session }: Blobs): boolean {
-    for (const { asked } of this.#pending.values()) if (asked) return false
+    for (const { asked } of this.#pending) if (asked) return false
     return this.#pending.size > 0 && session.progress().synced
   }
 
@@ -284,23 +286,21 @@ export class Arrivals {
   awaits(start: number, end: number): boolean {
     return this.#byFirst.some(
       ({ blob }) =>
-        this.#pending.has(keyOf(blob)) &&
+        this.#pending.get(blob) !== undefined &&
         blob.blockOffset < end &&
         start < blob.blockOffset + blob.blockLength
     )
   }
 
   #skipAbsent(): void {
-    for (const pending of this.#pending.values()) {
+    for (const pending of [...this.#pending]) {
       for (const { name } of pending.steps) this.#placement.skip(name, ABSENT)
       this.#settled(pending)
     }
   }
 
   #order(): void {
-    const sorted = [...this.#pending.values()].sort(
-      (a, b) => a.blob.blockOffset - b.blob.blockOffset
-    )
+    const sorted = [...this.#pending].sort((a, b) => a.blob.blockOffset - b.blob.blockOffset)
     this.#byFirst = sorted
     this.#long = sorted.filter(({ blob }, i) => {
       const next = sorted[i + 1]?.blob.blockOffset ?? Infinity
@@ -334,7 +334,7 @@ export class Arrivals {
         const range: [number, number] = [blob.blockOffset, blob.blockOffset + blob.blockLength]
         this.#wanted.push(range)
         await blobs.session.want(range)
-        const pending = this.#pending.get(keyOf(blob))
+        const pending = this.#pending.get(blob)
         if (pending !== undefined) this.#complete([pending])
       }
     }
@@ -398,7 +398,9 @@ export class Arrivals {
     if (reached.length === 0) return
     this.#finishing = this.#finishing.then(async () => {
       const blobs = await this.#folder.blobs()
-      const whole = reached.filter(({ key, blob }) => this.#pending.has(key) && isHeld(blobs, blob))
+      const whole = reached.filter(
+        (pending) => this.#isPending(pending) && isHeld(blobs, pending.blob)
+      )
       try {
         const placed = whole.filter((pending) => pending.placed > 0)
         const fitting = await fittingOf(
@@ -407,7 +409,7 @@ export class Arrivals {
         )
         for (const pending of whole) {
           if (this.#failure !== null) return
-          if (this.#pending.has(pending.key)) await this.#finish(pending, fitting, blobs)
+          if (this.#isPending(pending)) await this.#finish(pending, fitting, blobs)
         }
         await this.#placement.saveSometimes()
       } catch (error) {
@@ -428,8 +430,12 @@ export class Arrivals {
     this.#settled(pending)
   }
 
-  #settled({ key }: Pending): void {
-    this.#pending.delete(key)
+  #isPending(pending: Pending): boolean {
+    return this.#pending.get(pending.blob) === pending
+  }
+
+  #settled(pending: Pending): void {
+    this.#pending.delete(pending)
     if (this.#pending.size === 0) this.#wake()
   }
 
@@ -440,9 +446,10 @@ export class Arrivals {
    * @returns those that have to be kept.
    */
   async #whole(whole: readonly WholeBlob[]): Promise<WholeBlob[]> {
+    const made = await this.#placement.putInNewFolders(this.#newFiles(whole))
     const rest: WholeBlob[] = []
     for (const one of whole) {
-      const pending = this.#pending.get(keyOf(one.range))
+      const pending = this.#pending.get(one.range)
       if (pending === undefined || pending.placed > 0) {
         rest.push(one)
         continue
@@ -451,6 +458,7 @@ export class Arrivals {
       if (turn !== null) await turn
       for (const step of pending.steps) {
         const isPlaced =
+          made.has(step) ||
           this.#placement.putNew(step, one.bytes) ||
           // What stands in its way may itself be about to move until all that is here is in place.
           (this.#isFetching && (await this.#placement.putWhole(step, one.bytes)))
@@ -462,10 +470,19 @@ export class Arrivals {
     return rest
   }
 
+  /** The files that whole blobs are to become. */
+  *#newFiles(whole: readonly WholeBlob[]): Generator<readonly [PutStep, Uint8Array], void, void> {
+    for (const { range, bytes } of whole) {
+      const pending = this.#pending.get(range)
+      if (pending === undefined || pending.placed > 0) continue
+      for (const step of pending.steps) yield [step, bytes]
+    }
+  }
+
   /** What came of blobs that this version does not have is given up. */
   async dropStale(steps: readonly Step[], { feed }: Blobs): Promise<void> {
     const { places } = this.#folder
-    const expected = places.expected()
+    const expected = places.expected().filter((blob) => this.#pending.get(blob) === undefined)
     if (expected.length === 0) return
     const kept = new Set<string>()
     for (const { source } of steps) {

@@ -230,13 +230,13 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
     let filesTotal = 0
     for (const step of steps) {
-      this.#signal?.throwIfAborted()
       if (step.type === 'remove' || step.source.kind === 'folder') continue
       filesTotal++
+      if (this.#arrivals.isAhead(step)) continue
+      this.#signal?.throwIfAborted()
       const { blob } = step.source.entry
       if (step.source.kind === 'link') await this.#placement.putLink(step)
       else if (blob === null) continue
-      else if (this.#arrivals.isAhead(step)) continue
       else if (step.type === 'check' && (await this.#placement.isSettled(step, blobs))) continue
       else if (step.type === 'touch') await this.#placement.touch(step)
       else if (blob.blockMap === true) this.#placement.state.mapped.push(step)

@@ -78,12 +78,37 @@ export class Placement {
     this.state = newState()
   }
 
+  /**
+   * Makes new files of whole blobs, of those whose folders are not there yet: a folder comes into place with its files.
+   *
+   * @returns those of the steps whose files are in place.
+   */
+  async putInNewFolders(
+    files: Iterable<readonly [step: PutStep, bytes: Uint8Array]>
+  ): Promise<ReadonlySet<PutStep>> {
+    const placed = new Set<PutStep>()
+    if (this.#options.fsync === true) return placed
+    const folders = this.#target.newFolders()
+    const made = new Map<string, PutStep>()
+    for (const [step, bytes] of files) {
+      const path = step.type === 'add' ? this.names.pathOf(step.name) : null
+      if (path === null) continue
+      const turn = this.#target.turn()
+      if (turn !== null) await turn
+      if (folders.add(path, bytes, attributesOf(step))) made.set(path, step)
+    }
+    for (const { path, stats } of folders.settle()) {
+      const step = made.get(path) as PutStep
+      this.#placed(step, { verdict: 'done', path, stats, trashed: null })
+      placed.add(step)
+    }
+    return placed
+  }
+
   /** Makes a new file of a whole blob on the spot. False if something is in the way: see {@link Placement.putWhole}. */
   putNew(step: PutStep, bytes: Uint8Array): boolean {
     if (step.type !== 'add' || this.#options.fsync === true) return false
-    const { executable, metadata } = step.source.entry
-    const { mode, mtimeMs } = readMetadata(metadata)
-    const placed = this.#target.writeNew(step.name, bytes, { executable, mode, mtimeMs })
+    const placed = this.#target.writeNew(step.name, bytes, attributesOf(step))
     if (placed === null) return false
     this.#placed(step, placed)
     return true
@@ -390,16 +415,13 @@ export class Placement {
     }
   }
 
-  #putOptions({ name, source }: PutStep): Put {
+  #putOptions(step: PutStep): Put {
+    const { name } = step
     const known = this.#folder.catalog.get(name)
-    const { executable, metadata } = source.entry
-    const { mode, mtimeMs } = readMetadata(metadata)
     const stamp = known?.kind === 'folder' ? null : (known?.stamp ?? null)
     const old = this.#trashInfo(name, known)
     return {
-      executable,
-      mode,
-      mtimeMs,
+      ...attributesOf(step),
       fsync: this.#options.fsync ?? false,
       expected: stamp === null ? null : fieldsOf(stamp),
       ...(old === null || stamp === null ? {} : { old })
@@ -678,6 +700,11 @@ function newState(): State {
     mapped: [],
     lost: []
   }
+}
+
+function attributesOf({ source: { entry } }: PutStep): FileAttributes {
+  const { mode, mtimeMs } = readMetadata(entry.metadata)
+  return { executable: entry.executable, mode, mtimeMs }
 }
 
 /** The options for what stands there now, and where it goes. */

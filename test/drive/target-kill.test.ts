@@ -10,7 +10,7 @@ const CHANGING = new Set<string>(['copyFile', 'fchmodSync', 'futimesSync', 'link
 for (const call of ['lutimesSync', 'mkdirSync', 'openSync', 'renameSync', 'rmdirSync']) {
   CHANGING.add(call)
 }
-for (const call of ['symlinkSync', 'unlinkSync', 'writeSync', 'fsync']) CHANGING.add(call)
+for (const call of ['rmSync', 'symlinkSync', 'unlinkSync', 'writeSync', 'fsync']) CHANGING.add(call)
 
 /** Calls of a process that is killed before its `step`-th change; half of a write is done. */
 function killedAt(step: number): { calls: SystemCalls; steps: () => number } {
@@ -76,6 +76,11 @@ for (const folder of ['/d', '/mnt']) {
         await target.link(`${folder}/c`, 'new c', { mtimeMs: 5 })
         await target.write(`${folder}/n/new`, Buffer.from('new'), { fsync: true })
         await target.remove(`${folder}/e`, { old: { ...old, name: `${folder}/e` } })
+        const folders = target.newFolders()
+        for (const name of ['m/1', 'm/k/2']) {
+          folders.add(`${folder.slice(1)}/${name}`, Buffer.from(`new ${name}`), { mtimeMs: 5 })
+        }
+        folders.settle()
         await target.remove(`${folder}/n/new`, { mayRemove: (name) => name !== folder })
         isDone = steps() <= step
       } catch (error) {
@@ -96,10 +101,14 @@ for (const folder of ['/d', '/mnt']) {
       const received = found['/.syncline/incoming/received']
       if (received !== 'new b' && found[`${folder}/b`] !== 'new b') t.fail(`step ${step}: lost`)
       const known = new RegExp(
-        `^(?:${folder}/([abce]|n/new)|/\\.syncline/(incoming/received|trash/.*\\.old))$`
+        `^(?:${folder}/([abce]|n/new|m/1|m/k/2)|/\\.syncline/(incoming/received|trash/.*\\.old))$`
       )
       for (const path of Object.keys(found)) if (!known.test(path)) t.fail(`step ${step}: ${path}`)
       if (found[`${folder}/n/new`] !== undefined) t.is(found[`${folder}/n/new`], 'new')
+      for (const name of ['m/1', 'm/k/2']) {
+        const content = found[`${folder}/${name}`] ?? `new ${name}`
+        if (content !== `new ${name}`) t.fail(`step ${step}: ${name} is ${content}`)
+      }
       if (isDone) t.ok(step > 20, `${step} steps`)
     }
   })

@@ -459,6 +459,98 @@ test('a new file is made on the spot only where nothing stands, and leaves nothi
   t.alike(fs.readdirSync(`${root}/.syncline/incoming`), [])
 })
 
+test('new folders come into place whole, with their files', async (t) => {
+  const { root } = await folders(t)
+  fs.mkdirSync(`${root}/there`)
+  const target = open(root)
+  const batch = target.newFolders()
+  const options = { mode: 0o600, mtimeMs: 1e12 }
+  t.absent(batch.add('there/file', bytes('x'), options), 'a folder that is there')
+  t.absent(batch.add('file', bytes('x'), options), 'the root')
+  const paths = ['a/1', 'a/2', 'a/b/c/3', 'there/d/4']
+  for (const path of paths) t.ok(batch.add(path, bytes(path), options), path)
+  t.absent(batch.add('a/1', bytes('other'), options), 'one name twice')
+  t.alike(fs.readdirSync(root).sort(), ['.syncline', 'there'])
+  t.alike(fs.readdirSync(`${root}/there`), [])
+  const placed = batch.settle()
+  t.alike(
+    placed.map(({ path }) => path),
+    paths
+  )
+  for (const { path, stats } of placed) {
+    t.is(text(root, path), path)
+    const now = fs.lstatSync(`${root}/${path}`, { bigint: true })
+    t.is(now.mode & 0o777n, 0o600n)
+    t.is(now.mtimeNs, 10n ** 18n)
+    for (const field of ['size', 'mtimeNs', 'ctimeNs', 'ino', 'dev'] as const) {
+      t.is(stats[field], now[field], field)
+    }
+  }
+  t.alike(fs.readdirSync(`${root}/.syncline/incoming`), [])
+  t.is((await target.write('/a/b/5', bytes('later'))).verdict, 'done')
+})
+
+test('what came in the place of a new folder stays as it is', async (t) => {
+  const { root, outside } = await folders(t)
+  const target = open(root)
+  const batch = target.newFolders()
+  const names = ['empty', 'file', 'link', 'used', 'free']
+  for (const name of names) t.ok(batch.add(`${name}/new`, bytes('new'), {}), name)
+  fs.mkdirSync(`${root}/empty`)
+  fs.writeFileSync(`${root}/file`, 'own')
+  fs.symlinkSync(outside, `${root}/link`)
+  fs.mkdirSync(`${root}/used`)
+  fs.writeFileSync(`${root}/used/new`, 'own')
+  t.alike(
+    batch.settle().map(({ path }) => path),
+    ['free/new']
+  )
+  t.alike(fs.readdirSync(`${root}/empty`), [])
+  t.is(text(root, 'file'), 'own')
+  t.is(text(root, 'used/new'), 'own')
+  t.alike(fs.readdirSync(outside), [])
+  t.alike(fs.readdirSync(`${root}/.syncline/incoming`), [])
+})
+
+test('a file that the system does not take stays out of its new folder', async (t) => {
+  for (const call of ['openSync', 'writeSync', 'futimesSync', 'fstatSync', 'unlinkSync'] as const) {
+    const { root } = await folders(t)
+    let fails = false
+    const failing = (name: typeof call) => ({
+      [name]: (...args: unknown[]): unknown => {
+        if (fails) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+        return (systemCalls[name] as (...args: unknown[]) => unknown)(...args)
+      }
+    })
+    // Half a file that cannot be taken away.
+    const halves = call === 'unlinkSync' ? failing('writeSync') : {}
+    const calls = { ...systemCalls, ...halves, ...failing(call) } as SystemCalls
+    const target = open(root, { calls })
+    const batch = target.newFolders()
+    t.ok(batch.add('a/1', bytes('whole'), { mtimeMs: 1e12 }))
+    fails = true
+    t.absent(batch.add('a/2', bytes('half'), { mtimeMs: 1e12 }), call)
+    fails = false
+    const placed = batch.settle().map(({ path }) => path)
+    t.alike(placed, call === 'unlinkSync' ? [] : ['a/1'])
+    t.is(fs.existsSync(`${root}/a`), call !== 'unlinkSync')
+    t.absent(fs.existsSync(`${root}/a/2`))
+    t.alike(fs.readdirSync(`${root}/.syncline/incoming`), [])
+  }
+})
+
+test('a sweep takes away new folders that did not come into place', async (t) => {
+  const { root, outside } = await folders(t)
+  const target = open(root)
+  t.ok(target.newFolders().add('a/b', bytes('x'), {}))
+  const [left = ''] = fs.readdirSync(`${root}/.syncline/incoming`)
+  fs.writeFileSync(`${outside}/kept`, '')
+  fs.symlinkSync(outside, `${root}/.syncline/incoming/${left}/link`)
+  t.is(open(root).sweep(), 1)
+  t.alike(fs.readdirSync(`${root}/.syncline/incoming`), [])
+  t.alike(fs.readdirSync(outside), ['kept'])
+})
+
 test('onto a file system that is mounted below the root, files are copied and then renamed', async (t) => {
   const { root } = await folders(t)
   const calls = {

@@ -125,7 +125,7 @@ export class Places implements BlockData {
       const end = byteOffset + byteLength
       const isApart = reached <= byteOffset && end <= (fresh[i + 1]?.byteOffset ?? Infinity)
       reached = Math.max(reached, end)
-      return isApart && byteLength > 0 && this.#overlapping(byteOffset, end).next().done === true
+      return isApart && byteLength > 0 && !this.#isTaken(byteOffset, end)
     })
     for (const range of apart) this.#add(range, null)
   }
@@ -164,9 +164,9 @@ export class Places implements BlockData {
 
   /** Blobs that are to come. */
   expected(): BlobRange[] {
-    return Array.from(this.#places.values()).flatMap(({ file, range }) =>
-      file === null ? [range] : []
-    )
+    const expected: BlobRange[] = []
+    for (const { file, range } of this.#places.values()) if (file === null) expected.push(range)
+    return expected
   }
 
   /** True if all bytes of a blob came since the process began: its file needs no look. */
@@ -283,18 +283,23 @@ export class Places implements BlockData {
   *#overlapping(start: number, end: number): IterableIterator<Place> {
     this.#starts ??= this.#startsApart()
     const starts = this.#starts
-    let low = 0
-    let high = starts.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((starts[middle] as number) <= start) low = middle + 1
-      else high = middle
-    }
-    for (let i = Math.max(low - 1, 0); i < starts.length && (starts[i] as number) < end; i++) {
+    for (let i = lastUpTo(starts, start); i < starts.length && (starts[i] as number) < end; i++) {
       const place = this.#places.get(starts[i] as number)
       if (place === undefined) continue
       if (place.range.byteOffset + place.range.byteLength > start) yield place
     }
+  }
+
+  /** True if a place has bytes in `[start, end)`. */
+  #isTaken(start: number, end: number): boolean {
+    this.#starts ??= this.#startsApart()
+    const starts = this.#starts
+    for (let i = lastUpTo(starts, start); i < starts.length && (starts[i] as number) < end; i++) {
+      const place = this.#places.get(starts[i] as number)
+      if (place !== undefined && place.range.byteOffset + place.range.byteLength > start)
+        return true
+    }
+    return false
   }
 
   /** Of places that overlap the first counts. */
@@ -328,6 +333,18 @@ export class Places implements BlockData {
     }
     target.fill(0, count)
   }
+}
+
+/** Which of ascending numbers is the last one up to `value`; the first if none is. */
+function lastUpTo(numbers: Float64Array, value: number): number {
+  let low = 0
+  let high = numbers.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((numbers[middle] as number) <= value) low = middle + 1
+    else high = middle
+  }
+  return Math.max(low - 1, 0)
 }
 
 /** Sets all of `target`, what is missing to zeros. */

@@ -18,6 +18,7 @@ export type SystemCalls = Pick<
   | 'readdirSync'
   | 'readlinkSync'
   | 'renameSync'
+  | 'rmSync'
   | 'rmdirSync'
   | 'symlinkSync'
   | 'unlinkSync'

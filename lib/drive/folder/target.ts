@@ -29,6 +29,8 @@ import {
 } from './file-attributes.ts'
 import { type FileNames, refusalOf, withMark } from './file-names.ts'
 import { badLink, leavingText, leavingWay } from './links.ts'
+import { discard, makeFile, NEW_FILE, NO_FOLLOW, writeAll } from './new-file.ts'
+import { NewFolders } from './new-folders.ts'
 import { type Kind, kindOf, type Obstacle, RealFolders } from './real-folders.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
 import type { Trash, TrashEntry, TrashInfo } from './trash.ts'
@@ -115,10 +117,9 @@ const TEMP = /^write-\d+-\d+$/
 const NOTE = /^note-\d+-\d+$/
 /** Names of copies on file systems that are mounted below the root. */
 const BESIDE = /(?:^|\/)\.syncline-\d+-\d+$/
-const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants
-/** Windows knows no such flags, and has them as undefined. */
-const NO_FOLLOW: number = O_NOFOLLOW ?? 0
-const NEW_FILE: number = O_CREAT | O_EXCL | O_WRONLY | NO_FOLLOW
+/** Folders that were not put into place. */
+const FOLDER = /^folder-\d+-\d+$/
+const { O_DIRECTORY, O_RDONLY, O_RDWR } = fs.constants
 const IS_WINDOWS: boolean = process.platform === 'win32'
 /** Windows syncs only what it may write; elsewhere a mode without that must not be in the way of a second try. */
 const TO_SYNC: number = IS_WINDOWS ? O_RDWR : O_RDONLY
@@ -164,7 +165,7 @@ export class Target {
   /**
    * Takes away what an earlier process left half-done. Files that are being received are not ours and stay.
    *
-   * @returns how many files that were.
+   * @returns how many files and folders that were.
    * @throws SynclineError STORAGE_FAILED.
    */
   sweep(): number {
@@ -172,10 +173,12 @@ export class Target {
     try {
       for (const file of this.#calls.readdirSync(this.#incoming)) {
         const path = `${this.#incoming}/${file}`
-        if (NOTE.test(file)) {
-          this.#sweepBeside(this.#calls.readFileSync(path, 'utf8'))
-        } else if (!TEMP.test(file)) continue
-        this.#calls.unlinkSync(path)
+        if (FOLDER.test(file)) this.#calls.rmSync(path, { recursive: true })
+        else {
+          if (NOTE.test(file)) this.#sweepBeside(this.#calls.readFileSync(path, 'utf8'))
+          else if (!TEMP.test(file)) continue
+          this.#calls.unlinkSync(path)
+        }
         count++
       }
     } catch (error) {
@@ -204,12 +207,12 @@ export class Target {
       const temp = this.newTemp()
       const fd = this.#calls.openSync(temp, NEW_FILE, fileMode(options))
       try {
-        this.#writeAll(fd, bytes)
+        writeAll(this.#calls, fd, bytes)
         setAttributes(fd, null, systemTime(options.mtimeMs), this.#calls)
         if (options.fsync === true) await this.#sync(fd)
         return await this.#settle(temp, fd, place, options, made)
       } catch (error) {
-        this.#discard(temp)
+        discard(this.#calls, temp)
         throw error
       } finally {
         this.#calls.closeSync(fd)
@@ -228,23 +231,21 @@ export class Target {
       const full = `${this.root}/${path}`
       if (this.#look(full) !== null) return null
       const temp = this.newTemp()
-      const fd = this.#calls.openSync(temp, NEW_FILE, fileMode(attributes))
-      try {
-        this.#writeAll(fd, bytes)
-        setAttributes(fd, null, systemTime(attributes.mtimeMs), this.#calls)
-        this.#calls.renameSync(temp, full)
-        // As it is since it has its name.
-        const stats = this.#calls.fstatSync(fd, { bigint: true })
-        return { verdict: 'done', path, stats, trashed: null }
-      } catch {
-        this.#discard(temp)
-        return null
-      } finally {
-        this.#calls.closeSync(fd)
-      }
+      const rename = (): void => this.#calls.renameSync(temp, full)
+      const stats = makeFile(this.#calls, temp, bytes, attributes, rename)
+      return stats === null ? null : { verdict: 'done', path, stats, trashed: null }
     } catch {
       return null
     }
+  }
+
+  /**
+   * Begins a batch of new files, made on the spot and unsynced, in folders that are not there yet: these come into place
+   * when all are made.
+   */
+  newFolders(): NewFolders {
+    const newPath = (): string => `${this.#incoming}/folder-${process.pid}-${++temps}`
+    return new NewFolders(this.root, this.#folders, this.#calls, newPath)
   }
 
   /** Whoever does much on the spot gives others a turn when this is not null. */
@@ -312,7 +313,7 @@ export class Target {
         if (time !== null) asFarAsHeld(() => this.#calls.lutimesSync(temp, time, time))
         return await this.#settle(temp, null, place, options, made, linkname)
       } catch (error) {
-        this.#discard(temp)
+        discard(this.#calls, temp)
         throw error
       }
     })
@@ -472,7 +473,7 @@ export class Target {
     }
     const moved = this.#rename(from, path)
     if (moved !== null && moved !== 'elsewhere') {
-      if (fd === null || TEMP.test(fileOf(from))) this.#discard(from)
+      if (fd === null || TEMP.test(fileOf(from))) discard(this.#calls, from)
       return { verdict: 'blocked', ...moved }
     }
     if (moved === 'elsewhere') await this.#carry(from, fd, path, linkname, fsync === true)
@@ -526,7 +527,7 @@ export class Target {
     const note = `${this.#incoming}/note-${id}`
     const noteFd = calls.openSync(note, NEW_FILE, 0o600)
     try {
-      this.#writeAll(noteFd, Buffer.from(draft))
+      writeAll(calls, noteFd, Buffer.from(draft))
     } finally {
       calls.closeSync(noteFd)
     }
@@ -543,10 +544,10 @@ export class Target {
       calls.renameSync(full, `${this.root}/${path}`)
       calls.unlinkSync(from)
     } catch (error) {
-      this.#discard(full)
+      discard(this.#calls, full)
       throw error
     } finally {
-      this.#discard(note)
+      discard(this.#calls, note)
     }
   }
 
@@ -621,10 +622,6 @@ export class Target {
     return this.#calls.lstatSync(full, { bigint: true, throwIfNoEntry: false }) ?? null
   }
 
-  #writeAll(fd: number, bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.byteLength;) at += this.#calls.writeSync(fd, bytes, at)
-  }
-
   /** A path for a file of ours that is to be placed, on the root's file system; {@link Target.sweep} takes what is left there. */
   newTemp(): string {
     return `${this.#incoming}/write-${process.pid}-${++temps}`
@@ -651,14 +648,6 @@ export class Target {
       return await run()
     } catch (error) {
       throw storageError(error, `${this.root}/${path}`)
-    }
-  }
-
-  #discard(path: string): void {
-    try {
-      this.#calls.unlinkSync(path)
-    } catch {
-      // The next sweep takes it.
     }
   }
 

@@ -61,6 +61,7 @@ import {
   onRequests,
   onServed,
   refuseStale,
+  requeue,
   serve
 } from './serve.ts'
 import {
@@ -256,7 +257,9 @@ export class Engine {
           broken(`node ${node.index} is in flight for nobody`)
         }
       }
-      for (const { states, open, unsettled, channel, index } of peer.runs) {
+      for (const run of peer.runs) {
+        const { states, open, unsettled, channel, index } = run
+        if (!channel.runs.includes(run)) broken('a run is unknown to its channel')
         asked.set(channel, (asked.get(channel) ?? 0) + unsettled)
         inFlight += open
         let waiting = 0
@@ -269,6 +272,7 @@ export class Engine {
       }
       for (const channel of peer.channels.values()) {
         if (channel.asked !== (asked.get(channel) ?? 0)) broken('requests of a channel are off')
+        if (channel.runs.some((run) => !peer.runs.has(run))) broken('a run of a channel is lost')
       }
       if (inFlight !== peer.inFlight) broken('requests in flight are off')
     }
@@ -582,6 +586,7 @@ export class Engine {
     if (input.priority !== undefined && input.priority !== feed.priority) {
       for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
       feed.priority = input.priority
+      for (const channel of feed.channels.values()) requeue(channel)
     }
     if (input.mode !== undefined) feed.synced = false
     for (const channel of feed.channels.values()) {
@@ -771,7 +776,7 @@ export class Engine {
       peer.sent.tick(world.now)
       peer.window.tick()
       this.#expire(peer)
-      if (peer.queued > 0) world.dirtyPeers.add(peer)
+      if (peer.queue.count > 0) world.dirtyPeers.add(peer)
       if (peer.hungry.size > 0) world.dirtyPeers.add(peer)
     }
     this.#watch()
@@ -821,7 +826,7 @@ export class Engine {
       rest(world, channel, limit)
       expired++
     }
-    for (const run of [...peer.runs]) {
+    for (const run of peer.runs) {
       if (!isOver(run)) break
       if (run.open === 0) continue
       cancelRun(world, run, () => true)

@@ -86,7 +86,7 @@ export function askRun(
   const { index, count: blocks, fork } = asked
   const id = peer.nextRequest
   peer.nextRequest += blocks
-  peer.runs.push({
+  const run: AskedRun = {
     ...asked,
     id,
     channel,
@@ -94,7 +94,9 @@ export function askRun(
     states: new Uint8Array(blocks).fill(OPEN),
     open: blocks,
     unsettled: blocks
-  })
+  }
+  peer.runs.add(run)
+  channel.runs.push(run)
   count(world, channel, blocks, blocks * asked.expectedBytes)
   return { type: 'requests', id, fork, index, count: blocks, priority }
 }
@@ -134,10 +136,9 @@ export function settle(world: World, channel: Channel, id: number): InFlight | n
 
 /** The run that a request belongs to, or null. */
 export function runOf(channel: Channel, id: number): AskedRun | null {
-  const { runs } = channel.peer
+  const { runs } = channel
   const run = runs[placeOf(runs, id)]
-  if (run === undefined || run.channel !== channel) return null
-  return id < run.id + run.count ? run : null
+  return run !== undefined && id < run.id + run.count ? run : null
 }
 
 /** Place of the last run that begins at `id` or before, or -1. */
@@ -181,7 +182,8 @@ export function settleOpen(world: World, run: AskedRun, from: number, to: number
 }
 
 function dropRun(run: AskedRun): void {
-  const { runs } = run.channel.peer
+  const { peer, runs } = run.channel
+  peer.runs.delete(run)
   runs.splice(placeOf(runs, run.id), 1)
 }
 
@@ -303,9 +305,7 @@ export function cancelAll(world: World, feed: FeedState, which: Condition): void
     for (const request of [...channel.peer.requests.values()]) {
       if (request.channel === channel && which(request.index, request)) cancel(world, request)
     }
-    for (const run of [...channel.peer.runs]) {
-      if (run.channel === channel) cancelRun(world, run, (index) => which(index, run))
-    }
+    for (const run of [...channel.runs]) cancelRun(world, run, (index) => which(index, run))
   }
 }
 
@@ -320,7 +320,8 @@ export function forget(world: World, channel: Channel): void {
     uncount(world, request)
     release(world, request)
   }
-  for (const run of takeRuns(peer, (run) => run.channel === channel)) {
+  for (const run of channel.runs.splice(0)) {
+    peer.runs.delete(run)
     for (let i = 0; i < run.count; i++) {
       if (run.states[i] === OPEN) releaseBlock(world, feed, run.chunk, run.index + i)
     }
@@ -338,15 +339,10 @@ export function forgetLate(peer: PeerState, sentBefore: number): void {
     peer.requests.delete(id)
     request.channel.asked--
   }
-  const old = (run: AskedRun): boolean => run.sentAt <= sentBefore && run.open === 0
-  for (const run of takeRuns(peer, old)) run.channel.asked -= run.unsettled
-}
-
-function takeRuns({ runs }: PeerState, which: (run: AskedRun) => boolean): AskedRun[] {
-  const taken = runs.filter(which)
-  if (taken.length > 0) {
-    const kept = runs.filter((run) => !which(run))
-    runs.splice(0, runs.length, ...kept)
+  for (const run of peer.runs) {
+    if (run.sentAt > sentBefore) break
+    if (run.open > 0) continue
+    run.channel.asked -= run.unsettled
+    dropRun(run)
   }
-  return taken
 }

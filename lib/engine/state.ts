@@ -12,8 +12,7 @@
  * @module
  */
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
-import type { BlockRequest, Request, Sync } from '../wire/message.ts'
-import type { RequestRun } from '../wire/run.ts'
+import type { BlockRequest, Sync } from '../wire/message.ts'
 import { EXPECTED_BLOCK_BYTES } from '../limits.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Chunk } from './chunk.ts'
@@ -22,6 +21,7 @@ import type { Direction, FeedView, Mode, RateLimits } from './input.ts'
 import { RangeSet } from '../primitives/range-set.ts'
 import { Bucket, Meter } from './rate.ts'
 import { RemoteHave } from './remote-have.ts'
+import { ServeQueue } from './serve-queue.ts'
 import type { Suspicion } from './suspicion.ts'
 import { Window } from './window.ts'
 
@@ -213,6 +213,8 @@ export class Channel {
   proofsInFlight = 0
   /** Requests of this channel that the ledger still knows, late ones included. */
   asked = 0
+  /** Those of them for bare values, in the order of their ids. */
+  readonly runs: AskedRun[] = []
   /** Nothing is asked of this channel before this time. */
   restsUntil = 0
   /** Requests in a row for the head that it claims, without a proof of it. */
@@ -284,8 +286,8 @@ export class PeerState {
   readonly channels: Map<number, Channel> = new Map()
   /** By id, oldest first. */
   readonly requests: Map<number, InFlight> = new Map()
-  /** Requests for bare values, in the order of their ids. */
-  readonly runs: AskedRun[] = []
+  /** Requests for bare values, oldest first. */
+  readonly runs: Set<AskedRun> = new Set()
   nextRequest = 1
   direction: Direction = 'both'
   readonly upload: Bucket
@@ -310,10 +312,7 @@ export class PeerState {
   outboxBytes = 0
   /** Channels that may have something to ask for, by priority. */
   readonly hungry: Map<number, Set<Channel>> = new Map()
-  /** Requests that wait for their answer, by feed. */
-  readonly queue: Map<number, (Request | RequestRun)[]> = new Map()
-  /** Blocks and proofs in it. */
-  queued = 0
+  readonly queue: ServeQueue = new ServeQueue()
   serving = 0
   closing = false
 

@@ -24,7 +24,7 @@ import {
 import { Chunk, HELD, MISSING, RECEIVED } from './chunk.ts'
 import type { Trusted } from './input.ts'
 import { cancelAll } from './request.ts'
-import { touch, wakeChannel, type Channel, type FeedState, type World } from './state.ts'
+import { stir, wakeChannel, type Channel, type FeedState, type World } from './state.ts'
 
 /**
  * Opens a chunk around a block that the channel offers: the largest subtree that may be fetched as one.
@@ -209,7 +209,7 @@ export function removeChunk(world: World, feed: FeedState, chunk: Chunk): void {
   if (chunk.inFlight > 0) cancelAll(world, feed, (_, request) => request.chunk === chunk.id)
   world.openBytes -= chunk.size
   world.effects.push({ type: 'drop-chunk', feed: feed.id, chunk: chunk.id })
-  touch(world, feed)
+  stir(world, feed)
   for (const channel of world.starved) wakeChannel(world, channel)
   world.starved.clear()
 }
@@ -343,6 +343,6 @@ export function blame(world: World, feed: FeedState, chunk: Chunk): number | nul
   for (let i = 0; i < chunk.blocks.length; i++) {
     if (chunk.blocks[i] === RECEIVED) chunk.mark(chunk.start + i, MISSING)
   }
-  touch(world, feed)
+  stir(world, feed)
   return only
 }

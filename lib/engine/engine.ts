@@ -17,7 +17,6 @@ import {
   REQUEST_TIMEOUTS_MAX,
   TICK_MS
 } from '../limits.ts'
-import type { Sync } from '../wire/message.ts'
 import {
   announce,
   answerWants,
@@ -70,6 +69,7 @@ import {
   OPEN,
   PeerState,
   rest,
+  stir,
   touch,
   wakeChannel,
   type World
@@ -136,6 +136,7 @@ export class Engine {
       effects: [],
       dirtyPeers: new Set(),
       dirtyChannels: new Set(),
+      untold: new Set(),
       dirtyFeeds: new Set(),
       unswept: new Set(),
       upload: new Bucket(this.#limits.upload, options.now),
@@ -406,8 +407,11 @@ export class Engine {
       world.unswept.delete(feed)
       sweepChunks(world, feed)
     }
+    const synced = this.#newlySynced()
     if (world.dirtyChannels.size > 0) {
-      for (const channel of world.dirtyChannels) announce(world, channel)
+      for (const channel of world.dirtyChannels) {
+        announce(world, channel, synced.includes(channel.feed))
+      }
       world.dirtyChannels.clear()
     }
     let picks = 0
@@ -426,21 +430,31 @@ export class Engine {
       }
       world.dirtyPeers.delete(peer)
     }
-    if (world.dirtyFeeds.size > 0) {
-      for (const feed of world.dirtyFeeds) this.#tellSynced(feed)
-      world.dirtyFeeds.clear()
-    }
-    if (world.dirtyChannels.size > 0) wake(world, world.now)
+    for (const { id } of synced) world.effects.push({ type: 'tell', event: 'synced', feed: id })
+    if (world.dirtyChannels.size > 0 || world.dirtyFeeds.size > 0) wake(world, world.now)
   }
 
-  #tellSynced(feed: FeedState): void {
-    if (feed.mode === 'serve') return
-    const synced = isSynced(feed)
-    if (synced && !feed.synced) {
+  /** The feeds of which everything wanted is here since now. Their remotes are to hear of it at once. */
+  #newlySynced(): FeedState[] {
+    const world = this.#world
+    const found: FeedState[] = []
+    for (const feed of world.dirtyFeeds) {
+      if (feed.mode === 'serve') continue
+      const synced = isSynced(feed)
+      if (!synced) {
+        if (feed.mode !== 'pull') feed.synced = false
+        continue
+      }
+      if (feed.synced) continue
       feed.synced = true
-      this.#world.effects.push({ type: 'tell', event: 'synced', feed: feed.id })
-      if (feed.mode === 'pull') touch(this.#world, feed)
-    } else if (!synced && feed.mode !== 'pull') feed.synced = false
+      found.push(feed)
+      if (feed.mode === 'pull') touch(world, feed)
+      for (const channel of feed.channels.values()) {
+        if (world.untold.has(channel)) world.dirtyChannels.add(channel)
+      }
+    }
+    world.dirtyFeeds.clear()
+    return found
   }
 
   #channel(peer: number, feed: number): Channel | null {
@@ -472,7 +486,7 @@ export class Engine {
     feed.channels.set(peerId, channel)
     // Before the remote has proved that it knows the key, it hears nothing of what we hold.
     if (feed.view.length === 0) {
-      announce(world, channel)
+      announce(world, channel, true)
       if (channel.proofs === 'normal') askFirst(world, channel)
     }
   }
@@ -500,6 +514,7 @@ export class Engine {
     feed.channels.delete(peerId)
     peer.dropHungry(channel)
     world.dirtyChannels.delete(channel)
+    world.untold.delete(channel)
     world.starved.delete(channel)
     world.watched.delete(channel)
     world.served.delete(channel)
@@ -515,7 +530,7 @@ export class Engine {
     }
     if (world.feeds.has(feedId)) {
       world.unswept.add(feed)
-      touch(world, feed)
+      stir(world, feed)
     }
   }
 
@@ -526,7 +541,7 @@ export class Engine {
     const { message } = input
     switch (message.type) {
       case 'sync':
-        return this.#onSync(channel, message)
+        return onSync(world, channel, message)
       case 'range':
         onRange(world, channel, message)
         if (message.drop || channel.feed.orphaned) world.unswept.add(channel.feed)
@@ -548,11 +563,6 @@ export class Engine {
       default:
         message satisfies never
     }
-  }
-
-  #onSync(channel: Channel, sync: Sync): void {
-    onSync(this.#world, channel, sync)
-    this.#world.unswept.add(channel.feed)
   }
 
   #addFeed(input: Extract<Input, { type: 'add-feed' }>): void {
@@ -703,10 +713,10 @@ export class Engine {
         change satisfies never
     }
     const kept = change.type === 'truncate' ? change.length : before.length
-    if (view.fork !== before.fork || change.type === 'truncate') {
-      this.#forked(feed, kept, before.length)
-    }
-    touch(world, feed)
+    const forked = view.fork !== before.fork || change.type === 'truncate'
+    if (forked) this.#forked(feed, kept, before.length)
+    // Blocks alone are news, and nothing else of what we say or ask for depends on them.
+    if (forked || change.type !== 'have' || view.length !== before.length) touch(world, feed)
   }
 
   #stored(feed: FeedState, start: number, end: number): void {
@@ -720,8 +730,16 @@ export class Engine {
       advance(world, feed, chunk)
     }
     // With the blocks came tree nodes, perhaps those that were missing to prove our head to somebody.
-    for (const [length, stored] of feed.roots) if (stored === false) feed.roots.delete(length)
-    for (const channel of feed.channels.values()) channel.news.push([start, end])
+    let provesMore = false
+    for (const [length, stored] of feed.roots) {
+      if (stored === false) provesMore = feed.roots.delete(length)
+    }
+    world.dirtyFeeds.add(feed)
+    for (const channel of feed.channels.values()) {
+      channel.news.push([start, end])
+      if (provesMore) channel.syncDirty = true
+      world.dirtyChannels.add(channel)
+    }
   }
 
   #dropped(feed: FeedState, start: number, end: number): void {
@@ -802,6 +820,7 @@ export class Engine {
       world.watched.delete(channel)
     }
     for (const channel of world.served) askHaves(world, channel)
+    for (const channel of world.untold) announce(world, channel, true)
   }
 
   /** Gives up requests whose time is over; closes a peer that let too many pass. */

@@ -11,7 +11,7 @@ import {
   LATE,
   OPEN,
   SETTLED,
-  touch,
+  stir,
   wakeChannel,
   type AskedRun,
   type Channel,
@@ -236,7 +236,7 @@ export function release(world: World, request: InFlight): void {
   const chunk = feed.chunks.get(request.chunk)
   if (chunk?.phase === 'rooting' && chunk.covers(request.index)) chunk.rooted = false
   releaseBlock(world, feed, request.chunk, request.index)
-  touch(world, feed)
+  stir(world, feed)
 }
 
 function holdNode(feed: FeedState, request: InFlight): void {
@@ -292,7 +292,7 @@ export function cancelRun(world: World, run: AskedRun, which: (index: number) =>
   if (cancels.length === 0) return
   uncountRun(world, run, cancels.length)
   send(world, run.channel, cancels)
-  touch(world, feed)
+  stir(world, feed)
 }
 
 /** What {@link cancelAll} asks of a request or a run of them; `index` is the block, or -1. */
@@ -326,7 +326,7 @@ export function forget(world: World, channel: Channel): void {
       if (run.states[i] === OPEN) releaseBlock(world, feed, run.chunk, run.index + i)
     }
     uncountRun(world, run, run.open)
-    touch(world, feed)
+    stir(world, feed)
   }
   channel.asked = 0
 }

@@ -225,6 +225,8 @@ export class Channel {
   syncDirty = true
   /** Runs that became ours and were not announced yet. */
   readonly news: [start: number, end: number][] = []
+  /** The prefix that is ours grew since it was announced. */
+  prefixGrew = false
   /** Set while we wait for the answer to a conflict request: how the peer ends if there is no conflict. */
   accused: { readonly code: ErrorCode; readonly message: string; readonly at: number } | null = null
   /** When the remote, which we gave blocks to, is asked what it has by now, and how often it was asked since. */
@@ -358,6 +360,8 @@ export interface World {
   readonly dirtyPeers: Set<PeerState>
   /** Channels whose sync, haves or wants may have to be sent. */
   readonly dirtyChannels: Set<Channel>
+  /** Channels to which something is to be told that can wait for more. */
+  readonly untold: Set<Channel>
   /** Feeds of which chunks may have lost the prospect of being completed. */
   readonly unswept: Set<FeedState>
   /** Feeds of which `synced` has to be looked at. */
@@ -390,6 +394,12 @@ export function touch(world: World, feed: FeedState): void {
     channel.peer.feedHungry(channel)
     world.dirtyPeers.add(channel.peer)
   }
+}
+
+/** Marks a feed as one of which there may be something to ask for, of whomever. */
+export function stir(world: World, feed: FeedState): void {
+  world.dirtyFeeds.add(feed)
+  for (const channel of feed.channels.values()) wakeChannel(world, channel)
 }
 
 /** Marks one channel as one that may have something to ask for. */

@@ -147,6 +147,7 @@ function canUpgrade(world: World, channel: Channel): boolean {
   if (remote.fork !== feed.view.fork) return false
   if (remote.length === 0) return true
   if (remote.length >= feed.view.length) return false
+  feed.roots ??= new Map()
   const known = feed.roots.get(remote.length)
   if (known === undefined) {
     feed.roots.set(remote.length, null)
@@ -164,19 +165,16 @@ function canUpgrade(world: World, channel: Channel): boolean {
 function newSync(world: World, channel: Channel): Sync | null {
   const { sentSync } = channel
   const sync = ownSync(world, channel)
-  if (sameSync(sync, sentSync)) return null
-  if (sentSync === null || lacksHead(channel)) return sync
+  if (sentSync === null || !sameHead(sync, sentSync) || !sameRules(sync, sentSync)) return sync
   // What we heard of it, and that its head is no way to ours, matters to nobody who is not behind us.
-  const { remoteLength, canUpgrade } = sentSync
-  return sameSync({ ...sync, remoteLength, canUpgrade }, sentSync) ? null : sync
+  return lacksHead(channel) && !sameEcho(sync, sentSync) ? sync : null
 }
 
 /** False if all that is new is that we have come as far as the remote. One that is further is to say how we come there. */
 function isSyncUrgent(sync: Sync, { feed, remote, sentSync }: Channel): boolean {
   if (sentSync === null || remote === null || remote.fork !== sync.fork) return true
   if (remote.length !== feed.view.length) return true
-  const { remoteLength, canUpgrade, length, hasManifest } = sentSync
-  return !sameSync({ ...sync, remoteLength, canUpgrade, length, hasManifest }, sentSync)
+  return !sameRules(sync, sentSync)
 }
 
 /** True if our head may be news for the remote. */
@@ -184,17 +182,17 @@ function lacksHead({ feed: { view }, remote }: Channel): boolean {
   return remote === null || remote.fork !== view.fork || remote.length < view.length
 }
 
-function sameSync(a: Sync, b: Sync | null): boolean {
-  return (
-    b !== null &&
-    a.fork === b.fork &&
-    a.length === b.length &&
-    a.remoteLength === b.remoteLength &&
-    a.canUpgrade === b.canUpgrade &&
-    a.uploading === b.uploading &&
-    a.downloading === b.downloading &&
-    a.hasManifest === b.hasManifest
-  )
+function sameHead(a: Sync, b: Sync): boolean {
+  return a.fork === b.fork && a.length === b.length && a.hasManifest === b.hasManifest
+}
+
+function sameRules(a: Sync, b: Sync): boolean {
+  return a.fork === b.fork && a.uploading === b.uploading && a.downloading === b.downloading
+}
+
+/** True if they say the same of what we heard. */
+function sameEcho(a: Sync, b: Sync): boolean {
+  return a.remoteLength === b.remoteLength && a.canUpgrade === b.canUpgrade
 }
 
 /**

@@ -45,7 +45,7 @@ export function openChunk(
   }
   const best = rootWithin(feed, chunk, index)
   const lowest = best ?? lowestTrusted(feed, index)
-  const explored = feed.bottoms.has(lowest?.index ?? 2 * index)
+  const explored = feed.bottoms?.has(lowest?.index ?? 2 * index) === true
   if (best === null && explored && !provable(feed, chunk)) return undefined
   feed.chunks.set(chunk.id, chunk)
   world.openBytes += chunk.size
@@ -119,13 +119,14 @@ export function trust(feed: FeedState, nodes: readonly Trusted[]): void {
 /** Remembers all stored nodes on the path of a block, in ascending height: below the first nothing is stored. */
 export function trustWholePath(feed: FeedState, block: number, nodes: readonly Trusted[]): void {
   trust(feed, nodes)
+  feed.bottoms ??= new Set()
   feed.bottoms.add(nodes[0]?.index ?? 2 * block)
 }
 
 /** Forgets which nodes are stored. */
 export function distrust(feed: FeedState): void {
   feed.trusted.clear()
-  feed.bottoms.clear()
+  feed.bottoms = null
 }
 
 /**

@@ -152,19 +152,24 @@ export class Engine {
     }
   }
 
+  /** As {@link Engine.stepAll}, for one input. */
+  step(input: Input, now: number): Effect[] {
+    return this.stepAll([input], now)
+  }
+
   /**
-   * Takes one input in and returns what is to be done, in order.
+   * Takes inputs in and returns what is to be done, in order. What follows of them together is decided once.
    *
    * @param now - monotonic milliseconds, never less than in the step before.
    */
-  step(input: Input, now: number): Effect[] {
+  stepAll(inputs: readonly Input[], now: number): Effect[] {
     if (this.#stepping) throw new SynclineError('BROKEN_INVARIANT', 'engine step is not re-entrant')
     this.#stepping = true
     const world = this.#world
     world.now = now
     world.effects = []
     world.wakeAt = Infinity
-    this.#take(input)
+    for (const input of inputs) this.#take(input)
     this.#decide()
     this.#stepping = false
     if (world.wakeAt !== Infinity) world.effects.push({ type: 'wake', at: world.wakeAt })
@@ -361,7 +366,7 @@ export class Engine {
       case 'roots-loaded': {
         const feed = world.feeds.get(input.feed)
         if (feed === undefined || feed.view.fork !== input.fork) return
-        feed.roots.set(input.length, input.stored)
+        feed.roots?.set(input.length, input.stored)
         for (const channel of feed.channels.values()) touchChannel(world, channel)
         return
       }
@@ -675,8 +680,7 @@ export class Engine {
     const feed = world.feeds.get(id)
     if (feed === undefined) return
     const waiting = (feed.urgent.get(index) ?? 0) + (release ? -1 : 1)
-    if (waiting > 0) feed.urgent.set(index, waiting)
-    else feed.urgent.delete(index)
+    feed.setUrgent(index, waiting)
     for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
     if (waiting <= 0 && !feed.have.get(index)) {
       this.#cancelUnwanted(feed)
@@ -693,7 +697,7 @@ export class Engine {
     feed.view = view
     switch (change.type) {
       case 'length':
-        feed.roots.clear()
+        feed.roots = null
         break
       case 'have':
         this.#stored(feed, change.start, change.end)
@@ -731,8 +735,8 @@ export class Engine {
     }
     // With the blocks came tree nodes, perhaps those that were missing to prove our head to somebody.
     let provesMore = false
-    for (const [length, stored] of feed.roots) {
-      if (stored === false) provesMore = feed.roots.delete(length)
+    for (const [length, stored] of feed.roots ?? []) {
+      if (stored === false) provesMore = feed.roots?.delete(length) ?? false
     }
     world.dirtyFeeds.add(feed)
     for (const channel of feed.channels.values()) {
@@ -768,7 +772,7 @@ export class Engine {
     }
     removeChunks(world, feed)
     dropNodes(world, feed, [...feed.nodes.keys()])
-    feed.roots.clear()
+    feed.roots = null
     feed.upgrade = null
     feed.synced = false
   }

@@ -60,18 +60,18 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
   if (asked.kind === 'first') channel.feed.firsts++
   if (inFlight.node !== null) holdNode(channel.feed, inFlight)
   const { reorg } = channel.feed
+  const { parts } = asked
   if (reorg !== null && (asked.kind === 'reorg' || asked.kind === 'ancestors')) reorg.request = id
   return {
     type: 'request',
     id,
     fork: asked.fork,
-    block: null,
-    hash: null,
-    seek: null,
-    upgrade: null,
-    manifest: false,
-    priority: 0,
-    ...asked.parts
+    block: parts.block ?? null,
+    hash: parts.hash ?? null,
+    seek: parts.seek ?? null,
+    upgrade: parts.upgrade ?? null,
+    manifest: parts.manifest ?? false,
+    priority: parts.priority ?? 0
   }
 }
 
@@ -83,13 +83,18 @@ export function askRun(
   priority: number
 ): RequestRun {
   const { peer } = channel
-  const { index, count: blocks, fork } = asked
+  const { index, count: blocks, chunk, fork, expectedBytes } = asked
   const id = peer.nextRequest
   peer.nextRequest += blocks
+  // Part by part: an object that is spread and then grows takes many times as long to make.
   const run: AskedRun = {
-    ...asked,
     id,
+    index,
+    count: blocks,
     channel,
+    chunk,
+    fork,
+    expectedBytes,
     sentAt: world.now,
     states: new Uint8Array(blocks).fill(OPEN),
     open: blocks,
@@ -97,7 +102,7 @@ export function askRun(
   }
   peer.runs.add(run)
   channel.runs.push(run)
-  count(world, channel, blocks, blocks * asked.expectedBytes)
+  count(world, channel, blocks, blocks * expectedBytes)
   return { type: 'requests', id, fork, index, count: blocks, priority }
 }
 
@@ -242,7 +247,7 @@ export function release(world: World, request: InFlight): void {
 function holdNode(feed: FeedState, request: InFlight): void {
   const ask = request.node === null ? undefined : feed.nodes.get(request.node.index)
   if (ask === undefined) return
-  feed.openNodes.delete(ask)
+  feed.setNodeOpen(ask, false)
   ask.request = request
 }
 
@@ -251,7 +256,7 @@ function releaseNode(feed: FeedState, request: InFlight): void {
   const ask = request.node === null ? undefined : feed.nodes.get(request.node.index)
   if (ask === undefined || (ask.request !== null && ask.request !== request)) return
   ask.request = null
-  feed.openNodes.add(ask)
+  feed.setNodeOpen(ask, true)
 }
 
 /** Gives up a block of a chunk that was asked for. The caller touches the feed. */

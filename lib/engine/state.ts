@@ -100,6 +100,11 @@ export interface AskedRun {
   unsettled: number
 }
 
+/** Stand for what most of thousands of feeds have none of. */
+const NO_BLOCKS: ReadonlyMap<number, number> = new Map()
+const NO_NODES: ReadonlyMap<number, NodeAsk> = new Map()
+const NO_OPEN_NODES: ReadonlySet<NodeAsk> = new Set()
+
 /** A local feed. */
 export class FeedState {
   readonly id: number
@@ -110,11 +115,9 @@ export class FeedState {
   direction: Direction
   /** What is wanted for as long as {@link FeedState.pursues}. */
   readonly wanted: RangeSet = new RangeSet()
-  /** Blocks that somebody waits for, with how many. */
-  readonly urgent: Map<number, number> = new Map()
-  /** Nodes that somebody waits for, by flat index, and those of them that can be asked for. */
-  readonly nodes: Map<number, NodeAsk> = new Map()
-  readonly openNodes: Set<NodeAsk> = new Set()
+  #urgent: Map<number, number> | null = null
+  #nodes: Map<number, NodeAsk> | null = null
+  #openNodes: Set<NodeAsk> | null = null
   readonly channels: Map<number, Channel> = new Map()
   /** By id, in the order of their opening. */
   readonly chunks: Map<number, Chunk> = new Map()
@@ -123,7 +126,7 @@ export class FeedState {
   /** Sizes of nodes known to be stored, by flat index. */
   readonly trusted: Map<number, number> = new Map()
   /** Remembered nodes below which nothing is stored, on the paths that were looked up. */
-  readonly bottoms: Set<number> = new Set()
+  bottoms: Set<number> | null = null
   /** The upgrade in flight, or null. */
   upgrade: InFlight | null = null
   /** First requests under way. */
@@ -135,7 +138,7 @@ export class FeedState {
   /** True once `synced` was told for the present length and wants. */
   synced = false
   /** By length: whether an upgrade from there can be proven; null while that is being looked up. */
-  readonly roots: Map<number, boolean | null> = new Map()
+  roots: Map<number, boolean | null> | null = null
 
   constructor(id: number, view: FeedView, have: ReadonlyBitmap, mode: Mode) {
     this.id = id
@@ -144,6 +147,43 @@ export class FeedState {
     this.mode = mode
     this.priority = 0
     this.direction = 'both'
+  }
+
+  /** Blocks that somebody waits for, with how many. */
+  get urgent(): ReadonlyMap<number, number> {
+    return this.#urgent ?? NO_BLOCKS
+  }
+
+  /** Sets how many wait for a block. */
+  setUrgent(index: number, waiting: number): void {
+    if (waiting <= 0) this.#urgent?.delete(index)
+    else (this.#urgent ??= new Map()).set(index, waiting)
+  }
+
+  /** Nodes that somebody waits for, by flat index. */
+  get nodes(): ReadonlyMap<number, NodeAsk> {
+    return this.#nodes ?? NO_NODES
+  }
+
+  /** Those of them that can be asked for. */
+  get openNodes(): ReadonlySet<NodeAsk> {
+    return this.#openNodes ?? NO_OPEN_NODES
+  }
+
+  /** Takes in a node that somebody waits for. */
+  addNode(ask: NodeAsk): void {
+    ;(this.#nodes ??= new Map()).set(ask.index, ask)
+    this.setNodeOpen(ask, true)
+  }
+
+  deleteNode(ask: NodeAsk): void {
+    this.#nodes?.delete(ask.index)
+    this.setNodeOpen(ask, false)
+  }
+
+  setNodeOpen(ask: NodeAsk, open: boolean): void {
+    if (open) (this.#openNodes ??= new Set()).add(ask)
+    else this.#openNodes?.delete(ask)
   }
 
   /** True if the feed may take blocks from somebody. */

@@ -144,6 +144,8 @@ export interface SessionSettings {
   readonly valueEncoding: ValueEncoding
 }
 
+const REPLICATOR = { setInflightRange(): void {} }
+
 /** See the module comment. Made by `Synchronizer.add`, `create` and `open`. */
 export class FeedSession extends EventEmitter<FeedEvents> {
   /** 32 bytes. */
@@ -153,7 +155,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   /** Always null: there is no cache shared between sessions. Read by hyperbee. */
   readonly globalCache: null = null
   /** Stands for hypercore's replicator towards hyperbee and mirror-drive; the engine sizes its own windows. */
-  readonly replicator: { setInflightRange(): void } = { setInflightRange() {} }
+  readonly replicator: { setInflightRange(): void } = REPLICATOR
   opened = false
   closing: Promise<void> | null = null
   closed = false
@@ -164,7 +166,8 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   readonly #waiters = new Waiters(systemClock)
   #stop: () => void = () => {}
   #appending: Promise<unknown> = Promise.resolve()
-  readonly #sessions = new Set<SharedSession>()
+  /** Null until there is one. */
+  #sessions: Set<SharedSession> | null = null
 
   /** Not for users. */
   constructor(
@@ -633,7 +636,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   #changed(change: FeedChange): void {
     if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
     else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
-    for (const view of this.#sessions) view.changed(change)
+    for (const view of this.#sessions ?? []) view.changed(change)
     this.#waiters.check()
   }
 
@@ -655,15 +658,16 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     options: { readonly valueEncoding?: ValueEncoding },
     frozen: { length: number; fork: number; byteLength: number } | null
   ): SharedSession {
+    const sessions = (this.#sessions ??= new Set<SharedSession>())
     const view = new SharedSession(this, options.valueEncoding ?? null, frozen, () =>
-      this.#sessions.delete(view)
+      sessions.delete(view)
     )
-    this.#sessions.add(view)
+    sessions.add(view)
     return view
   }
 
   async #close(): Promise<void> {
-    this.#waiters.fail(closedError())
+    if (this.#waiters.size > 0) this.#waiters.fail(closedError())
     let host: SessionHost | null = null
     try {
       host = await this.#opening
@@ -671,7 +675,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       // It never opened: there is nothing to let go.
     }
     this.#stop()
-    for (const view of this.#sessions) await view.close()
+    for (const view of this.#sessions ?? []) await view.close()
     await host?.release()
     this.closed = true
     this.emit('close')

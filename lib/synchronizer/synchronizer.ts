@@ -32,6 +32,7 @@ import {
   type FeedExtension
 } from './extension.ts'
 import { Gate } from './gate.ts'
+import { HostedFeed, type HostOwner } from './hosted-feed.ts'
 import { FeedSession, type SessionHost, type SessionSettings } from './feed-session.ts'
 import { parseKey, toKey } from './key.ts'
 import { Loop } from './loop.ts'
@@ -104,11 +105,11 @@ interface Entry {
   readonly session: FeedSession
   readonly settings: SessionSettings
   readonly ranges: readonly (readonly [number, number])[]
-  host: SessionHost | null
   feed: Feed | null
   /** True while only remotes asked for it: it is closed again once they left. */
   lazy: boolean
-  readonly extensions: Map<string, ExtensionHandlers>
+  /** Null until there is one. */
+  extensions: Map<string, ExtensionHandlers> | null
 }
 
 /** Codes for which a remote is kept away for a while: it did something wrong. */
@@ -144,6 +145,13 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   readonly #dialer: Dialer
   #swarm: HyperswarmTransport | null = null
   #limits: RateLimits
+  /** The synchronizer towards the sessions. */
+  readonly #owner: HostOwner = {
+    progress: (id) => this.#progress(id),
+    peers: (id) => this.#peersOf(id),
+    extension: (id, name, handlers) => this.#register(id, name, handlers),
+    release: (id) => this.#release(id)
+  }
   readonly #idleTimers = new Set<() => void>()
   #stopSignals: (() => void) | null = null
   #closing: Promise<void> | null = null
@@ -481,10 +489,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       session: new FeedSession(keys, settings, hosted),
       settings,
       ranges: options.ranges ?? [[0, Infinity]],
-      host: null,
       feed: null,
       lazy: false,
-      extensions: new Map()
+      extensions: null
     }
     this.#entries.set(id, entry)
     return entry.session
@@ -502,43 +509,14 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     this.#byId.set(id, entry)
     entry.feed = feed
     this.#join(entry)
-    const host: SessionHost = {
-      id,
-      feed,
-      want: (start, end) => {
-        loop.post({ type: 'want', feed: id, start, end })
-        loop.reopen(id)
-      },
-      unwant: (start, end) => loop.post({ type: 'unwant', feed: id, start, end }),
-      get: (index, release) => {
-        loop.post({ type: 'get', feed: id, index, release })
-        if (!release) loop.reopen(id)
-      },
-      node: (index, options) => {
-        loop.reopen(id)
-        return loop.node(id, index, options)
-      },
-      setMode: (mode) => loop.setMode(id, mode),
-      setPriority: (priority) => loop.post({ type: 'configure-feed', feed: id, priority }),
-      setDirection: (direction, peer) =>
-        loop.post(
-          peer === null
-            ? { type: 'configure-feed', feed: id, direction }
-            : { type: 'configure-peer', peer: peer.id, feed: id, direction }
-        ),
-      progress: () => this.#progress(id),
-      isSynced: () => this.#loop.isSynced(id),
-      peers: () => this.#peersOf(id),
-      extension: (name, handlers) => this.#register(entry, id, name, handlers),
-      release: () => this.#release(entry, id)
-    }
-    entry.host = host
-    return host
+    return new HostedFeed(id, feed, loop, this.#owner)
   }
 
-  async #release(entry: Entry, id: number): Promise<void> {
+  async #release(id: number): Promise<void> {
+    const entry = this.#byId.get(id)
     this.#loop.removeFeed(id)
     this.#byId.delete(id)
+    if (entry === undefined) return
     this.#entries.delete(b4a.toString(entry.session.key, 'hex'))
     if (this.#closing === null) await this.#swarm?.leave(entry.session.discoveryKey)
     await entry.feed?.close()
@@ -693,11 +671,14 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     })
   }
 
-  #register(entry: Entry, feed: number, name: string, handlers: ExtensionHandlers): FeedExtension {
-    if (name === '' || entry.extensions.has(name)) {
+  #register(feed: number, name: string, handlers: ExtensionHandlers): FeedExtension {
+    const entry = this.#byId.get(feed)
+    if (entry === undefined) throw closedError()
+    const extensions = (entry.extensions ??= new Map<string, ExtensionHandlers>())
+    if (name === '' || extensions.has(name)) {
       throw new SynclineError('BAD_ARGUMENT', `extension "${name}" is registered already`)
     }
-    entry.extensions.set(name, handlers)
+    extensions.set(name, handlers)
     const send = (message: Uint8Array, peer: number): boolean =>
       this.#loop.sendExtension(feed, peer, { type: 'extension', name, message })
     return {
@@ -709,7 +690,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         for (const peer of this.#peersOf(feed)) if (send(bytes, peer.id)) sent++
         return sent
       },
-      destroy: () => entry.extensions.delete(name)
+      destroy: () => extensions.delete(name)
     }
   }
 
@@ -718,7 +699,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const name = message.name === '' ? (this.#extensionNames.get(key) ?? '') : message.name
     this.#extensionNames.set(key, name)
     const peer = this.#peers.get(peerId)
-    const handlers = this.#byId.get(feed)?.extensions.get(name)
+    const handlers = this.#byId.get(feed)?.extensions?.get(name)
     if (peer === undefined || handlers === undefined) return
     handleExtension(message.message, peer, handlers)
   }

@@ -9,6 +9,7 @@ import type { Direction, Mode } from '../engine/input.ts'
 import type { ChannelProgress } from '../engine/engine.ts'
 import { BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
 import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
+import { discoveryKeyOf } from '../feed/namespace.ts'
 import { depth, leftChild, rightChild } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import { packedBlock, type PackedBlocks } from '../wire/run.ts'
@@ -150,8 +151,6 @@ const REPLICATOR = { setInflightRange(): void {} }
 export class FeedSession extends EventEmitter<FeedEvents> {
   /** 32 bytes. */
   readonly key: Uint8Array
-  /** 32 bytes: safe to announce. */
-  readonly discoveryKey: Uint8Array
   /** Always null: there is no cache shared between sessions. Read by hyperbee. */
   readonly globalCache: null = null
   /** Stands for hypercore's replicator towards hyperbee and mirror-drive; the engine sizes its own windows. */
@@ -161,6 +160,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   closed = false
   readonly #opening: Promise<SessionHost>
   #host: SessionHost | null = null
+  #discoveryKey: Uint8Array | null = null
   #settings: SessionSettings
   #encryption: BlockEncryption | null = null
   readonly #waiters = new Waiters(systemClock)
@@ -170,14 +170,9 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   #sessions: Set<SharedSession> | null = null
 
   /** Not for users. */
-  constructor(
-    keys: { readonly key: Uint8Array; readonly discoveryKey: Uint8Array },
-    settings: SessionSettings,
-    opening: Promise<SessionHost>
-  ) {
+  constructor(key: Uint8Array, settings: SessionSettings, opening: Promise<SessionHost>) {
     super()
-    this.key = keys.key
-    this.discoveryKey = keys.discoveryKey
+    this.key = key
     this.#settings = settings
     this.#opening = opening
     this.setMaxListeners(0)
@@ -185,6 +180,13 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       (host) => this.#open(host),
       (error: unknown) => this.#waiters.fail(error as SynclineError)
     )
+  }
+
+  /** 32 bytes: safe to announce. */
+  get discoveryKey(): Uint8Array {
+    // Worked out when it is asked for: thousands of feeds may be added in one turn.
+    this.#discoveryKey ??= this.#host?.feed.discoveryKey ?? discoveryKeyOf(this.key)
+    return this.#discoveryKey
   }
 
   /** The key in z-base-32. */

@@ -8,12 +8,12 @@ import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import type { Telling } from '../engine/effect.ts'
 import type { Direction, Mode, RateLimits } from '../engine/input.ts'
+import { toHex } from '../feed/bytes.ts'
 import type { Feed } from '../feed/feed.ts'
 import { FeedFolder } from '../feed/file/feed-folder.ts'
 import { HypercoreFeed } from '../feed/hypercore/hypercore-feed.ts'
 import type { HypercoreLike } from '../feed/hypercore/hypercore-like.ts'
 import type { NewIdentityOptions } from '../feed/identity.ts'
-import { discoveryKeyOf } from '../feed/namespace.ts'
 import { StoredFeed } from '../feed/stored-feed.ts'
 import { simd } from '../kernels/hash.ts'
 import { CONNECTIONS_MAX, FEEDS_OPENING_MAX, IDLE_FEED_MS } from '../limits.ts'
@@ -223,7 +223,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const storage = await this.#open()
     const { compat = false } = options
     const feed = await StoredFeed.open(await storage.create(name, { ...options, compat }))
-    const session = this.#enter(feed, Promise.resolve(feed), options, name)
+    const session = this.#enter(feed.key, toHex(feed.key), Promise.resolve(feed), options, name)
     await session.ready()
     return session
   }
@@ -248,7 +248,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       return opened
     }
     const name = key === null ? (nameOrKey as string) : null
-    const session = this.#enter(feed, Promise.resolve(feed), options, name)
+    const session = this.#enter(feed.key, toHex(feed.key), Promise.resolve(feed), options, name)
     await session.ready()
     return session
   }
@@ -267,20 +267,21 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     }
     if (typeof source === 'string' || source instanceof Uint8Array) {
       const key = toKey(source)
-      const present = this.#byKey(key)
+      const id = toHex(key)
+      const present = this.#present(id)
       if (present !== null) return present
       const feed = this.#opening.run(async () => {
         const storage = await this.#storage
         return StoredFeed.open(await storage.add(key))
       })
-      return this.#enter({ key, discoveryKey: discoveryKeyOf(key) }, feed, options)
+      return this.#enter(key, id, feed, options)
     }
     const { key } = source
     if (!(key instanceof Uint8Array)) {
       throw new SynclineError('UNSUPPORTED', 'wait for ready() of the hypercore first')
     }
-    const keys = { key, discoveryKey: discoveryKeyOf(key) }
-    return this.#byKey(key) ?? this.#enter(keys, HypercoreFeed.open(source), options)
+    const id = toHex(key)
+    return this.#present(id) ?? this.#enter(key, id, HypercoreFeed.open(source), options)
   }
 
   /**
@@ -291,8 +292,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    */
   host(key: Uint8Array, opening: () => Promise<Feed>, options: AddOptions = {}): FeedSession {
     if (this.#closing !== null) throw closedError()
-    const keys = { key, discoveryKey: discoveryKeyOf(key) }
-    return this.#byKey(key) ?? this.#enter(keys, this.#opening.run(opening), options)
+    const id = toHex(key)
+    return this.#present(id) ?? this.#enter(key, id, this.#opening.run(opening), options)
   }
 
   /** All stored feeds, open or not. */
@@ -323,12 +324,12 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
           'a writable feed cannot be fetched again: its secret key is only here'
         )
       }
-      await this.#entries.get(b4a.toString(info.key, 'hex'))?.session.close()
+      await this.#entries.get(toHex(info.key))?.session.close()
       return storage.remove(info.key)
     }
     throw new SynclineError(
       'FEED_NOT_FOUND',
-      `no feed ${wanted === null ? String(nameOrKey) : b4a.toString(wanted, 'hex')} is stored`
+      `no feed ${wanted === null ? String(nameOrKey) : toHex(wanted)} is stored`
     )
   }
 
@@ -455,7 +456,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   }
 
   #byKey(key: Uint8Array): FeedSession | null {
-    const entry = this.#entries.get(b4a.toString(key, 'hex'))
+    return this.#present(toHex(key))
+  }
+
+  #present(id: string): FeedSession | null {
+    const entry = this.#entries.get(id)
     if (entry === undefined) return null
     entry.lazy = false
     return entry.session
@@ -468,8 +473,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     return null
   }
 
+  /** @param id - the key, hexadecimal. */
   #enter(
-    keys: { readonly key: Uint8Array; readonly discoveryKey: Uint8Array },
+    key: Uint8Array,
+    id: string,
     opening: Promise<Feed>,
     options: AddOptions,
     name: string | null = null
@@ -481,12 +488,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       encryptionKey: options.encryptionKey ?? null,
       valueEncoding: options.valueEncoding ?? 'binary'
     }
-    const id = b4a.toString(keys.key, 'hex')
     const hosted = opening.then((feed) => this.#host(entry, feed))
     hosted.catch(() => this.#entries.delete(id))
     const entry: Entry = {
       name,
-      session: new FeedSession(keys, settings, hosted),
+      session: new FeedSession(key, settings, hosted),
       settings,
       ranges: options.ranges ?? [[0, Infinity]],
       feed: null,
@@ -517,7 +523,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     this.#loop.removeFeed(id)
     this.#byId.delete(id)
     if (entry === undefined) return
-    this.#entries.delete(b4a.toString(entry.session.key, 'hex'))
+    this.#entries.delete(toHex(entry.session.key))
     if (this.#closing === null) await this.#swarm?.leave(entry.session.discoveryKey)
     await entry.feed?.close()
   }
@@ -555,7 +561,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   /** Takes a connection in; null if there is no room or the remote has to wait. */
   #accept(connection: TransportConnection): Peer | null {
     const { remotePublicKey } = connection.stream
-    const identity = remotePublicKey === null ? null : b4a.toString(remotePublicKey, 'hex')
+    const identity = remotePublicKey === null ? null : toHex(remotePublicKey)
     const banned = identity !== null && this.#tried.delay(identity, systemClock.now()) > 0
     if (this.#closing !== null || banned || this.#peers.size >= this.#connectionsMax) {
       if (connection.owned) connection.stream.destroy()
@@ -582,7 +588,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     peer.closed = true
     const fault = error !== null && FAULTS.has(error.code)
     if (fault && peer.remotePublicKey !== null) {
-      this.#tried.fail(b4a.toString(peer.remotePublicKey, 'hex'), systemClock.now())
+      this.#tried.fail(toHex(peer.remotePublicKey), systemClock.now())
     }
     const address = this.#dialled.get(id)
     this.#dialled.delete(id)
@@ -623,7 +629,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         return
       case 'conflict': {
         const error = new SynclineError('CONFLICT', 'two signed histories of one feed exist', {
-          feed: b4a.toString(session.discoveryKey, 'hex'),
+          feed: toHex(session.discoveryKey),
           peer: this.#peers.get(telling.peer)?.name ?? ''
         })
         session.emit('conflict', error)
@@ -633,7 +639,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       }
       case 'feed-error': {
         const error = new SynclineError(telling.code, telling.message, {
-          feed: b4a.toString(session.discoveryKey, 'hex')
+          feed: toHex(session.discoveryKey)
         })
         session.fail(error)
         this.emit('feed-error', session, error)
@@ -724,8 +730,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       const store = await storage.openByDiscoveryKey(discoveryKey)
       if (store === null) return false
       const feed = await StoredFeed.open(store)
-      const session = this.#enter(feed, Promise.resolve(feed), { mode: 'serve' })
-      const entry = this.#entries.get(b4a.toString(feed.key, 'hex'))
+      const id = toHex(feed.key)
+      const session = this.#enter(feed.key, id, Promise.resolve(feed), { mode: 'serve' })
+      const entry = this.#entries.get(id)
       if (entry !== undefined) entry.lazy = true
       await session.ready()
       return true

@@ -17,7 +17,7 @@ import type {
   RateLimits
 } from '../engine/input.ts'
 import type { Snapshot } from '../engine/snapshot.ts'
-import { toHex } from '../feed/bytes.ts'
+import { copyBytes, toHex } from '../feed/bytes.ts'
 import type { ChunkResult, Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { copyManifest } from '../feed/manifest.ts'
 import { leafHash } from '../kernels/fold.ts'
@@ -905,7 +905,7 @@ function copyProof(data: Data): Proof {
         ? null
         : {
             index: block.index,
-            value: Uint8Array.from(block.value),
+            value: copyBytes(block.value),
             nodes: copyNodes(block.nodes)
           },
     hash: hash === null ? null : { index: hash.index, nodes: copyNodes(hash.nodes) },
@@ -918,14 +918,14 @@ function copyProof(data: Data): Proof {
             length: upgrade.length,
             nodes: copyNodes(upgrade.nodes),
             additionalNodes: copyNodes(upgrade.additionalNodes),
-            signature: Uint8Array.from(upgrade.signature)
+            signature: copyBytes(upgrade.signature)
           },
     manifest: manifest === null ? null : copyManifest(manifest)
   }
 }
 
 function copyNodes(nodes: readonly TreeNode[]): TreeNode[] {
-  return nodes.map(({ index, size, hash }) => ({ index, size, hash: Uint8Array.from(hash) }))
+  return nodes.map(({ index, size, hash }) => ({ index, size, hash: copyBytes(hash) }))
 }
 
 /** The peer that gave other bytes for a block than those that are now proven, or -1. */

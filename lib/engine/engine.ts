@@ -1,7 +1,7 @@
 /**
  * Replication as a state machine: one for all feeds and peers of a synchronizer.
  *
- * `step` takes an input and the time and returns effects; it is synchronous, total and not re-entrant.
+ * `step` takes one input or some and the time, and returns effects; it is synchronous, total and not re-entrant.
  * Inputs change state only; `decide` reads what they made dirty and says what follows.
  *
  * @module
@@ -415,7 +415,7 @@ export class Engine {
     const synced = this.#newlySynced()
     if (world.dirtyChannels.size > 0) {
       for (const channel of world.dirtyChannels) {
-        announce(world, channel, synced.includes(channel.feed))
+        announce(world, channel, synced.has(channel.feed))
       }
       world.dirtyChannels.clear()
     }
@@ -440,9 +440,9 @@ export class Engine {
   }
 
   /** The feeds of which everything wanted is here since now. Their remotes are to hear of it at once. */
-  #newlySynced(): FeedState[] {
+  #newlySynced(): ReadonlySet<FeedState> {
     const world = this.#world
-    const found: FeedState[] = []
+    const found = new Set<FeedState>()
     for (const feed of world.dirtyFeeds) {
       if (feed.mode === 'serve') continue
       const synced = isSynced(feed)
@@ -452,7 +452,7 @@ export class Engine {
       }
       if (feed.synced) continue
       feed.synced = true
-      found.push(feed)
+      found.add(feed)
       if (feed.mode === 'pull') touch(world, feed)
       for (const channel of feed.channels.values()) {
         if (world.untold.has(channel)) world.dirtyChannels.add(channel)

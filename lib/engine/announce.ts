@@ -13,26 +13,44 @@ import {
 import { firstBlock } from '../primitives/flat-tree.ts'
 import type { Bitfield, Message, Range, Sync, Unwant, Want } from '../wire/message.ts'
 import { closePeer, send } from './output.ts'
-import { touch, wakeChannel, type Channel, type World } from './state.ts'
+import { stir, wakeChannel, type Channel, type World } from './state.ts'
 
 /** Wants that stay active although nothing in their segment is wanted any more. */
 const KEPT_WANTS_MAX = 64
 /** Times that a remote is asked what it has after it was given blocks. */
 const HAVE_ASKS_MAX = 3
 
-/** Sends what a channel's remote does not know yet. */
-export function announce(world: World, channel: Channel): void {
-  const messages: Message[] = []
-  if (channel.syncDirty) {
-    channel.syncDirty = false
-    const sync = ownSync(world, channel)
-    if (!sameSync(sync, channel.sentSync) && !canWait(sync, channel)) {
-      channel.sentSync = sync
-      messages.push(sync)
-    }
-    wantSegments(channel, messages)
+/**
+ * Sends what a channel's remote does not know yet. What a remote that has it all anyway need not know at once waits
+ * for something else that is told, or until `all` is true: each message costs both ends a call of the system.
+ */
+export function announce(world: World, channel: Channel, all: boolean): void {
+  const sync = channel.syncDirty ? newSync(world, channel) : null
+  const wants: Message[] = []
+  if (channel.syncDirty) wantSegments(channel, wants)
+  const ranges = channel.opened ? takeNews(channel) : []
+  const isUrgent =
+    wants.length > 0 || ranges.length > 0 || (sync !== null && isSyncUrgent(sync, channel))
+  const waits = sync !== null || channel.prefixGrew
+  channel.syncDirty = false
+  if (!isUrgent && !all) {
+    channel.syncDirty = sync !== null
+    if (waits) world.untold.add(channel)
+    return
   }
-  if (channel.opened) tellNews(channel, messages)
+  world.untold.delete(channel)
+  const messages: Message[] = []
+  if (sync !== null) {
+    channel.sentSync = sync
+    messages.push(sync)
+  }
+  messages.push(...wants)
+  const { contiguousLength } = channel.feed.view
+  if (channel.prefixGrew && channel.mayAnnounce && contiguousLength > 0) {
+    messages.push({ type: 'range', drop: false, start: 0, length: contiguousLength })
+  }
+  channel.prefixGrew = false
+  messages.push(...ranges)
   send(world, channel, messages)
 }
 
@@ -129,6 +147,7 @@ function canUpgrade(world: World, channel: Channel): boolean {
   if (remote.fork !== feed.view.fork) return false
   if (remote.length === 0) return true
   if (remote.length >= feed.view.length) return false
+  feed.roots ??= new Map()
   const known = feed.roots.get(remote.length)
   if (known === undefined) {
     feed.roots.set(remote.length, null)
@@ -142,24 +161,38 @@ function canUpgrade(world: World, channel: Channel): boolean {
   return known === true
 }
 
-/** True if all that is new is what the remote told us, and the head that it was asked for is another reason to speak soon. */
-function canWait(sync: Sync, { feed, sentSync }: Channel): boolean {
-  if (sentSync === null || feed.firsts === 0) return false
-  const { remoteLength, canUpgrade } = sentSync
-  return sameSync({ ...sync, remoteLength, canUpgrade }, sentSync)
+/** Our sync, if it says something that the last one did not and that is of use to the remote; else null. */
+function newSync(world: World, channel: Channel): Sync | null {
+  const { sentSync } = channel
+  const sync = ownSync(world, channel)
+  if (sentSync === null || !sameHead(sync, sentSync) || !sameRules(sync, sentSync)) return sync
+  // What we heard of it, and that its head is no way to ours, matters to nobody who is not behind us.
+  return lacksHead(channel) && !sameEcho(sync, sentSync) ? sync : null
 }
 
-function sameSync(a: Sync, b: Sync | null): boolean {
-  return (
-    b !== null &&
-    a.fork === b.fork &&
-    a.length === b.length &&
-    a.remoteLength === b.remoteLength &&
-    a.canUpgrade === b.canUpgrade &&
-    a.uploading === b.uploading &&
-    a.downloading === b.downloading &&
-    a.hasManifest === b.hasManifest
-  )
+/** False if all that is new is that we have come as far as the remote. One that is further is to say how we come there. */
+function isSyncUrgent(sync: Sync, { feed, remote, sentSync }: Channel): boolean {
+  if (sentSync === null || remote === null || remote.fork !== sync.fork) return true
+  if (remote.length !== feed.view.length) return true
+  return !sameRules(sync, sentSync)
+}
+
+/** True if our head may be news for the remote. */
+function lacksHead({ feed: { view }, remote }: Channel): boolean {
+  return remote === null || remote.fork !== view.fork || remote.length < view.length
+}
+
+function sameHead(a: Sync, b: Sync): boolean {
+  return a.fork === b.fork && a.length === b.length && a.hasManifest === b.hasManifest
+}
+
+function sameRules(a: Sync, b: Sync): boolean {
+  return a.fork === b.fork && a.uploading === b.uploading && a.downloading === b.downloading
+}
+
+/** True if they say the same of what we heard. */
+function sameEcho(a: Sync, b: Sync): boolean {
+  return a.remoteLength === b.remoteLength && a.canUpgrade === b.canUpgrade
 }
 
 /**
@@ -218,22 +251,26 @@ function overlapsWanted(channel: Channel, start: number, end: number): boolean {
   return false
 }
 
-/** Announces runs that became ours, to remotes that lack and want them. */
-function tellNews(channel: Channel, messages: Message[]): void {
-  if (channel.news.length === 0) return
+/** Takes what became ours out of the news and returns the ranges that a remote lacks, and wants or sees beside the end. */
+function takeNews(channel: Channel): Range[] {
+  const ranges: Range[] = []
+  if (channel.news.length === 0) return ranges
   const news = channel.news.splice(0)
-  if (!channel.mayAnnounce) return
+  if (!channel.mayAnnounce) return ranges
   const { view, have } = channel.feed
-  // A prefix is always told, also to those who have it: it is how they see us progress.
-  if (news.some(([start]) => start < view.contiguousLength)) {
-    messages.push({ type: 'range', drop: false, start: 0, length: view.contiguousLength })
-  }
+  let lacksPrefix = false
   for (const [start, end] of news) {
-    if (end <= view.contiguousLength || !have.hasAll(start, end)) continue
+    // A prefix is always told, also to those who have it: it is how they see us progress.
+    if (start < view.contiguousLength) channel.prefixGrew = true
     if (channel.have.hasAll(start, end)) continue
+    if (start < view.contiguousLength) lacksPrefix = true
+    if (end <= view.contiguousLength || !have.hasAll(start, end)) continue
     if (end <= view.length - ANNOUNCED_TAIL_BLOCKS && !wanted(channel, start, end)) continue
-    messages.push({ type: 'range', drop: false, start, length: end - start })
+    ranges.push({ type: 'range', drop: false, start, length: end - start })
   }
+  if (!lacksPrefix) return ranges
+  channel.prefixGrew = false
+  return [{ type: 'range', drop: false, start: 0, length: view.contiguousLength }, ...ranges]
 }
 
 function wanted(channel: Channel, start: number, end: number): boolean {
@@ -245,6 +282,9 @@ function wanted(channel: Channel, start: number, end: number): boolean {
 export function onSync(world: World, channel: Channel, sync: Sync): void {
   const before = channel.remote
   channel.remote = sync
+  if (channel.feed.orphaned || (before !== null && givesLess(before, sync))) {
+    world.unswept.add(channel.feed)
+  }
   if (before !== null && before.fork !== sync.fork) {
     const kept = Math.min(before.length, sync.length)
     channel.have.drop(kept, Number.MAX_SAFE_INTEGER)
@@ -259,11 +299,17 @@ export function onSync(world: World, channel: Channel, sync: Sync): void {
   })
 }
 
+/** True if a remote takes back what it said it could give. */
+function givesLess(before: Sync, sync: Sync): boolean {
+  if (before.fork !== sync.fork || sync.length < before.length) return true
+  return before.uploading && !sync.uploading
+}
+
 export function onRange(world: World, channel: Channel, range: Range): void {
   const end = range.start + range.length
   if (range.drop) {
     channel.have.drop(range.start, end)
-    touch(world, channel.feed)
+    stir(world, channel.feed)
   } else channel.have.set(range.start, end)
   haveChanged(world, channel)
 }

@@ -24,7 +24,7 @@ import {
 import { Chunk, HELD, MISSING, RECEIVED } from './chunk.ts'
 import type { Trusted } from './input.ts'
 import { cancelAll } from './request.ts'
-import { touch, wakeChannel, type Channel, type FeedState, type World } from './state.ts'
+import { stir, wakeChannel, type Channel, type FeedState, type World } from './state.ts'
 
 /**
  * Opens a chunk around a block that the channel offers: the largest subtree that may be fetched as one.
@@ -45,7 +45,7 @@ export function openChunk(
   }
   const best = rootWithin(feed, chunk, index)
   const lowest = best ?? lowestTrusted(feed, index)
-  const explored = feed.bottoms.has(lowest?.index ?? 2 * index)
+  const explored = feed.bottoms?.has(lowest?.index ?? 2 * index) === true
   if (best === null && explored && !provable(feed, chunk)) return undefined
   feed.chunks.set(chunk.id, chunk)
   world.openBytes += chunk.size
@@ -119,13 +119,14 @@ export function trust(feed: FeedState, nodes: readonly Trusted[]): void {
 /** Remembers all stored nodes on the path of a block, in ascending height: below the first nothing is stored. */
 export function trustWholePath(feed: FeedState, block: number, nodes: readonly Trusted[]): void {
   trust(feed, nodes)
+  feed.bottoms ??= new Set()
   feed.bottoms.add(nodes[0]?.index ?? 2 * block)
 }
 
 /** Forgets which nodes are stored. */
 export function distrust(feed: FeedState): void {
   feed.trusted.clear()
-  feed.bottoms.clear()
+  feed.bottoms = null
 }
 
 /**
@@ -209,7 +210,7 @@ export function removeChunk(world: World, feed: FeedState, chunk: Chunk): void {
   if (chunk.inFlight > 0) cancelAll(world, feed, (_, request) => request.chunk === chunk.id)
   world.openBytes -= chunk.size
   world.effects.push({ type: 'drop-chunk', feed: feed.id, chunk: chunk.id })
-  touch(world, feed)
+  stir(world, feed)
   for (const channel of world.starved) wakeChannel(world, channel)
   world.starved.clear()
 }
@@ -343,6 +344,6 @@ export function blame(world: World, feed: FeedState, chunk: Chunk): number | nul
   for (let i = 0; i < chunk.blocks.length; i++) {
     if (chunk.blocks[i] === RECEIVED) chunk.mark(chunk.start + i, MISSING)
   }
-  touch(world, feed)
+  stir(world, feed)
   return only
 }

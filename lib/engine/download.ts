@@ -43,6 +43,7 @@ import {
   OPEN,
   rest,
   SETTLED,
+  stir,
   touch,
   type AskedRun,
   type Channel,
@@ -379,7 +380,7 @@ function takeEach(
     released = true
   }
   hold(world, channel, chunk, run, held, to)
-  if (released) touch(world, feed)
+  if (released) stir(world, feed)
 }
 
 function hold(
@@ -492,7 +493,7 @@ export function onNoData(world: World, channel: Channel, message: NoData): void 
     giveUp(world, request)
   }
   world.unswept.add(feed)
-  touch(world, feed)
+  stir(world, feed)
 }
 
 /** Takes in that a remote does not give a block: it may not have it, or not now. */
@@ -513,7 +514,7 @@ export function onPathLoaded(world: World, input: Extract<Input, { type: 'path-l
     if (!takeRoot(world, feed, chunk, chunk.entry)) chunk.phase = 'rooting'
   }
   world.unswept.add(feed)
-  touch(world, feed)
+  stir(world, feed)
 }
 
 /** Takes in what became of a proof. */
@@ -544,7 +545,7 @@ export function onVerified(world: World, input: Extract<Input, { type: 'verified
   if (request.proof) clearOf(world, channel)
   if (feed.view.fork === input.fork) trustPath(feed, input.path)
   settleBlock(world, request, input.block !== null)
-  touch(world, feed)
+  stir(world, feed)
 }
 
 /** Takes in what became of the answer to a request for a node. */

@@ -1,7 +1,7 @@
 /**
  * Replication as a state machine: one for all feeds and peers of a synchronizer.
  *
- * `step` takes an input and the time and returns effects; it is synchronous, total and not re-entrant.
+ * `step` takes one input or some and the time, and returns effects; it is synchronous, total and not re-entrant.
  * Inputs change state only; `decide` reads what they made dirty and says what follows.
  *
  * @module
@@ -17,7 +17,6 @@ import {
   REQUEST_TIMEOUTS_MAX,
   TICK_MS
 } from '../limits.ts'
-import type { Sync } from '../wire/message.ts'
 import {
   announce,
   answerWants,
@@ -61,6 +60,7 @@ import {
   onRequests,
   onServed,
   refuseStale,
+  requeue,
   serve
 } from './serve.ts'
 import {
@@ -69,6 +69,7 @@ import {
   OPEN,
   PeerState,
   rest,
+  stir,
   touch,
   wakeChannel,
   type World
@@ -135,6 +136,7 @@ export class Engine {
       effects: [],
       dirtyPeers: new Set(),
       dirtyChannels: new Set(),
+      untold: new Set(),
       dirtyFeeds: new Set(),
       unswept: new Set(),
       upload: new Bucket(this.#limits.upload, options.now),
@@ -150,19 +152,24 @@ export class Engine {
     }
   }
 
+  /** As {@link Engine.stepAll}, for one input. */
+  step(input: Input, now: number): Effect[] {
+    return this.stepAll([input], now)
+  }
+
   /**
-   * Takes one input in and returns what is to be done, in order.
+   * Takes inputs in and returns what is to be done, in order. What follows of them together is decided once.
    *
    * @param now - monotonic milliseconds, never less than in the step before.
    */
-  step(input: Input, now: number): Effect[] {
+  stepAll(inputs: readonly Input[], now: number): Effect[] {
     if (this.#stepping) throw new SynclineError('BROKEN_INVARIANT', 'engine step is not re-entrant')
     this.#stepping = true
     const world = this.#world
     world.now = now
     world.effects = []
     world.wakeAt = Infinity
-    this.#take(input)
+    for (const input of inputs) this.#take(input)
     this.#decide()
     this.#stepping = false
     if (world.wakeAt !== Infinity) world.effects.push({ type: 'wake', at: world.wakeAt })
@@ -256,7 +263,9 @@ export class Engine {
           broken(`node ${node.index} is in flight for nobody`)
         }
       }
-      for (const { states, open, unsettled, channel, index } of peer.runs) {
+      for (const run of peer.runs) {
+        const { states, open, unsettled, channel, index } = run
+        if (!channel.runs.includes(run)) broken('a run is unknown to its channel')
         asked.set(channel, (asked.get(channel) ?? 0) + unsettled)
         inFlight += open
         let waiting = 0
@@ -269,6 +278,7 @@ export class Engine {
       }
       for (const channel of peer.channels.values()) {
         if (channel.asked !== (asked.get(channel) ?? 0)) broken('requests of a channel are off')
+        if (channel.runs.some((run) => !peer.runs.has(run))) broken('a run of a channel is lost')
       }
       if (inFlight !== peer.inFlight) broken('requests in flight are off')
     }
@@ -356,7 +366,7 @@ export class Engine {
       case 'roots-loaded': {
         const feed = world.feeds.get(input.feed)
         if (feed === undefined || feed.view.fork !== input.fork) return
-        feed.roots.set(input.length, input.stored)
+        feed.roots?.set(input.length, input.stored)
         for (const channel of feed.channels.values()) touchChannel(world, channel)
         return
       }
@@ -402,8 +412,11 @@ export class Engine {
       world.unswept.delete(feed)
       sweepChunks(world, feed)
     }
+    const synced = this.#newlySynced()
     if (world.dirtyChannels.size > 0) {
-      for (const channel of world.dirtyChannels) announce(world, channel)
+      for (const channel of world.dirtyChannels) {
+        announce(world, channel, synced.has(channel.feed))
+      }
       world.dirtyChannels.clear()
     }
     let picks = 0
@@ -422,21 +435,31 @@ export class Engine {
       }
       world.dirtyPeers.delete(peer)
     }
-    if (world.dirtyFeeds.size > 0) {
-      for (const feed of world.dirtyFeeds) this.#tellSynced(feed)
-      world.dirtyFeeds.clear()
-    }
-    if (world.dirtyChannels.size > 0) wake(world, world.now)
+    for (const { id } of synced) world.effects.push({ type: 'tell', event: 'synced', feed: id })
+    if (world.dirtyChannels.size > 0 || world.dirtyFeeds.size > 0) wake(world, world.now)
   }
 
-  #tellSynced(feed: FeedState): void {
-    if (feed.mode === 'serve') return
-    const synced = isSynced(feed)
-    if (synced && !feed.synced) {
+  /** The feeds of which everything wanted is here since now. Their remotes are to hear of it at once. */
+  #newlySynced(): ReadonlySet<FeedState> {
+    const world = this.#world
+    const found = new Set<FeedState>()
+    for (const feed of world.dirtyFeeds) {
+      if (feed.mode === 'serve') continue
+      const synced = isSynced(feed)
+      if (!synced) {
+        if (feed.mode !== 'pull') feed.synced = false
+        continue
+      }
+      if (feed.synced) continue
       feed.synced = true
-      this.#world.effects.push({ type: 'tell', event: 'synced', feed: feed.id })
-      if (feed.mode === 'pull') touch(this.#world, feed)
-    } else if (!synced && feed.mode !== 'pull') feed.synced = false
+      found.add(feed)
+      if (feed.mode === 'pull') touch(world, feed)
+      for (const channel of feed.channels.values()) {
+        if (world.untold.has(channel)) world.dirtyChannels.add(channel)
+      }
+    }
+    world.dirtyFeeds.clear()
+    return found
   }
 
   #channel(peer: number, feed: number): Channel | null {
@@ -468,7 +491,7 @@ export class Engine {
     feed.channels.set(peerId, channel)
     // Before the remote has proved that it knows the key, it hears nothing of what we hold.
     if (feed.view.length === 0) {
-      announce(world, channel)
+      announce(world, channel, true)
       if (channel.proofs === 'normal') askFirst(world, channel)
     }
   }
@@ -496,6 +519,7 @@ export class Engine {
     feed.channels.delete(peerId)
     peer.dropHungry(channel)
     world.dirtyChannels.delete(channel)
+    world.untold.delete(channel)
     world.starved.delete(channel)
     world.watched.delete(channel)
     world.served.delete(channel)
@@ -511,7 +535,7 @@ export class Engine {
     }
     if (world.feeds.has(feedId)) {
       world.unswept.add(feed)
-      touch(world, feed)
+      stir(world, feed)
     }
   }
 
@@ -522,7 +546,7 @@ export class Engine {
     const { message } = input
     switch (message.type) {
       case 'sync':
-        return this.#onSync(channel, message)
+        return onSync(world, channel, message)
       case 'range':
         onRange(world, channel, message)
         if (message.drop || channel.feed.orphaned) world.unswept.add(channel.feed)
@@ -544,11 +568,6 @@ export class Engine {
       default:
         message satisfies never
     }
-  }
-
-  #onSync(channel: Channel, sync: Sync): void {
-    onSync(this.#world, channel, sync)
-    this.#world.unswept.add(channel.feed)
   }
 
   #addFeed(input: Extract<Input, { type: 'add-feed' }>): void {
@@ -582,6 +601,7 @@ export class Engine {
     if (input.priority !== undefined && input.priority !== feed.priority) {
       for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
       feed.priority = input.priority
+      for (const channel of feed.channels.values()) requeue(channel)
     }
     if (input.mode !== undefined) feed.synced = false
     for (const channel of feed.channels.values()) {
@@ -660,8 +680,7 @@ export class Engine {
     const feed = world.feeds.get(id)
     if (feed === undefined) return
     const waiting = (feed.urgent.get(index) ?? 0) + (release ? -1 : 1)
-    if (waiting > 0) feed.urgent.set(index, waiting)
-    else feed.urgent.delete(index)
+    feed.setUrgent(index, waiting)
     for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
     if (waiting <= 0 && !feed.have.get(index)) {
       this.#cancelUnwanted(feed)
@@ -678,7 +697,7 @@ export class Engine {
     feed.view = view
     switch (change.type) {
       case 'length':
-        feed.roots.clear()
+        feed.roots = null
         break
       case 'have':
         this.#stored(feed, change.start, change.end)
@@ -698,10 +717,10 @@ export class Engine {
         change satisfies never
     }
     const kept = change.type === 'truncate' ? change.length : before.length
-    if (view.fork !== before.fork || change.type === 'truncate') {
-      this.#forked(feed, kept, before.length)
-    }
-    touch(world, feed)
+    const forked = view.fork !== before.fork || change.type === 'truncate'
+    if (forked) this.#forked(feed, kept, before.length)
+    // Blocks alone are news, and nothing else of what we say or ask for depends on them.
+    if (forked || change.type !== 'have' || view.length !== before.length) touch(world, feed)
   }
 
   #stored(feed: FeedState, start: number, end: number): void {
@@ -715,8 +734,16 @@ export class Engine {
       advance(world, feed, chunk)
     }
     // With the blocks came tree nodes, perhaps those that were missing to prove our head to somebody.
-    for (const [length, stored] of feed.roots) if (stored === false) feed.roots.delete(length)
-    for (const channel of feed.channels.values()) channel.news.push([start, end])
+    let provesMore = false
+    for (const [length, stored] of feed.roots ?? []) {
+      if (stored === false) provesMore = feed.roots?.delete(length) ?? false
+    }
+    world.dirtyFeeds.add(feed)
+    for (const channel of feed.channels.values()) {
+      channel.news.push([start, end])
+      if (provesMore) channel.syncDirty = true
+      world.dirtyChannels.add(channel)
+    }
   }
 
   #dropped(feed: FeedState, start: number, end: number): void {
@@ -745,7 +772,7 @@ export class Engine {
     }
     removeChunks(world, feed)
     dropNodes(world, feed, [...feed.nodes.keys()])
-    feed.roots.clear()
+    feed.roots = null
     feed.upgrade = null
     feed.synced = false
   }
@@ -771,7 +798,7 @@ export class Engine {
       peer.sent.tick(world.now)
       peer.window.tick()
       this.#expire(peer)
-      if (peer.queued > 0) world.dirtyPeers.add(peer)
+      if (peer.queue.count > 0) world.dirtyPeers.add(peer)
       if (peer.hungry.size > 0) world.dirtyPeers.add(peer)
     }
     this.#watch()
@@ -797,6 +824,7 @@ export class Engine {
       world.watched.delete(channel)
     }
     for (const channel of world.served) askHaves(world, channel)
+    for (const channel of world.untold) announce(world, channel, true)
   }
 
   /** Gives up requests whose time is over; closes a peer that let too many pass. */
@@ -821,7 +849,7 @@ export class Engine {
       rest(world, channel, limit)
       expired++
     }
-    for (const run of [...peer.runs]) {
+    for (const run of peer.runs) {
       if (!isOver(run)) break
       if (run.open === 0) continue
       cancelRun(world, run, () => true)

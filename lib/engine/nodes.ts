@@ -30,8 +30,7 @@ export function onAskNodes(world: World, feed: FeedState, asked: readonly BlockR
   for (const { index, nodes } of asked) {
     if (feed.nodes.has(index)) continue
     const ask: NodeAsk = { index, nodes, request: null, refusals: new Map() }
-    feed.nodes.set(index, ask)
-    feed.openNodes.add(ask)
+    feed.addNode(ask)
     segments.add(Math.floor(firstBlock(index) / WANT_BITS_MAX))
   }
   for (const channel of feed.channels.values()) {
@@ -46,8 +45,7 @@ export function dropNodes(world: World, feed: FeedState, indexes: readonly numbe
   for (const index of indexes) {
     const ask = feed.nodes.get(index)
     if (ask === undefined) continue
-    feed.nodes.delete(index)
-    feed.openNodes.delete(ask)
+    feed.deleteNode(ask)
     if (ask.request !== null) cancel(world, ask.request)
   }
   if (feed.nodes.size === 0) touch(world, feed)

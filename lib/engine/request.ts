@@ -11,7 +11,7 @@ import {
   LATE,
   OPEN,
   SETTLED,
-  touch,
+  stir,
   wakeChannel,
   type AskedRun,
   type Channel,
@@ -60,18 +60,18 @@ export function ask(world: World, channel: Channel, asked: Asked): Request {
   if (asked.kind === 'first') channel.feed.firsts++
   if (inFlight.node !== null) holdNode(channel.feed, inFlight)
   const { reorg } = channel.feed
+  const { parts } = asked
   if (reorg !== null && (asked.kind === 'reorg' || asked.kind === 'ancestors')) reorg.request = id
   return {
     type: 'request',
     id,
     fork: asked.fork,
-    block: null,
-    hash: null,
-    seek: null,
-    upgrade: null,
-    manifest: false,
-    priority: 0,
-    ...asked.parts
+    block: parts.block ?? null,
+    hash: parts.hash ?? null,
+    seek: parts.seek ?? null,
+    upgrade: parts.upgrade ?? null,
+    manifest: parts.manifest ?? false,
+    priority: parts.priority ?? 0
   }
 }
 
@@ -83,19 +83,26 @@ export function askRun(
   priority: number
 ): RequestRun {
   const { peer } = channel
-  const { index, count: blocks, fork } = asked
+  const { index, count: blocks, chunk, fork, expectedBytes } = asked
   const id = peer.nextRequest
   peer.nextRequest += blocks
-  peer.runs.push({
-    ...asked,
+  // Part by part: an object that is spread and then grows takes many times as long to make.
+  const run: AskedRun = {
     id,
+    index,
+    count: blocks,
     channel,
+    chunk,
+    fork,
+    expectedBytes,
     sentAt: world.now,
     states: new Uint8Array(blocks).fill(OPEN),
     open: blocks,
     unsettled: blocks
-  })
-  count(world, channel, blocks, blocks * asked.expectedBytes)
+  }
+  peer.runs.add(run)
+  channel.runs.push(run)
+  count(world, channel, blocks, blocks * expectedBytes)
   return { type: 'requests', id, fork, index, count: blocks, priority }
 }
 
@@ -134,10 +141,9 @@ export function settle(world: World, channel: Channel, id: number): InFlight | n
 
 /** The run that a request belongs to, or null. */
 export function runOf(channel: Channel, id: number): AskedRun | null {
-  const { runs } = channel.peer
+  const { runs } = channel
   const run = runs[placeOf(runs, id)]
-  if (run === undefined || run.channel !== channel) return null
-  return id < run.id + run.count ? run : null
+  return run !== undefined && id < run.id + run.count ? run : null
 }
 
 /** Place of the last run that begins at `id` or before, or -1. */
@@ -181,7 +187,8 @@ export function settleOpen(world: World, run: AskedRun, from: number, to: number
 }
 
 function dropRun(run: AskedRun): void {
-  const { runs } = run.channel.peer
+  const { peer, runs } = run.channel
+  peer.runs.delete(run)
   runs.splice(placeOf(runs, run.id), 1)
 }
 
@@ -234,13 +241,13 @@ export function release(world: World, request: InFlight): void {
   const chunk = feed.chunks.get(request.chunk)
   if (chunk?.phase === 'rooting' && chunk.covers(request.index)) chunk.rooted = false
   releaseBlock(world, feed, request.chunk, request.index)
-  touch(world, feed)
+  stir(world, feed)
 }
 
 function holdNode(feed: FeedState, request: InFlight): void {
   const ask = request.node === null ? undefined : feed.nodes.get(request.node.index)
   if (ask === undefined) return
-  feed.openNodes.delete(ask)
+  feed.setNodeOpen(ask, false)
   ask.request = request
 }
 
@@ -249,7 +256,7 @@ function releaseNode(feed: FeedState, request: InFlight): void {
   const ask = request.node === null ? undefined : feed.nodes.get(request.node.index)
   if (ask === undefined || (ask.request !== null && ask.request !== request)) return
   ask.request = null
-  feed.openNodes.add(ask)
+  feed.setNodeOpen(ask, true)
 }
 
 /** Gives up a block of a chunk that was asked for. The caller touches the feed. */
@@ -290,7 +297,7 @@ export function cancelRun(world: World, run: AskedRun, which: (index: number) =>
   if (cancels.length === 0) return
   uncountRun(world, run, cancels.length)
   send(world, run.channel, cancels)
-  touch(world, feed)
+  stir(world, feed)
 }
 
 /** What {@link cancelAll} asks of a request or a run of them; `index` is the block, or -1. */
@@ -303,9 +310,7 @@ export function cancelAll(world: World, feed: FeedState, which: Condition): void
     for (const request of [...channel.peer.requests.values()]) {
       if (request.channel === channel && which(request.index, request)) cancel(world, request)
     }
-    for (const run of [...channel.peer.runs]) {
-      if (run.channel === channel) cancelRun(world, run, (index) => which(index, run))
-    }
+    for (const run of [...channel.runs]) cancelRun(world, run, (index) => which(index, run))
   }
 }
 
@@ -320,12 +325,13 @@ export function forget(world: World, channel: Channel): void {
     uncount(world, request)
     release(world, request)
   }
-  for (const run of takeRuns(peer, (run) => run.channel === channel)) {
+  for (const run of channel.runs.splice(0)) {
+    peer.runs.delete(run)
     for (let i = 0; i < run.count; i++) {
       if (run.states[i] === OPEN) releaseBlock(world, feed, run.chunk, run.index + i)
     }
     uncountRun(world, run, run.open)
-    touch(world, feed)
+    stir(world, feed)
   }
   channel.asked = 0
 }
@@ -338,15 +344,10 @@ export function forgetLate(peer: PeerState, sentBefore: number): void {
     peer.requests.delete(id)
     request.channel.asked--
   }
-  const old = (run: AskedRun): boolean => run.sentAt <= sentBefore && run.open === 0
-  for (const run of takeRuns(peer, old)) run.channel.asked -= run.unsettled
-}
-
-function takeRuns({ runs }: PeerState, which: (run: AskedRun) => boolean): AskedRun[] {
-  const taken = runs.filter(which)
-  if (taken.length > 0) {
-    const kept = runs.filter((run) => !which(run))
-    runs.splice(0, runs.length, ...kept)
+  for (const run of peer.runs) {
+    if (run.sentAt > sentBefore) break
+    if (run.open > 0) continue
+    run.channel.asked -= run.unsettled
+    dropRun(run)
   }
-  return taken
 }

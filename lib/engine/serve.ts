@@ -13,16 +13,11 @@ import {
 } from '../limits.ts'
 import { depth, endBlock, firstBlock } from '../primitives/flat-tree.ts'
 import type { Cancel, NoData, Request } from '../wire/message.ts'
-import {
-  joinRequests,
-  messageCount,
-  type RequestRun,
-  runOfRequest,
-  sliceRequests
-} from '../wire/run.ts'
+import { messageCount, type RequestRun, runOfRequest, sliceRequests } from '../wire/run.ts'
 import { gave } from './announce.ts'
 import type { Input } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
+import type { Queued } from './serve-queue.ts'
 import type { Channel, PeerState, World } from './state.ts'
 
 /** noData reasons; 0 says nothing and is not counted against us by a hypercore peer. */
@@ -32,8 +27,6 @@ const INVALID = 2
 
 /** Expected bytes of an answer without a block. */
 const PROOF_BYTES = 512
-
-type Queued = Request | RequestRun
 
 /** Queues a request for its answer, or says at once that there will be none. */
 export function onRequest(world: World, channel: Channel, request: Request): void {
@@ -57,7 +50,7 @@ export function onRequests(world: World, channel: Channel, run: RequestRun): voi
     return
   }
   const end = Math.min(index + count, view.length)
-  const room = index + Math.max(0, SERVE_QUEUE_MAX - peer.queued)
+  const room = index + Math.max(0, SERVE_QUEUE_MAX - peer.queue.count)
   const last = Math.min(end, room)
   for (let at = index; at < last;) {
     const held = have.get(at)
@@ -75,15 +68,7 @@ export function onRequests(world: World, channel: Channel, run: RequestRun): voi
 }
 
 function enqueue(world: World, { peer, feed }: Channel, item: Queued): void {
-  let queue = peer.queue.get(feed.id)
-  if (queue === undefined) peer.queue.set(feed.id, (queue = []))
-  const last = queue.at(-1)
-  const joins = item.priority === 0 && last?.type === 'requests' && item.type === 'requests'
-  const joined = joins ? joinRequests(last, item) : null
-  if (joined !== null) queue[queue.length - 1] = joined
-  else if (item.priority > 0) queue.unshift(item)
-  else queue.push(item)
-  peer.queued += messageCount(item)
+  peer.queue.add(feed, item)
   world.dirtyPeers.add(peer)
 }
 
@@ -110,7 +95,7 @@ function isClosedTo(channel: Channel, fork: number): boolean {
 function refusal(channel: Channel, request: Request): number | null {
   const { feed, peer } = channel
   const { view } = feed
-  if (isClosedTo(channel, request.fork) || peer.queued >= SERVE_QUEUE_MAX) return NO_REASON
+  if (isClosedTo(channel, request.fork) || peer.queue.count >= SERVE_QUEUE_MAX) return NO_REASON
   const { block, hash, seek, upgrade } = request
   if (upgrade !== null && upgrade.start + upgrade.length > view.length) return INVALID
   if (upgrade !== null && upgrade.length === 0) return INVALID
@@ -130,86 +115,55 @@ function refusal(channel: Channel, request: Request): number | null {
 /** Refuses the requests for a fork that is over, which still wait for their answer. */
 export function refuseStale(world: World, channel: Channel): void {
   const { peer, feed } = channel
-  const kept: Queued[] = []
-  for (const item of peer.queue.get(feed.id) ?? []) {
-    if (item.fork === feed.view.fork) {
-      kept.push(item)
-      continue
-    }
-    peer.queued -= messageCount(item)
-    refuse(world, channel, item.id, messageCount(item), NO_REASON)
+  for (const item of peer.queue.remove(feed)) {
+    if (item.fork === feed.view.fork) peer.queue.add(feed, item)
+    else refuse(world, channel, item.id, messageCount(item), NO_REASON)
   }
-  if (kept.length > 0) peer.queue.set(feed.id, kept)
-  else peer.queue.delete(feed.id)
+}
+
+/** Puts the requests that wait where they belong, once the priority of their feed is another. */
+export function requeue(channel: Channel): void {
+  const { peer, feed } = channel
+  for (const item of peer.queue.remove(feed)) peer.queue.add(feed, item)
 }
 
 /** Forgets what a channel that is gone asked for. */
 export function forgetQueue({ peer, feed }: Channel): void {
-  for (const item of peer.queue.get(feed.id) ?? []) peer.queued -= messageCount(item)
-  peer.queue.delete(feed.id)
+  peer.queue.remove(feed)
 }
 
 /** Takes a request back that was not answered yet. */
-export function onCancel({ peer, feed }: Channel, { request: id }: Cancel): void {
-  const queue = peer.queue.get(feed.id) ?? []
-  const at = queue.findIndex((item) => item.id <= id && id < item.id + messageCount(item))
-  const item = queue[at]
-  if (item === undefined) return
-  const rest: Queued[] = []
-  if (item.type === 'requests') {
-    const place = id - item.id
-    if (place > 0) rest.push(sliceRequests(item, 0, place))
-    if (place + 1 < item.count) rest.push(sliceRequests(item, place + 1, item.count))
-  }
-  queue.splice(at, 1, ...rest)
-  peer.queued--
-  if (queue.length === 0) peer.queue.delete(feed.id)
+export function onCancel({ peer, feed }: Channel, { request }: Cancel): void {
+  peer.queue.cancel(feed, request)
 }
 
 /** Has the next requests of a peer answered; false if there are none or there is no room. */
 export function serve(world: World, peer: PeerState): boolean {
-  if (peer.closing || peer.queued === 0 || peer.serving >= SERVES_UNDER_WAY_MAX) return false
+  if (peer.closing || peer.queue.count === 0 || peer.serving >= SERVES_UNDER_WAY_MAX) return false
   if (peer.outboxBytes > OUTBOX_BYTES_MAX) return false
   const delay = Math.max(peer.upload.delay(world.now), world.upload.delay(world.now))
   if (delay > 0) {
     wake(world, world.now + delay)
     return false
   }
-  const [id, queue] = nextQueue(world, peer)
-  const feed = world.feeds.get(id)
-  // Taking turns: the feed goes to the end of the map.
-  peer.queue.delete(id)
-  if (feed === undefined) {
-    for (const item of queue) peer.queued -= messageCount(item)
-    return true
-  }
   const bytes = Math.min(SERVE_RUN_BYTES_MAX, peer.upload.share, world.upload.share)
-  const requests = takeSome(queue, bytes, feed.blockBytes)
-  if (queue.length > 0) peer.queue.set(id, queue)
+  const next = peer.queue.next((feed, queue) => takeSome(queue, bytes, feed.blockBytes))
+  if (next === null) return false
+  const [feed, requests] = next
   let answerBytes = 0
-  for (const item of requests) {
-    peer.queued -= messageCount(item)
-    answerBytes += bytesOf(item, feed.blockBytes)
-  }
+  for (const item of requests) answerBytes += bytesOf(item, feed.blockBytes)
   peer.upload.take(answerBytes, world.now)
   world.upload.take(answerBytes, world.now)
   peer.serving++
   // Whatever has meanwhile become stale is refused by the shell as it cannot be read.
-  world.effects.push({ type: 'serve', peer: peer.id, feed: id, fork: feed.view.fork, requests })
+  world.effects.push({
+    type: 'serve',
+    peer: peer.id,
+    feed: feed.id,
+    fork: feed.view.fork,
+    requests
+  })
   return true
-}
-
-function nextQueue(world: World, peer: PeerState): [number, Queued[]] {
-  let best: [number, Queued[]] | null = null
-  let priority = -Infinity
-  for (const [id, queue] of peer.queue) {
-    const own = (queue[0] as Queued).priority > 0 ? Infinity : (world.feeds.get(id)?.priority ?? 0)
-    if (best !== null && own <= priority) continue
-    best = [id, queue]
-    priority = own
-    if (own === Infinity) break
-  }
-  return best as [number, Queued[]]
 }
 
 /** Takes requests for about `bytes` of answers, and at least one, from the front of a queue. */

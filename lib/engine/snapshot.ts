@@ -74,7 +74,7 @@ export function snapshotOf(world: World, id: number): Snapshot {
     requestBytes: peer.inFlightBytes,
     windowRequests: peer.window.requests,
     windowBytes: peer.window.bytes,
-    queued: peer.queued,
+    queued: peer.queue.count,
     serving: peer.serving,
     closing: peer.closing
   }))

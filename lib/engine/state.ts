@@ -12,8 +12,7 @@
  * @module
  */
 import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
-import type { BlockRequest, Request, Sync } from '../wire/message.ts'
-import type { RequestRun } from '../wire/run.ts'
+import type { BlockRequest, Sync } from '../wire/message.ts'
 import { EXPECTED_BLOCK_BYTES } from '../limits.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Chunk } from './chunk.ts'
@@ -22,6 +21,7 @@ import type { Direction, FeedView, Mode, RateLimits } from './input.ts'
 import { RangeSet } from '../primitives/range-set.ts'
 import { Bucket, Meter } from './rate.ts'
 import { RemoteHave } from './remote-have.ts'
+import { ServeQueue } from './serve-queue.ts'
 import type { Suspicion } from './suspicion.ts'
 import { Window } from './window.ts'
 
@@ -100,6 +100,11 @@ export interface AskedRun {
   unsettled: number
 }
 
+/** Stand for what most of thousands of feeds have none of. */
+const NO_BLOCKS: ReadonlyMap<number, number> = new Map()
+const NO_NODES: ReadonlyMap<number, NodeAsk> = new Map()
+const NO_OPEN_NODES: ReadonlySet<NodeAsk> = new Set()
+
 /** A local feed. */
 export class FeedState {
   readonly id: number
@@ -110,11 +115,9 @@ export class FeedState {
   direction: Direction
   /** What is wanted for as long as {@link FeedState.pursues}. */
   readonly wanted: RangeSet = new RangeSet()
-  /** Blocks that somebody waits for, with how many. */
-  readonly urgent: Map<number, number> = new Map()
-  /** Nodes that somebody waits for, by flat index, and those of them that can be asked for. */
-  readonly nodes: Map<number, NodeAsk> = new Map()
-  readonly openNodes: Set<NodeAsk> = new Set()
+  #urgent: Map<number, number> | null = null
+  #nodes: Map<number, NodeAsk> | null = null
+  #openNodes: Set<NodeAsk> | null = null
   readonly channels: Map<number, Channel> = new Map()
   /** By id, in the order of their opening. */
   readonly chunks: Map<number, Chunk> = new Map()
@@ -123,7 +126,7 @@ export class FeedState {
   /** Sizes of nodes known to be stored, by flat index. */
   readonly trusted: Map<number, number> = new Map()
   /** Remembered nodes below which nothing is stored, on the paths that were looked up. */
-  readonly bottoms: Set<number> = new Set()
+  bottoms: Set<number> | null = null
   /** The upgrade in flight, or null. */
   upgrade: InFlight | null = null
   /** First requests under way. */
@@ -135,7 +138,7 @@ export class FeedState {
   /** True once `synced` was told for the present length and wants. */
   synced = false
   /** By length: whether an upgrade from there can be proven; null while that is being looked up. */
-  readonly roots: Map<number, boolean | null> = new Map()
+  roots: Map<number, boolean | null> | null = null
 
   constructor(id: number, view: FeedView, have: ReadonlyBitmap, mode: Mode) {
     this.id = id
@@ -144,6 +147,43 @@ export class FeedState {
     this.mode = mode
     this.priority = 0
     this.direction = 'both'
+  }
+
+  /** Blocks that somebody waits for, with how many. */
+  get urgent(): ReadonlyMap<number, number> {
+    return this.#urgent ?? NO_BLOCKS
+  }
+
+  /** Sets how many wait for a block. */
+  setUrgent(index: number, waiting: number): void {
+    if (waiting <= 0) this.#urgent?.delete(index)
+    else (this.#urgent ??= new Map()).set(index, waiting)
+  }
+
+  /** Nodes that somebody waits for, by flat index. */
+  get nodes(): ReadonlyMap<number, NodeAsk> {
+    return this.#nodes ?? NO_NODES
+  }
+
+  /** Those of them that can be asked for. */
+  get openNodes(): ReadonlySet<NodeAsk> {
+    return this.#openNodes ?? NO_OPEN_NODES
+  }
+
+  /** Takes in a node that somebody waits for. */
+  addNode(ask: NodeAsk): void {
+    ;(this.#nodes ??= new Map()).set(ask.index, ask)
+    this.setNodeOpen(ask, true)
+  }
+
+  deleteNode(ask: NodeAsk): void {
+    this.#nodes?.delete(ask.index)
+    this.setNodeOpen(ask, false)
+  }
+
+  setNodeOpen(ask: NodeAsk, open: boolean): void {
+    if (open) (this.#openNodes ??= new Set()).add(ask)
+    else this.#openNodes?.delete(ask)
   }
 
   /** True if the feed may take blocks from somebody. */
@@ -213,6 +253,8 @@ export class Channel {
   proofsInFlight = 0
   /** Requests of this channel that the ledger still knows, late ones included. */
   asked = 0
+  /** Those of them for bare values, in the order of their ids. */
+  readonly runs: AskedRun[] = []
   /** Nothing is asked of this channel before this time. */
   restsUntil = 0
   /** Requests in a row for the head that it claims, without a proof of it. */
@@ -223,6 +265,8 @@ export class Channel {
   syncDirty = true
   /** Runs that became ours and were not announced yet. */
   readonly news: [start: number, end: number][] = []
+  /** The prefix that is ours grew since it was announced. */
+  prefixGrew = false
   /** Set while we wait for the answer to a conflict request: how the peer ends if there is no conflict. */
   accused: { readonly code: ErrorCode; readonly message: string; readonly at: number } | null = null
   /** When the remote, which we gave blocks to, is asked what it has by now, and how often it was asked since. */
@@ -284,8 +328,8 @@ export class PeerState {
   readonly channels: Map<number, Channel> = new Map()
   /** By id, oldest first. */
   readonly requests: Map<number, InFlight> = new Map()
-  /** Requests for bare values, in the order of their ids. */
-  readonly runs: AskedRun[] = []
+  /** Requests for bare values, oldest first. */
+  readonly runs: Set<AskedRun> = new Set()
   nextRequest = 1
   direction: Direction = 'both'
   readonly upload: Bucket
@@ -310,10 +354,7 @@ export class PeerState {
   outboxBytes = 0
   /** Channels that may have something to ask for, by priority. */
   readonly hungry: Map<number, Set<Channel>> = new Map()
-  /** Requests that wait for their answer, by feed. */
-  readonly queue: Map<number, (Request | RequestRun)[]> = new Map()
-  /** Blocks and proofs in it. */
-  queued = 0
+  readonly queue: ServeQueue = new ServeQueue()
   serving = 0
   closing = false
 
@@ -359,6 +400,8 @@ export interface World {
   readonly dirtyPeers: Set<PeerState>
   /** Channels whose sync, haves or wants may have to be sent. */
   readonly dirtyChannels: Set<Channel>
+  /** Channels to which something is to be told that can wait for more. */
+  readonly untold: Set<Channel>
   /** Feeds of which chunks may have lost the prospect of being completed. */
   readonly unswept: Set<FeedState>
   /** Feeds of which `synced` has to be looked at. */
@@ -391,6 +434,12 @@ export function touch(world: World, feed: FeedState): void {
     channel.peer.feedHungry(channel)
     world.dirtyPeers.add(channel.peer)
   }
+}
+
+/** Marks a feed as one of which there may be something to ask for, of whomever. */
+export function stir(world: World, feed: FeedState): void {
+  world.dirtyFeeds.add(feed)
+  for (const channel of feed.channels.values()) wakeChannel(world, channel)
 }
 
 /** Marks one channel as one that may have something to ask for. */

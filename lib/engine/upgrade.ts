@@ -10,7 +10,7 @@ import type { Input } from './input.ts'
 import { awaitProvable, doubt } from './claim.ts'
 import { closePeer, send } from './output.ts'
 import { ask, cancelAll, follows, mayAskProof } from './request.ts'
-import { rest, touch, type Channel, type World } from './state.ts'
+import { rest, stir, type Channel, type World } from './state.ts'
 
 /** Bytes that an answer without a block is expected to take. */
 const HEAD_BYTES = 1024
@@ -123,7 +123,7 @@ export function onReorged(world: World, input: Extract<Input, { type: 'reorged' 
       rest(world, channel, NO_DATA_REST_MS)
     }
   }
-  touch(world, feed)
+  stir(world, feed)
 }
 
 /**

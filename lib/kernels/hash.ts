@@ -27,6 +27,8 @@ const BATCH_BYTES: number = 512 * 1024
 
 const offsets = new Uint32Array(BATCH_COUNT_MAX)
 const lengths = new Uint32Array(BATCH_COUNT_MAX)
+/** The key of a keyed hash, filled up with zeros. */
+const keyBlock = new Uint8Array(BLOCK_BYTES)
 
 /**
  * BLAKE2b-256 of the concatenation of `parts`: 32 bytes, the caller's.
@@ -46,9 +48,9 @@ export function keyedHash(key: Uint8Array, message: Uint8Array): Uint8Array {
   if (key.byteLength < 1 || key.byteLength > KEY_BYTES_MAX) {
     throw new SynclineError('BAD_ARGUMENT', `a hash key of ${key.byteLength} bytes`)
   }
-  const block = new Uint8Array(BLOCK_BYTES)
-  block.set(key)
-  return hashParts(key.byteLength, [block, message])
+  keyBlock.fill(0, key.byteLength)
+  keyBlock.set(key)
+  return hashParts(key.byteLength, [keyBlock, message])
 }
 
 /** BLAKE2b-256 of each message: 32 x n bytes in their order, the caller's. */

@@ -7,7 +7,7 @@ import { isSynclineError } from '../errors.ts'
 import type { Failure } from '../engine/input.ts'
 import type { Feed } from '../feed/feed.ts'
 import { ANSWER_FRAME_BYTES_MAX, OUTBOX_BYTES_MAX } from '../limits.ts'
-import type { Proof, Request } from '../wire/message.ts'
+import type { Data, Proof, Request } from '../wire/message.ts'
 import { messageCount, type PackedBlocks, type RequestRun, sliceRequests } from '../wire/run.ts'
 import type { Outgoing } from './frame.ts'
 import { BufferPool } from '../primitives/buffer-pool.ts'
@@ -101,21 +101,23 @@ class Answers {
   values(request: Request | RequestRun, blocks: PackedBlocks): void {
     if (request.type !== 'requests') return
     const { id, fork, index } = request
-    const { lengths } = blocks
+    const { bytes, offsets, lengths } = blocks
     let byteLength = 0
     for (const length of lengths) byteLength += length
     this.given.push({ start: index, byteLengths: lengths })
-    this.#lent.push(blocks.bytes)
-    this.#push({ type: 'values', id, fork, index, count: lengths.length, ...blocks }, byteLength)
+    this.#lent.push(bytes)
+    const count = lengths.length
+    this.#push({ type: 'values', id, fork, index, count, bytes, offsets, lengths }, byteLength)
   }
 
   proof({ id }: Request | RequestRun, proof: Proof): void {
-    const { block } = proof
+    const { fork, block, hash, seek, upgrade, manifest } = proof
     const byteLength = block?.value.byteLength ?? 0
     if (block !== null) {
       this.given.push({ start: block.index, byteLengths: Uint32Array.of(byteLength) })
     }
-    this.#push({ type: 'data', request: id, ...proof }, byteLength + PROOF_BYTES)
+    const data: Data = { type: 'data', request: id, fork, block, hash, seek, upgrade, manifest }
+    this.#push(data, byteLength + PROOF_BYTES)
   }
 
   refuse(request: Request | RequestRun, reason: number): void {

@@ -9,6 +9,7 @@ import type { Direction, Mode } from '../engine/input.ts'
 import type { ChannelProgress } from '../engine/engine.ts'
 import { BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
 import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
+import { discoveryKeyOf } from '../feed/namespace.ts'
 import { depth, leftChild, rightChild } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import { packedBlock, type PackedBlocks } from '../wire/run.ts'
@@ -144,37 +145,34 @@ export interface SessionSettings {
   readonly valueEncoding: ValueEncoding
 }
 
+const REPLICATOR = { setInflightRange(): void {} }
+
 /** See the module comment. Made by `Synchronizer.add`, `create` and `open`. */
 export class FeedSession extends EventEmitter<FeedEvents> {
   /** 32 bytes. */
   readonly key: Uint8Array
-  /** 32 bytes: safe to announce. */
-  readonly discoveryKey: Uint8Array
   /** Always null: there is no cache shared between sessions. Read by hyperbee. */
   readonly globalCache: null = null
   /** Stands for hypercore's replicator towards hyperbee and mirror-drive; the engine sizes its own windows. */
-  readonly replicator: { setInflightRange(): void } = { setInflightRange() {} }
+  readonly replicator: { setInflightRange(): void } = REPLICATOR
   opened = false
   closing: Promise<void> | null = null
   closed = false
   readonly #opening: Promise<SessionHost>
   #host: SessionHost | null = null
+  #discoveryKey: Uint8Array | null = null
   #settings: SessionSettings
   #encryption: BlockEncryption | null = null
   readonly #waiters = new Waiters(systemClock)
   #stop: () => void = () => {}
   #appending: Promise<unknown> = Promise.resolve()
-  readonly #sessions = new Set<SharedSession>()
+  /** Null until there is one. */
+  #sessions: Set<SharedSession> | null = null
 
   /** Not for users. */
-  constructor(
-    keys: { readonly key: Uint8Array; readonly discoveryKey: Uint8Array },
-    settings: SessionSettings,
-    opening: Promise<SessionHost>
-  ) {
+  constructor(key: Uint8Array, settings: SessionSettings, opening: Promise<SessionHost>) {
     super()
-    this.key = keys.key
-    this.discoveryKey = keys.discoveryKey
+    this.key = key
     this.#settings = settings
     this.#opening = opening
     this.setMaxListeners(0)
@@ -182,6 +180,13 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       (host) => this.#open(host),
       (error: unknown) => this.#waiters.fail(error as SynclineError)
     )
+  }
+
+  /** 32 bytes: safe to announce. */
+  get discoveryKey(): Uint8Array {
+    // Worked out when it is asked for: thousands of feeds may be added in one turn.
+    this.#discoveryKey ??= this.#host?.feed.discoveryKey ?? discoveryKeyOf(this.key)
+    return this.#discoveryKey
   }
 
   /** The key in z-base-32. */
@@ -633,7 +638,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   #changed(change: FeedChange): void {
     if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
     else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
-    for (const view of this.#sessions) view.changed(change)
+    for (const view of this.#sessions ?? []) view.changed(change)
     this.#waiters.check()
   }
 
@@ -655,15 +660,16 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     options: { readonly valueEncoding?: ValueEncoding },
     frozen: { length: number; fork: number; byteLength: number } | null
   ): SharedSession {
+    const sessions = (this.#sessions ??= new Set<SharedSession>())
     const view = new SharedSession(this, options.valueEncoding ?? null, frozen, () =>
-      this.#sessions.delete(view)
+      sessions.delete(view)
     )
-    this.#sessions.add(view)
+    sessions.add(view)
     return view
   }
 
   async #close(): Promise<void> {
-    this.#waiters.fail(closedError())
+    if (this.#waiters.size > 0) this.#waiters.fail(closedError())
     let host: SessionHost | null = null
     try {
       host = await this.#opening
@@ -671,7 +677,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       // It never opened: there is nothing to let go.
     }
     this.#stop()
-    for (const view of this.#sessions) await view.close()
+    for (const view of this.#sessions ?? []) await view.close()
     await host?.release()
     this.closed = true
     this.emit('close')

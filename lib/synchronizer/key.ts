@@ -2,6 +2,8 @@ import b4a from 'b4a'
 import z32 from 'z32'
 import { SynclineError } from '../errors.ts'
 
+const HEX = /^[0-9a-f]{64}$/i
+
 /** A 32-byte key in z-base-32: 52 characters. */
 export function formatKey(key: Uint8Array): string {
   return z32.encode(key)
@@ -12,8 +14,9 @@ export function formatKey(key: Uint8Array): string {
  * Null if the text is none of these.
  */
 export function parseKey(text: string): Uint8Array | null {
+  if (HEX.test(text)) return fromHex(text)
   const bare = text.replace(/^(hyper|pear):\/\//, '').replace(/\/+$/, '')
-  if (/^[0-9a-f]{64}$/i.test(bare)) return Uint8Array.from(b4a.from(bare, 'hex'))
+  if (HEX.test(bare)) return fromHex(bare)
   if (!/^[ybndrfg8ejkmcpqxot1uwisza345h769]{52}$/i.test(bare)) return null
   const key = z32.decode(bare.toLowerCase())
   return key.byteLength === 32 ? Uint8Array.from(key) : null
@@ -31,4 +34,9 @@ export function toKey(key: Uint8Array | string): Uint8Array {
     throw new SynclineError('BAD_KEY', `${given} is no key: 32 bytes, hex or z-base-32`)
   }
   return bytes
+}
+
+function fromHex(text: string): Uint8Array {
+  // A copy of its own: a Buffer may lie in a pool with others.
+  return Uint8Array.from(b4a.from(text, 'hex'))
 }

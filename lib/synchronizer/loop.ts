@@ -17,7 +17,7 @@ import type {
   RateLimits
 } from '../engine/input.ts'
 import type { Snapshot } from '../engine/snapshot.ts'
-import { toHex } from '../feed/bytes.ts'
+import { copyBytes, toHex } from '../feed/bytes.ts'
 import type { ChunkResult, Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { copyManifest } from '../feed/manifest.ts'
 import { leafHash } from '../kernels/fold.ts'
@@ -63,12 +63,12 @@ export interface LoopListener {
 interface FeedEntry {
   readonly id: number
   readonly feed: Feed
-  readonly mode: () => Mode
+  mode: Mode
   readonly stop: () => void
-  readonly buffers: Map<number, ChunkBuffer>
-  /** Leaf hashes of chunks that did not fold, by block. */
-  readonly suspects: Map<number, { chunk: number; peer: number; hash: Uint8Array }>
-  readonly nodes: RemoteNodes
+  /** Leaf hashes of chunks that did not fold, by block; null if there are none. */
+  suspects: Map<number, { chunk: number; peer: number; hash: Uint8Array }> | null
+  /** Null until somebody asks for one. */
+  nodes: RemoteNodes | null
   reorg: Reorg | null
   /** Grows whenever a reorg begins or is dropped: what belongs to an earlier one is stale. */
   reorgs: number
@@ -94,8 +94,9 @@ export class Loop {
   readonly #engine: Engine
   readonly #feeds = new Map<number, FeedEntry>()
   readonly #byDiscoveryKey = new Map<string, number>()
-  readonly #modes = new Map<number, Mode>()
   readonly #peers = new Map<number, PeerEntry>()
+  /** Values of chunks that are being filled, by chunk. */
+  readonly #buffers = new Map<number, ChunkBuffer>()
   #inbox: Input[] = []
   readonly #readable = new Set<PeerEntry>()
   readonly #pool = new BufferPool()
@@ -103,6 +104,8 @@ export class Loop {
   #nextPeer = 1
   #scheduled = false
   #turning = false
+  /** True while what one link received is taken in: what follows of it is decided once. */
+  #receiving = false
   #stopWake: (() => void) | null = null
   #wakeAt = Infinity
   #work = 0
@@ -128,23 +131,19 @@ export class Loop {
     const entry: FeedEntry = {
       id,
       feed,
-      mode: () => this.#modes.get(id) ?? settings.mode,
+      mode: settings.mode,
       stop: feed.onchange((change) => this.#changed(id, change)),
-      buffers: new Map(),
-      suspects: new Map(),
-      nodes: new RemoteNodes({
-        feed,
-        clock: this.#clock,
-        ask: (nodes) => this.post({ type: 'ask-nodes', feed: id, nodes }),
-        drop: (index) => this.post({ type: 'drop-nodes', feed: id, indexes: [index] })
-      }),
+      suspects: null,
+      nodes: null,
       reorg: null,
       reorgs: 0
     }
     this.#feeds.set(id, entry)
-    this.#modes.set(id, settings.mode)
     this.#byDiscoveryKey.set(toHex(feed.discoveryKey), id)
-    this.post({ type: 'add-feed', feed: id, view: viewOf(feed), have: feed.have, ...settings })
+    const { mode, priority, direction, wants } = settings
+    const view = viewOf(feed)
+    const { have } = feed
+    this.post({ type: 'add-feed', feed: id, view, have, mode, priority, direction, wants })
     for (const peer of this.#peers.values()) this.#offer(peer, entry)
     return id
   }
@@ -154,11 +153,10 @@ export class Loop {
     const entry = this.#feeds.get(id)
     if (entry === undefined) return
     entry.stop()
-    entry.nodes.fail(closedError())
+    entry.nodes?.fail(closedError())
     this.post({ type: 'remove-feed', feed: id })
     this.#drain()
     this.#feeds.delete(id)
-    this.#modes.delete(id)
     this.#byDiscoveryKey.delete(toHex(entry.feed.discoveryKey))
   }
 
@@ -208,7 +206,9 @@ export class Loop {
   }
 
   setMode(id: number, mode: Mode): void {
-    this.#modes.set(id, mode)
+    const entry = this.#feeds.get(id)
+    if (entry === undefined) return
+    entry.mode = mode
     this.post({ type: 'configure-feed', feed: id, mode })
     if (mode !== 'serve') this.reopen(id)
   }
@@ -226,7 +226,7 @@ export class Loop {
   async node(feed: number, index: number, options?: WaitOptions): Promise<TreeNode> {
     const entry = this.#feeds.get(feed)
     if (entry === undefined) throw closedError()
-    return entry.nodes.get(index, options)
+    return this.#nodesOf(entry).get(index, options)
   }
 
   /** Hands the engine an input; its effects follow before the next one is taken. */
@@ -294,7 +294,7 @@ export class Loop {
     this.#drain()
     for (const entry of this.#feeds.values()) {
       entry.stop()
-      entry.nodes.fail(closedError())
+      entry.nodes?.fail(closedError())
     }
     await this.idle()
     this.#closed = true
@@ -303,7 +303,7 @@ export class Loop {
 
   /** Opens a feed on a link, or, if it is only served, waits for the remote to want it. */
   #offer(peer: PeerEntry, entry: FeedEntry): void {
-    if (entry.mode() === 'serve') peer.link.watch(entry.feed.discoveryKey)
+    if (entry.mode === 'serve') peer.link.watch(entry.feed.discoveryKey)
     else this.#open(peer, entry)
   }
 
@@ -318,7 +318,7 @@ export class Loop {
     peer.channels.set(entry.id, channel)
     this.post({ type: 'channel-opening', peer: peer.id, feed: entry.id })
     // The first messages leave with the open: nothing else may come between.
-    if (!this.#turning) this.#drain()
+    if (!this.#turning && !this.#receiving) this.#drain()
   }
 
   #schedule(peer: PeerEntry): void {
@@ -333,7 +333,10 @@ export class Loop {
     for (const peer of [...this.#readable]) {
       const items = peer.link.receive(ITEMS_PER_TURN)
       if (items.length < ITEMS_PER_TURN) this.#readable.delete(peer)
+      this.#receiving = true
       this.#received(peer, items)
+      this.#receiving = false
+      // Before the link is asked for more: the bytes in its items are only lent.
       this.#drain()
     }
     if (this.#readable.size > 0) this.#clock.soon(() => this.#turn())
@@ -349,15 +352,17 @@ export class Loop {
           break
         case 'channel-open': {
           const feed = peer.feeds.get(item.channel)
-          if (feed !== undefined) this.#now({ type: 'channel-open', peer: peer.id, feed })
+          if (feed !== undefined) this.#inbox.push({ type: 'channel-open', peer: peer.id, feed })
           break
         }
         case 'channel-close': {
           const feed = peer.feeds.get(item.channel)
           if (feed === undefined) break
+          // What came before may be answered on this channel, and not on the next one of the feed.
+          this.#drain()
           this.#forgetChannel(peer, feed)
           peer.closed.add(feed)
-          this.#now({ type: 'channel-close', peer: peer.id, feed })
+          this.#inbox.push({ type: 'channel-close', peer: peer.id, feed })
           break
         }
         case 'message':
@@ -366,7 +371,7 @@ export class Loop {
         case 'values': {
           const runs = runsFrom(items, i, item)
           const feed = peer.feeds.get(item.channel)
-          if (feed !== undefined) this.#now({ type: 'values', peer: peer.id, feed, runs })
+          if (feed !== undefined) this.#inbox.push({ type: 'values', peer: peer.id, feed, runs })
           i += runs.length - 1
           break
         }
@@ -376,7 +381,7 @@ export class Loop {
         case 'requests': {
           const runs = runsFrom(items, i, item)
           const feed = peer.feeds.get(item.channel)
-          if (feed !== undefined) this.#now({ type: 'requests', peer: peer.id, feed, runs })
+          if (feed !== undefined) this.#inbox.push({ type: 'requests', peer: peer.id, feed, runs })
           i += runs.length - 1
           break
         }
@@ -397,8 +402,10 @@ export class Loop {
     const { message } = first
     if (message.type !== 'data') {
       if (feed === undefined) return at
-      if (message.type === 'extension') this.#listener.extension(feed, peer.id, message)
-      else this.#now({ type: 'message', peer: peer.id, feed, message })
+      if (message.type === 'extension') {
+        this.#drain()
+        this.#listener.extension(feed, peer.id, message)
+      } else this.#inbox.push({ type: 'message', peer: peer.id, feed, message })
       return at
     }
     const answers: Data[] = [message]
@@ -409,7 +416,7 @@ export class Loop {
       answers.push(next.message)
       last++
     }
-    if (feed !== undefined) this.#now({ type: 'data', peer: peer.id, feed, answers })
+    if (feed !== undefined) this.#inbox.push({ type: 'data', peer: peer.id, feed, answers })
     return last
   }
 
@@ -444,7 +451,8 @@ export class Loop {
     this.#readable.delete(peer)
     this.#peers.delete(peer.id)
     // A hypercore whose stream breaks may end it as if in good order.
-    this.#now({ type: 'peer-close', peer: peer.id, broken: !peer.leaving })
+    this.#inbox.push({ type: 'peer-close', peer: peer.id, broken: !peer.leaving })
+    this.#drain()
     this.#listener.disconnected(peer.id, peer.error ?? error)
   }
 
@@ -452,12 +460,12 @@ export class Loop {
     const entry = this.#feeds.get(id)
     if (entry === undefined) return
     if (change.type === 'truncate') {
-      entry.nodes.fail(new SynclineError('INVALID_OPERATION', 'the feed was truncated'))
+      entry.nodes?.fail(new SynclineError('INVALID_OPERATION', 'the feed was truncated'))
     }
     for (const local of localChanges(change)) {
       this.post({ type: 'changed', feed: id, view: viewOf(entry.feed), change: local })
     }
-    if (change.type === 'forget' && entry.mode() !== 'serve') this.reopen(id)
+    if (change.type === 'forget' && entry.mode !== 'serve') this.reopen(id)
   }
 
   #flow(peer: PeerEntry): void {
@@ -471,23 +479,14 @@ export class Loop {
     while (this.#inbox.length > 0) {
       const inputs = this.#inbox
       this.#inbox = []
-      for (const input of inputs) this.#step(input)
+      this.#step(inputs)
     }
     this.#turning = false
     this.#settleIdle()
   }
 
-  /** Takes an input in at once, after those that wait: the bytes in it are only lent. */
-  #now(input: Input): void {
-    this.#drain()
-    this.#turning = true
-    this.#step(input)
-    this.#turning = false
-    this.#drain()
-  }
-
-  #step(input: Input): void {
-    for (const effect of this.#engine.step(input, this.#clock.now())) this.#carryOut(effect)
+  #step(inputs: readonly Input[]): void {
+    for (const effect of this.#engine.stepAll(inputs, this.#clock.now())) this.#carryOut(effect)
   }
 
   #tick(): void {
@@ -506,7 +505,7 @@ export class Loop {
       case 'tell':
         if (effect.event === 'feed-error') {
           const error = new SynclineError(effect.code, effect.message)
-          this.#feeds.get(effect.feed)?.nodes.fail(error)
+          this.#feeds.get(effect.feed)?.nodes?.fail(error)
         }
         return this.#listener.tell(effect)
       case 'close-peer': {
@@ -537,6 +536,8 @@ export class Loop {
   #carryOutOnFeed(
     effect: Exclude<Effect, { type: 'send' | 'wake' | 'tell' | 'close-peer' | 'close-channel' }>
   ): void {
+    // Also of a feed that was let go meanwhile.
+    if (effect.type === 'drop-chunk') this.#dropBuffer(effect.chunk)
     const entry = this.#feeds.get(effect.feed)
     if (entry === undefined) return
     switch (effect.type) {
@@ -549,15 +550,14 @@ export class Loop {
       case 'check-node':
         return this.#checkNode(entry, effect)
       case 'hold':
-        return this.#hold(entry, effect)
+        return this.#hold(effect)
       case 'fold':
         return this.#fold(entry, effect)
       case 'suspect':
         return this.#suspect(entry, effect.chunk)
       case 'drop-chunk':
-        this.#dropBuffer(entry, effect.chunk)
-        for (const [index, suspect] of entry.suspects) {
-          if (suspect.chunk === effect.chunk) entry.suspects.delete(index)
+        for (const [index, suspect] of entry.suspects ?? []) {
+          if (suspect.chunk === effect.chunk) entry.suspects?.delete(index)
         }
         return
       case 'serve':
@@ -668,23 +668,36 @@ export class Loop {
     )
   }
 
+  #nodesOf(entry: FeedEntry): RemoteNodes {
+    const { id, feed } = entry
+    entry.nodes ??= new RemoteNodes({
+      feed,
+      clock: this.#clock,
+      ask: (nodes) => this.post({ type: 'ask-nodes', feed: id, nodes }),
+      drop: (index) => this.post({ type: 'drop-nodes', feed: id, indexes: [index] })
+    })
+    return entry.nodes
+  }
+
   #checkNode(entry: FeedEntry, effect: Extract<Effect, { type: 'check-node' }>): void {
     const { feed, peer, request, fork, asked } = effect
     const done = (learnt: LearntNodes, failure: Failure | null): void =>
       this.post({ type: 'node-checked', feed, peer, request, failure, ...learnt })
     this.#working(
-      entry.nodes.take(asked, fork, peer, copyProof(effect.data)).then(
-        (learnt) => done(learnt, null),
-        (error: unknown) => done({ learned: [], liar: -1 }, toFailure(error))
-      )
+      this.#nodesOf(entry)
+        .take(asked, fork, peer, copyProof(effect.data))
+        .then(
+          (learnt) => done(learnt, null),
+          (error: unknown) => done({ learned: [], liar: -1 }, toFailure(error))
+        )
     )
   }
 
-  #hold(entry: FeedEntry, effect: Extract<Effect, { type: 'hold' }>): void {
-    let buffer = entry.buffers.get(effect.chunk)
+  #hold(effect: Extract<Effect, { type: 'hold' }>): void {
+    let buffer = this.#buffers.get(effect.chunk)
     if (buffer === undefined) {
       buffer = new ChunkBuffer(effect.start, effect.count, this.#pool.take(effect.size))
-      entry.buffers.set(effect.chunk, buffer)
+      this.#buffers.set(effect.chunk, buffer)
     }
     buffer.hold(effect.run, effect.from, effect.to, effect.peer)
   }
@@ -692,7 +705,7 @@ export class Loop {
   #fold(entry: FeedEntry, effect: Extract<Effect, { type: 'fold' }>): void {
     const { feed, chunk, fork, root } = effect
     const buffer =
-      entry.buffers.get(chunk) ?? new ChunkBuffer(effect.start, effect.count, this.#pool.take(0))
+      this.#buffers.get(chunk) ?? new ChunkBuffer(effect.start, effect.count, this.#pool.take(0))
     buffer.folding = true
     const done = (result: ChunkResult, failure: Failure | null): void => {
       buffer.folding = false
@@ -708,21 +721,22 @@ export class Loop {
   }
 
   /** Lets the bytes of a chunk go; what is being stored is still needed until it is. */
-  #dropBuffer(entry: FeedEntry, chunk: number): void {
-    const buffer = entry.buffers.get(chunk)
+  #dropBuffer(chunk: number): void {
+    const buffer = this.#buffers.get(chunk)
     if (buffer === undefined) return
-    entry.buffers.delete(chunk)
+    this.#buffers.delete(chunk)
     buffer.dropped = true
     if (!buffer.folding) this.#pool.give(buffer.bytes)
   }
 
   #suspect(entry: FeedEntry, chunk: number): void {
-    const buffer = entry.buffers.get(chunk)
+    const buffer = this.#buffers.get(chunk)
     if (buffer === undefined) return
+    entry.suspects ??= new Map()
     for (const { index, peer, hash } of buffer.leaves()) {
       entry.suspects.set(index, { chunk, peer, hash })
     }
-    this.#dropBuffer(entry, chunk)
+    this.#dropBuffer(chunk)
   }
 
   #serve(entry: FeedEntry, effect: Extract<Effect, { type: 'serve' }>): void {
@@ -891,7 +905,7 @@ function copyProof(data: Data): Proof {
         ? null
         : {
             index: block.index,
-            value: Uint8Array.from(block.value),
+            value: copyBytes(block.value),
             nodes: copyNodes(block.nodes)
           },
     hash: hash === null ? null : { index: hash.index, nodes: copyNodes(hash.nodes) },
@@ -904,22 +918,22 @@ function copyProof(data: Data): Proof {
             length: upgrade.length,
             nodes: copyNodes(upgrade.nodes),
             additionalNodes: copyNodes(upgrade.additionalNodes),
-            signature: Uint8Array.from(upgrade.signature)
+            signature: copyBytes(upgrade.signature)
           },
     manifest: manifest === null ? null : copyManifest(manifest)
   }
 }
 
 function copyNodes(nodes: readonly TreeNode[]): TreeNode[] {
-  return nodes.map(({ index, size, hash }) => ({ index, size, hash: Uint8Array.from(hash) }))
+  return nodes.map(({ index, size, hash }) => ({ index, size, hash: copyBytes(hash) }))
 }
 
 /** The peer that gave other bytes for a block than those that are now proven, or -1. */
 function findLiar(entry: FeedEntry, proof: Proof): number {
   if (proof.block === null) return -1
-  const suspect = entry.suspects.get(proof.block.index)
+  const suspect = entry.suspects?.get(proof.block.index)
   if (suspect === undefined) return -1
-  entry.suspects.delete(proof.block.index)
+  entry.suspects?.delete(proof.block.index)
   const hash = leafHash(proof.block.value)
   return hash.every((byte, i) => byte === suspect.hash[i]) ? -1 : suspect.peer
 }

@@ -9,7 +9,12 @@ import { CHANNELS_MAX, FRAME_BYTES_MAX, JOINED_FRAME_BYTES_MAX } from '../limits
 import type { FramedStream } from '../transport/transport.ts'
 import { decodeUint } from '../wire/field.ts'
 import { sectionEnd } from './joined-frame.ts'
-import { handshake as handshakeCodec, messageCodecs, type Codec } from '../wire/codec.ts'
+import {
+  handshake as handshakeCodec,
+  messageCodecs,
+  type Codec,
+  type CodecState
+} from '../wire/codec.ts'
 import type { Handshake, Message } from '../wire/message.ts'
 
 export type { Channel } from 'protomux'
@@ -267,7 +272,7 @@ export class Mux {
       aliases: ALIASES,
       id: discoveryKey,
       userData: handlers,
-      handshake: guarded(handshakeCodec, handlers),
+      handshake: new GuardedHandshake(handlers),
       onopen: (handshake: Handshake | null) => {
         if (handshake !== null) handlers.onopen(handshake)
       },
@@ -321,18 +326,29 @@ function handlersOf(channel: Channel): ChannelHandlers | null {
   return channel.messages === channelMessages ? (channel.userData as ChannelHandlers) : null
 }
 
-/** Reports what cannot be decoded instead of throwing it into a mux that may be the user's. */
-function guarded<T>(codec: Codec<T>, handlers: ChannelHandlers): Codec<T | null> {
-  return {
-    ...(codec as Codec<T | null>),
-    decode(state) {
-      if (handlers.over()) return null
-      try {
-        return codec.decode(state)
-      } catch (error) {
-        handlers.onbad(error)
-        return null
-      }
+/** The handshake of a channel. What cannot be decoded is reported and not thrown into a mux that may be the user's. */
+class GuardedHandshake implements Codec<Handshake | null> {
+  readonly #handlers: ChannelHandlers
+
+  constructor(handlers: ChannelHandlers) {
+    this.#handlers = handlers
+  }
+
+  preencode(state: CodecState, handshake: Handshake): void {
+    handshakeCodec.preencode(state, handshake)
+  }
+
+  encode(state: CodecState, handshake: Handshake): void {
+    handshakeCodec.encode(state, handshake)
+  }
+
+  decode(state: CodecState): Handshake | null {
+    if (this.#handlers.over()) return null
+    try {
+      return handshakeCodec.decode(state)
+    } catch (error) {
+      this.#handlers.onbad(error)
+      return null
     }
   }
 }

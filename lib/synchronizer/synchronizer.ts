@@ -8,12 +8,12 @@ import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import type { Telling } from '../engine/effect.ts'
 import type { Direction, Mode, RateLimits } from '../engine/input.ts'
+import { toHex } from '../feed/bytes.ts'
 import type { Feed } from '../feed/feed.ts'
 import { FeedFolder } from '../feed/file/feed-folder.ts'
 import { HypercoreFeed } from '../feed/hypercore/hypercore-feed.ts'
 import type { HypercoreLike } from '../feed/hypercore/hypercore-like.ts'
 import type { NewIdentityOptions } from '../feed/identity.ts'
-import { discoveryKeyOf } from '../feed/namespace.ts'
 import { StoredFeed } from '../feed/stored-feed.ts'
 import { simd } from '../kernels/hash.ts'
 import { CONNECTIONS_MAX, FEEDS_OPENING_MAX, IDLE_FEED_MS } from '../limits.ts'
@@ -32,6 +32,7 @@ import {
   type FeedExtension
 } from './extension.ts'
 import { Gate } from './gate.ts'
+import { HostedFeed, type HostOwner } from './hosted-feed.ts'
 import { FeedSession, type SessionHost, type SessionSettings } from './feed-session.ts'
 import { parseKey, toKey } from './key.ts'
 import { Loop } from './loop.ts'
@@ -109,11 +110,11 @@ interface Entry {
   readonly session: FeedSession
   readonly settings: SessionSettings
   readonly ranges: readonly (readonly [number, number])[]
-  host: SessionHost | null
   feed: Feed | null
   /** True while only remotes asked for it: it is closed again once they left. */
   lazy: boolean
-  readonly extensions: Map<string, ExtensionHandlers>
+  /** Null until there is one. */
+  extensions: Map<string, ExtensionHandlers> | null
 }
 
 /** Codes for which a remote is kept away for a while: it did something wrong. */
@@ -149,6 +150,13 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   readonly #dialer: Dialer
   #swarm: HyperswarmTransport | null = null
   #limits: RateLimits
+  /** The synchronizer towards the sessions. */
+  readonly #owner: HostOwner = {
+    progress: (id) => this.#progress(id),
+    peers: (id) => this.#peersOf(id),
+    extension: (id, name, handlers) => this.#register(id, name, handlers),
+    release: (id) => this.#release(id)
+  }
   readonly #idleTimers = new Set<() => void>()
   #stopSignals: (() => void) | null = null
   #closing: Promise<void> | null = null
@@ -222,7 +230,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const storage = await this.#open()
     const { compat = false } = options
     const feed = await StoredFeed.open(await storage.create(name, { ...options, compat }))
-    const session = this.#enter(feed, Promise.resolve(feed), options, name)
+    const session = this.#enter(feed.key, toHex(feed.key), Promise.resolve(feed), options, name)
     await session.ready()
     return session
   }
@@ -247,7 +255,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       return opened
     }
     const name = key === null ? (nameOrKey as string) : null
-    const session = this.#enter(feed, Promise.resolve(feed), options, name)
+    const session = this.#enter(feed.key, toHex(feed.key), Promise.resolve(feed), options, name)
     await session.ready()
     return session
   }
@@ -266,20 +274,21 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     }
     if (typeof source === 'string' || source instanceof Uint8Array) {
       const key = toKey(source)
-      const present = this.#byKey(key)
+      const id = toHex(key)
+      const present = this.#present(id)
       if (present !== null) return present
       const feed = this.#opening.run(async () => {
         const storage = await this.#storage
         return StoredFeed.open(await storage.add(key))
       })
-      return this.#enter({ key, discoveryKey: discoveryKeyOf(key) }, feed, options)
+      return this.#enter(key, id, feed, options)
     }
     const { key } = source
     if (!(key instanceof Uint8Array)) {
       throw new SynclineError('UNSUPPORTED', 'wait for ready() of the hypercore first')
     }
-    const keys = { key, discoveryKey: discoveryKeyOf(key) }
-    return this.#byKey(key) ?? this.#enter(keys, HypercoreFeed.open(source), options)
+    const id = toHex(key)
+    return this.#present(id) ?? this.#enter(key, id, HypercoreFeed.open(source), options)
   }
 
   /**
@@ -290,8 +299,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    */
   host(key: Uint8Array, opening: () => Promise<Feed>, options: AddOptions = {}): FeedSession {
     if (this.#closing !== null) throw closedError()
-    const keys = { key, discoveryKey: discoveryKeyOf(key) }
-    return this.#byKey(key) ?? this.#enter(keys, this.#opening.run(opening), options)
+    const id = toHex(key)
+    return this.#present(id) ?? this.#enter(key, id, this.#opening.run(opening), options)
   }
 
   /** All stored feeds, open or not. */
@@ -322,12 +331,12 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
           'a writable feed cannot be fetched again: its secret key is only here'
         )
       }
-      await this.#entries.get(b4a.toString(info.key, 'hex'))?.session.close()
+      await this.#entries.get(toHex(info.key))?.session.close()
       return storage.remove(info.key)
     }
     throw new SynclineError(
       'FEED_NOT_FOUND',
-      `no feed ${wanted === null ? String(nameOrKey) : b4a.toString(wanted, 'hex')} is stored`
+      `no feed ${wanted === null ? String(nameOrKey) : toHex(wanted)} is stored`
     )
   }
 
@@ -454,7 +463,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   }
 
   #byKey(key: Uint8Array): FeedSession | null {
-    const entry = this.#entries.get(b4a.toString(key, 'hex'))
+    return this.#present(toHex(key))
+  }
+
+  #present(id: string): FeedSession | null {
+    const entry = this.#entries.get(id)
     if (entry === undefined) return null
     entry.lazy = false
     return entry.session
@@ -467,8 +480,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     return null
   }
 
+  /** @param id - the key, hexadecimal. */
   #enter(
-    keys: { readonly key: Uint8Array; readonly discoveryKey: Uint8Array },
+    key: Uint8Array,
+    id: string,
     opening: Promise<Feed>,
     options: AddOptions,
     name: string | null = null
@@ -480,18 +495,16 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       encryptionKey: options.encryptionKey ?? null,
       valueEncoding: options.valueEncoding ?? 'binary'
     }
-    const id = b4a.toString(keys.key, 'hex')
     const hosted = opening.then((feed) => this.#host(entry, feed))
     hosted.catch(() => this.#entries.delete(id))
     const entry: Entry = {
       name,
-      session: new FeedSession(keys, settings, hosted),
+      session: new FeedSession(key, settings, hosted),
       settings,
       ranges: options.ranges ?? [[0, Infinity]],
-      host: null,
       feed: null,
       lazy: false,
-      extensions: new Map()
+      extensions: null
     }
     this.#entries.set(id, entry)
     return entry.session
@@ -509,44 +522,15 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     this.#byId.set(id, entry)
     entry.feed = feed
     this.#join(entry)
-    const host: SessionHost = {
-      id,
-      feed,
-      want: (start, end) => {
-        loop.post({ type: 'want', feed: id, start, end })
-        loop.reopen(id)
-      },
-      unwant: (start, end) => loop.post({ type: 'unwant', feed: id, start, end }),
-      get: (index, release) => {
-        loop.post({ type: 'get', feed: id, index, release })
-        if (!release) loop.reopen(id)
-      },
-      node: (index, options) => {
-        loop.reopen(id)
-        return loop.node(id, index, options)
-      },
-      setMode: (mode) => loop.setMode(id, mode),
-      setPriority: (priority) => loop.post({ type: 'configure-feed', feed: id, priority }),
-      setDirection: (direction, peer) =>
-        loop.post(
-          peer === null
-            ? { type: 'configure-feed', feed: id, direction }
-            : { type: 'configure-peer', peer: peer.id, feed: id, direction }
-        ),
-      progress: () => this.#progress(id),
-      isSynced: () => this.#loop.isSynced(id),
-      peers: () => this.#peersOf(id),
-      extension: (name, handlers) => this.#register(entry, id, name, handlers),
-      release: () => this.#release(entry, id)
-    }
-    entry.host = host
-    return host
+    return new HostedFeed(id, feed, loop, this.#owner)
   }
 
-  async #release(entry: Entry, id: number): Promise<void> {
+  async #release(id: number): Promise<void> {
+    const entry = this.#byId.get(id)
     this.#loop.removeFeed(id)
     this.#byId.delete(id)
-    this.#entries.delete(b4a.toString(entry.session.key, 'hex'))
+    if (entry === undefined) return
+    this.#entries.delete(toHex(entry.session.key))
     if (this.#closing === null) await this.#swarm?.leave(entry.session.discoveryKey)
     await entry.feed?.close()
   }
@@ -584,7 +568,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   /** Takes a connection in; null if there is no room or the remote has to wait. */
   #accept(connection: TransportConnection): Peer | null {
     const { remotePublicKey } = connection.stream
-    const identity = remotePublicKey === null ? null : b4a.toString(remotePublicKey, 'hex')
+    const identity = remotePublicKey === null ? null : toHex(remotePublicKey)
     const banned = identity !== null && this.#tried.delay(identity, systemClock.now()) > 0
     if (this.#closing !== null || banned || this.#peers.size >= this.#connectionsMax) {
       if (connection.owned) connection.stream.destroy()
@@ -611,7 +595,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     peer.closed = true
     const fault = error !== null && FAULTS.has(error.code)
     if (fault && peer.remotePublicKey !== null) {
-      this.#tried.fail(b4a.toString(peer.remotePublicKey, 'hex'), systemClock.now())
+      this.#tried.fail(toHex(peer.remotePublicKey), systemClock.now())
     }
     const address = this.#dialled.get(id)
     this.#dialled.delete(id)
@@ -652,7 +636,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         return
       case 'conflict': {
         const error = new SynclineError('CONFLICT', 'two signed histories of one feed exist', {
-          feed: b4a.toString(session.discoveryKey, 'hex'),
+          feed: toHex(session.discoveryKey),
           peer: this.#peers.get(telling.peer)?.name ?? ''
         })
         session.emit('conflict', error)
@@ -662,7 +646,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       }
       case 'feed-error': {
         const error = new SynclineError(telling.code, telling.message, {
-          feed: b4a.toString(session.discoveryKey, 'hex')
+          feed: toHex(session.discoveryKey)
         })
         session.fail(error)
         this.emit('feed-error', session, error)
@@ -700,11 +684,14 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     })
   }
 
-  #register(entry: Entry, feed: number, name: string, handlers: ExtensionHandlers): FeedExtension {
-    if (name === '' || entry.extensions.has(name)) {
+  #register(feed: number, name: string, handlers: ExtensionHandlers): FeedExtension {
+    const entry = this.#byId.get(feed)
+    if (entry === undefined) throw closedError()
+    const extensions = (entry.extensions ??= new Map<string, ExtensionHandlers>())
+    if (name === '' || extensions.has(name)) {
       throw new SynclineError('BAD_ARGUMENT', `extension "${name}" is registered already`)
     }
-    entry.extensions.set(name, handlers)
+    extensions.set(name, handlers)
     const send = (message: Uint8Array, peer: number): boolean =>
       this.#loop.sendExtension(feed, peer, { type: 'extension', name, message })
     return {
@@ -716,7 +703,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         for (const peer of this.#peersOf(feed)) if (send(bytes, peer.id)) sent++
         return sent
       },
-      destroy: () => entry.extensions.delete(name)
+      destroy: () => extensions.delete(name)
     }
   }
 
@@ -725,7 +712,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const name = message.name === '' ? (this.#extensionNames.get(key) ?? '') : message.name
     this.#extensionNames.set(key, name)
     const peer = this.#peers.get(peerId)
-    const handlers = this.#byId.get(feed)?.extensions.get(name)
+    const handlers = this.#byId.get(feed)?.extensions?.get(name)
     if (peer === undefined || handlers === undefined) return
     handleExtension(message.message, peer, handlers)
   }
@@ -750,8 +737,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       const store = await storage.openByDiscoveryKey(discoveryKey)
       if (store === null) return false
       const feed = await StoredFeed.open(store)
-      const session = this.#enter(feed, Promise.resolve(feed), { mode: 'serve' })
-      const entry = this.#entries.get(b4a.toString(feed.key, 'hex'))
+      const id = toHex(feed.key)
+      const session = this.#enter(feed.key, id, Promise.resolve(feed), { mode: 'serve' })
+      const entry = this.#entries.get(id)
       if (entry !== undefined) entry.lazy = true
       await session.ready()
       return true

@@ -23,19 +23,28 @@ test('the first block brings all that the others of a small feed need', (t) => {
   shell.verify()
   t.is(shell.take('load-path').length, 0)
   t.alike(indexesOf(shell.requests(1)), range(1, 8))
+  t.is(shell.sent(1, 'sync').length, 0, 'the remote has it all')
+  shell.pass(TICK_MS)
   const [sync] = shell.sent(1, 'sync')
   t.alike([sync?.length, sync?.remoteLength], [8, 8])
 })
 
-test('a first block that does not come holds the echo back no longer', (t) => {
+test('a remote that has what became ours hears of it together with more, and at once when we have all', (t) => {
   const shell = new Shell()
-  shell.addFeed(1)
+  shell.addFeed(1, { length: 17 })
   shell.addPeer(1)
-  shell.open(1, 1, { length: 8, haves: [[0, 8]] })
-  const [first] = shell.requests(1)
-  shell.sent(1, 'sync')
-  if (first !== undefined) shell.noData(1, 1, first)
-  t.is(shell.sent(1, 'sync').at(-1)?.remoteLength, 8)
+  shell.open(1, 1, { haves: [[0, 16]] })
+  shell.addPeer(2)
+  shell.open(2, 1, { haves: [[0, 8]] })
+  shell.run(1)
+  t.alike(shell.sent(2, 'range'), prefix(16), 'one that lacks a block')
+  t.alike(shell.sent(1, 'range'), [])
+  shell.pass(TICK_MS, [1, 2])
+  t.alike(shell.sent(1, 'range'), prefix(16))
+  shell.have(1, 1, 16, 17)
+  shell.run(1)
+  t.ok(shell.engine.progress(1)?.synced)
+  t.alike(shell.sent(1, 'range'), prefix(17))
 })
 
 test('blocks come as bare values under a root that is trusted', (t) => {
@@ -304,3 +313,8 @@ test('chunks that go take their requests along', (t) => {
   shell.run(1)
   t.is(shell.engine.progress(1)?.heldBlocks, 4)
 })
+
+/** What is said of the blocks before `length`. */
+function prefix(length: number): object[] {
+  return [{ type: 'range', drop: false, start: 0, length }]
+}

@@ -1,5 +1,5 @@
 import test from 'brittle'
-import { INVALID_REQUESTS_MAX, SERVE_QUEUE_MAX } from '../../lib/limits.ts'
+import { INVALID_REQUESTS_MAX, SERVE_QUEUE_MAX, SERVES_UNDER_WAY_MAX } from '../../lib/limits.ts'
 import type { RequestRun } from '../../lib/wire/run.ts'
 import { range, requestsOf, Shell } from '../fixtures/engine.ts'
 
@@ -103,6 +103,38 @@ test('a cancel takes one request out of the middle of a run', (t) => {
     ids.push(...served(shell).flat())
   }
   t.alike(ids, [...range(1, 21), 31, 33])
+})
+
+test('feeds have their turns, by priority, and what is urgent comes first', (t) => {
+  const shell = new Shell()
+  shell.addPeer(1)
+  for (const feed of range(1, 5)) {
+    shell.addFeed(feed, { length: 10, have: [[0, 10]] })
+    shell.open(1, feed)
+  }
+  const asked = (feed: number, ...runs: RequestRun[]): void => {
+    shell.step({ type: 'requests', peer: 1, feed, runs })
+  }
+  // As many as are answered at a time, so that all others wait.
+  for (const i of range(0, SERVES_UNDER_WAY_MAX)) asked(1, run(i, i, 1))
+  shell.take('serve')
+  for (const feed of range(1, 5)) asked(feed, run(10 * feed, 0, 2))
+  asked(2, run(25, 5, 1, 1))
+  shell.step({ type: 'configure-feed', feed: 4, priority: 1 })
+  const order: number[][] = []
+  for (let i = 0; i < 5; i++) {
+    answered(shell, 1)
+    for (const { feed, requests } of shell.take('serve')) {
+      order.push([feed, ...requests.flatMap(requestsOf).map(({ id }) => id)])
+    }
+  }
+  t.alike(order, [
+    [2, 25],
+    [4, 40, 41],
+    [1, 10, 11],
+    [2, 20, 21],
+    [3, 30, 31]
+  ])
 })
 
 test('what is left over from one turn is answered in the next', (t) => {

@@ -90,7 +90,10 @@ export function checkManifestFor(key: Uint8Array, manifest: Manifest): void {
 /** A copy that shares no bytes: decoded manifests are views into their frame. */
 export function copyManifest(manifest: Manifest): Manifest {
   return {
-    ...manifest,
+    version: manifest.version,
+    hash: manifest.hash,
+    allowPatch: manifest.allowPatch,
+    quorum: manifest.quorum,
     signers: manifest.signers.map((signer) => ({
       signature: signer.signature,
       namespace: copyBytes(signer.namespace),

@@ -61,21 +61,21 @@ export interface ByteRun {
 
 /** One change, applied as a whole or not at all, in this order: data and nodes, then the rest. */
 export interface Commit {
-  readonly data?: readonly ByteRun[]
-  readonly nodes?: readonly TreeNode[]
+  readonly data?: readonly ByteRun[] | undefined
+  readonly nodes?: readonly TreeNode[] | undefined
   /** Dense nodes of chunks; they lie under a stored root, so they need not stand in the log. */
-  readonly nodeRuns?: readonly NodeRun[]
+  readonly nodeRuns?: readonly NodeRun[] | undefined
   /** New head; `ancestors` is the length that stays from the old one (less than it for a truncation). */
-  readonly head?: Head & { readonly ancestors: number }
+  readonly head?: (Head & { readonly ancestors: number }) | undefined
   /** Bits set or (drop) cleared. */
-  readonly bits?: readonly {
-    readonly start: number
-    readonly end: number
-    readonly drop: boolean
-  }[]
-  readonly manifest?: Manifest
-  readonly userData?: readonly { readonly name: string; readonly value: Uint8Array | null }[]
-  readonly frozen?: boolean
+  readonly bits?:
+    | readonly { readonly start: number; readonly end: number; readonly drop: boolean }[]
+    | undefined
+  readonly manifest?: Manifest | undefined
+  readonly userData?:
+    | readonly { readonly name: string; readonly value: Uint8Array | null }[]
+    | undefined
+  readonly frozen?: boolean | undefined
   /** The contiguous length after this commit, kept as a hint. */
   readonly contiguousLength: number
   /** `fsync`: durable when the promise resolves. `os`: safe against the end of the process. */

@@ -16,7 +16,7 @@ import {
   encodeMultisigV0
 } from '../wire/multisig-codec.ts'
 import { equalBytes, writeUint64 } from './bytes.ts'
-import { GrowingTree } from './tree/growing-tree.ts'
+import { foldNode, GrowingTree } from './tree/growing-tree.ts'
 import { isCompat } from './manifest.ts'
 import { TREE } from './namespace.ts'
 import { spanRoots } from './tree/proof-plan.ts'
@@ -134,7 +134,7 @@ function extend(tree: GrowingTree, count: number, nodes: readonly TreeNode[]): G
   for (const index of spanRoots(tree.length, tree.length + count)) {
     const node = known.get(index)
     if (node === undefined || !Number.isSafeInteger(longer.byteLength + node.size)) return null
-    longer.append({ ...node, tied: true })
+    longer.append(foldNode(node, true))
   }
   return longer
 }

@@ -324,7 +324,7 @@ test('a live clone follows a live share, until Ctrl-C', { timeout: 120_000 }, as
     JSON.stringify(await tree(copy)) === JSON.stringify(await tree(dir))
   await until(isSame)
   t.pass('both folders are the same again')
-  t.ok(running.stderr().includes('cannot be served any more'), running.stderr())
+  await until(async () => running.stderr().includes('cannot be served any more'))
   t.is(await interrupt(live), 130)
   t.is(await interrupt(running), 130)
 })

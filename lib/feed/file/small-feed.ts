@@ -16,7 +16,6 @@ import { type BlockRange, joinRanges } from '../../primitives/ranges.ts'
 import type { Manifest } from '../../wire/manifest.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import { copyBytes } from '../bytes.ts'
-import { copyManifest } from '../manifest.ts'
 import type { Commit, Head, NodeRun } from '../store.ts'
 import { nodeAtOffset, putNode } from '../tree/tree-nodes.ts'
 import type { CommitRecord, DataPlace } from './journal-record.ts'
@@ -68,7 +67,8 @@ export class SmallFeed {
       this.#reserve(node.index + 1)
       putNode(this.#nodes, NODE_BYTES * node.index, node)
     }
-    if (manifest !== undefined) this.manifest = copyManifest(manifest)
+    // Nobody changes a manifest.
+    if (manifest !== undefined) this.manifest = manifest
     const added = bits.map(({ start, end }): BlockRange => [start, end])
     this.#apply(head ?? null, added, nodeRuns, places)
   }
@@ -125,10 +125,11 @@ export class SmallFeed {
       const { fork, length, rootHash, signature } = head
       this.head = { fork, length, rootHash: copyBytes(rootHash), signature: copyBytes(signature) }
     }
-    if (bits.length > 0) this.have = joinRanges([...this.have, ...bits])
+    if (bits.length > 0) this.have = joinRanges(this.have.concat(bits))
     if (places.length > 0) {
       const commit = this.commits
-      this.data = [...this.data, ...places.map((place) => ({ ...place, commit }))]
+      const added = places.map(({ offset, byteLength, at }) => ({ offset, byteLength, at, commit }))
+      this.data = this.data.concat(added)
     }
     this.commits++
   }

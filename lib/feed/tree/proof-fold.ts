@@ -11,7 +11,7 @@ import { endBlock, sibling } from '../../primitives/flat-tree.ts'
 import type { Prologue } from '../../wire/manifest.ts'
 import type { Proof, TreeNode, UpgradeProof } from '../../wire/message.ts'
 import { equalBytes } from '../bytes.ts'
-import { type FoldNode, foldParent, GrowingTree } from './growing-tree.ts'
+import { type FoldNode, foldNode, foldParent, GrowingTree } from './growing-tree.ts'
 import { spanRoots } from './proof-plan.ts'
 
 /** What the block, hash and seek parts of a proof fold to. */
@@ -128,7 +128,7 @@ function foldPath(
   if (at === null) {
     const first = given[taken++]
     if (first === undefined) return []
-    at = { ...first, tied: false }
+    at = foldNode(first, false)
   }
   const path = [at]
   nodes.push(at)
@@ -174,7 +174,7 @@ function extend(
 function take(node: TreeNode | undefined, index: number): FoldNode {
   if (node === undefined) throw invalid(`node ${index} is missing`)
   if (node.index !== index) throw invalid(`node ${node.index} in the place of ${index}`)
-  return { ...node, tied: false }
+  return foldNode(node, false)
 }
 
 function checkNodes(nodes: readonly TreeNode[]): void {

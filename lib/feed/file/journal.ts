@@ -257,7 +257,9 @@ export class Journal {
     const bytes = await this.#file.read(position, entry.commits[2 * index + 1] ?? 0)
     const place = bytes === null ? null : recordAt(bytes, 0)
     if (bytes !== null && place !== null && place !== 'short' && place.kind === Kind.commit) {
-      if (numberAt(bytes, place, 0) === entry.number) return bytes
+      // Another one may stand there once the journal was written anew.
+      const isSame = numberAt(bytes, place, 0) === entry.number && place.next === bytes.byteLength
+      if (isSame) return bytes
     }
     const reason = `commit ${index} of a feed is not at byte ${position} of ${this.#file.path}`
     throw new SynclineError('FEED_DAMAGED', reason, { path: this.#file.path, feed: entry.id })

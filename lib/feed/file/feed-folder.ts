@@ -20,6 +20,7 @@ import { isSynclineError, SynclineError } from '../../errors.ts'
 import { equalBytes, toHex as hexOf } from '../bytes.ts'
 import { checkName, keyPairOfName, NameFolder, NO_NAMESPACE } from './feed-name.ts'
 import { FeedFiles } from './feed-files.ts'
+import { lockedError } from './feed-lock.ts'
 import { JournalStore } from './journal-store.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { storageError, systemCode } from './file-error.ts'
@@ -361,10 +362,11 @@ export class FeedFolder {
 
   async #removeSmall(entry: JournalEntry): Promise<void> {
     const journal = this.#journal
-    if (!(await journal.enter())) throw locked(this.root, journal.writer)
+    if (!(await journal.enter())) throw lockedError(this.root, journal.writer, 'small feeds')
     try {
       const now = await journal.find(entry.id, false)
-      if (now !== null && now.writer !== null) throw locked(this.root, process.pid)
+      if (now !== null && now.writer !== null)
+        throw lockedError(this.root, process.pid, 'small feeds')
       if (now !== null) await journal.remove(now)
     } finally {
       await journal.leave()
@@ -616,14 +618,6 @@ async function openStored(store: Store): Promise<StoredFeed> {
     await store.close().catch(() => {})
     throw error
   }
-}
-
-function locked(root: string, pid: number | null): SynclineError {
-  const who = pid === null ? 'another process' : `process ${pid}`
-  return new SynclineError('FEED_LOCKED', `${who} writes small feeds in ${root}`, {
-    path: root,
-    ...(pid === null ? {} : { pid })
-  })
 }
 
 async function readPrimaryKey(file: string): Promise<Uint8Array | null> {

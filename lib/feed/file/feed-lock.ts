@@ -23,7 +23,7 @@ import {
   writeFile
 } from 'node:fs/promises'
 import path from 'node:path'
-import { SynclineError } from '../../errors.ts'
+import { type ErrorDetails, SynclineError } from '../../errors.ts'
 import { storageError, systemCode } from './file-error.ts'
 import { type FileLocks, loadFileLocks } from './native-file.ts'
 
@@ -52,7 +52,7 @@ export async function lockFeed(
   owner: () => Promise<number | null>
 ): Promise<Release> {
   const id = path.resolve(folder)
-  if (held.has(id)) throw locked(id, process.pid)
+  if (held.has(id)) throw lockedError(id, process.pid)
   held.add(id)
   try {
     const release = await lockFile(id, owner)
@@ -75,7 +75,7 @@ async function lockFile(folder: string, owner: () => Promise<number | null>): Pr
   const { file, number } = range ?? { file: await logOf(folder), number: 0 }
   const offset = locks.ranges ? RANGES_OFFSET + number : 0
   const release = await lockRange(locks, file, offset, locks.ranges ? 1 : 0)
-  if (release === null) throw locked(folder, await owner())
+  if (release === null) throw lockedError(folder, await owner())
   return release
 }
 
@@ -162,10 +162,10 @@ export async function lockByPid(folder: string): Promise<Release> {
     const found = await readFile(file, 'utf8').catch(() => null)
     if (found === null) continue
     const [pid = '', start = ''] = found.trim().split(' ')
-    if (await lives(Number(pid), start)) throw locked(folder, Number(pid))
+    if (await lives(Number(pid), start)) throw lockedError(folder, Number(pid))
     await removeStale(file, found)
   }
-  throw locked(folder, null)
+  throw lockedError(folder, null)
 }
 
 /** Removes a lock file unless it is another by now: one of several that found it stale may have taken over. */
@@ -197,10 +197,22 @@ async function startOf(pid: number): Promise<string> {
   return status.slice(status.lastIndexOf(')') + 2).split(' ')[19] ?? ''
 }
 
-function locked(folder: string, pid: number | null): SynclineError {
+/** Says who writes what is at `path`; `pid` is null if that is not known. */
+export function lockedError(
+  path: string,
+  pid: number | null,
+  what: string = 'the feed'
+): SynclineError {
   const who = pid === null ? 'another process' : `process ${pid}`
-  return new SynclineError('FEED_LOCKED', `${who} writes the feed in ${folder}`, {
-    path: folder,
-    ...(pid === null ? {} : { pid })
-  })
+  return new SynclineError('FEED_LOCKED', `${who} writes ${what} in ${path}`, owned(path, pid))
+}
+
+/** Says that the feed in `folder` is no longer what was read of it; `pid` is who may have written it, or null. */
+export function changedError(folder: string, pid: number | null = null): SynclineError {
+  const reason = 'another process has written the feed since it was opened here: open it again'
+  return new SynclineError('FEED_LOCKED', reason, owned(folder, pid))
+}
+
+function owned(path: string, pid: number | null): ErrorDetails {
+  return pid === null ? { path } : { path, pid }
 }

@@ -48,7 +48,7 @@ import {
   storedManifest
 } from './commit-entry.ts'
 import { type BlockData, FeedFiles, type FilesImage } from './feed-files.ts'
-import type { Release } from './feed-lock.ts'
+import { changedError, type Release } from './feed-lock.ts'
 import { storageError } from './file-error.ts'
 import { type FilePool, PooledFile, sharedPool } from './file-pool.ts'
 import { decodeBitfield, removeStrayNodes, writeUnfolded } from './fold-files.ts'
@@ -543,12 +543,7 @@ export class FileStore implements Store {
     const release = this.#release
     this.#release = null
     await release?.()
-    const reason = 'has written the feed since it was opened here: open it again'
-    const pid = await this.#owner()
-    throw new SynclineError('FEED_LOCKED', `another process ${reason}`, {
-      path: this.folder,
-      ...(pid === null ? {} : { pid })
-    })
+    throw changedError(this.folder, await this.#owner())
   }
 
   async #writeBulk({ data = [], nodeRuns = [] }: Commit): Promise<void> {

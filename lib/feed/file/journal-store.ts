@@ -11,6 +11,7 @@ import { isSynclineError, SynclineError } from '../../errors.ts'
 import type { BufferPool } from '../../primitives/buffer-pool.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import type { Commit, KeyPair, Store, StoreState } from '../store.ts'
+import { changedError, lockedError } from './feed-lock.ts'
 import type { FileLayer } from './file.ts'
 import { FileStore, type FileStoreOptions, onlyDrops } from './file-store.ts'
 import { type Journal, type JournalEntry, wholeCommit } from './journal.ts'
@@ -67,7 +68,9 @@ export class JournalStore implements Store {
       this.#empty = files
     }
     const feed = await this.#load()
-    if (options.lock === true && !(await this.#beginWriting())) throw this.#locked()
+    if (options.lock === true && !(await this.#beginWriting())) {
+      throw lockedError(this.#with.journal.folder, this.#with.journal.writer, 'small feeds')
+    }
     const { head, manifest, contiguousLength } = feed
     return {
       identity: { key: entry.key, manifest, keyPair: null },
@@ -118,7 +121,8 @@ export class JournalStore implements Store {
     feed.apply(commit, await journal.commit(this.#entry, commit))
     this.#sequence = this.#entry.sequence
     // Whoever made files for it before that has it; who makes them now finds that we write it.
-    if (opens && (await this.#with.layer.exists(this.#with.folder))) throw this.#locked()
+    if (opens && (await this.#with.layer.exists(this.#with.folder)))
+      throw changedError(this.#with.folder)
   }
 
   async free(offset: number, byteLength: number): Promise<void> {
@@ -231,8 +235,8 @@ export class JournalStore implements Store {
     this.#entered ||= await journal.enter()
     if (!this.#entered) return false
     const entry = await journal.find(this.#entry.id, false)
-    if (entry === null || entry.sequence !== this.#sequence) throw this.#locked()
-    if (entry.writer !== null) throw this.#locked(process.pid)
+    if (entry === null || entry.sequence !== this.#sequence) throw changedError(this.#with.folder)
+    if (entry.writer !== null) throw lockedError(this.#with.folder, process.pid)
     entry.writer = this
     this.#entry = entry
     this.#writing = true
@@ -252,7 +256,7 @@ export class JournalStore implements Store {
       await files.open()
       return files
     } catch (error) {
-      if (isSynclineError(error, 'FEED_EXISTS')) throw this.#locked()
+      if (isSynclineError(error, 'FEED_EXISTS')) throw changedError(this.#with.folder)
       throw error
     }
   }
@@ -262,21 +266,9 @@ export class JournalStore implements Store {
     const { journal } = this.#with
     const entry = await journal.find(this.#entry.id, true)
     const pid = journal.writer
-    if (entry === null || (entry.open && pid !== null)) throw this.#locked(pid)
-    if (entry.sequence !== this.#sequence) throw this.#locked()
+    if (entry?.open === true && pid !== null) throw lockedError(this.#with.folder, pid)
+    if (entry?.sequence !== this.#sequence) throw changedError(this.#with.folder)
     this.#entry = entry
-  }
-
-  #locked(pid: number | null = null): SynclineError {
-    const { folder } = this.#with
-    const reason =
-      pid === null
-        ? 'another process has written the feed since it was opened here: open it again'
-        : `process ${pid} writes the feed in ${folder}`
-    return new SynclineError('FEED_LOCKED', reason, {
-      path: folder,
-      ...(pid === null ? {} : { pid })
-    })
   }
 
   async #leave(): Promise<void> {

@@ -270,6 +270,8 @@ test('a journal of a later version is refused, and feeds with files are not', as
   const opened = await again.openFeed('mine')
   t.is(opened.length, 1)
   await opened.close()
+  await again.remove(mine.key)
+  t.is(await isThere(folder.folderOf(mine.key)), false)
   t.alike(await readFile(log), bytes)
 })
 

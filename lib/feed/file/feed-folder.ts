@@ -14,7 +14,7 @@
  * @module
  */
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises'
+import { link, mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import { equalBytes, toHex as hexOf } from '../bytes.ts'
@@ -227,8 +227,9 @@ export class FeedFolder {
     this.#refuseReadOnly()
     const discoveryKey = discoveryKeyOf(key)
     const inFiles = await this.#hasFiles(discoveryKey)
-    const entry = await this.#journal.find(hexOf(discoveryKey), !inFiles)
+    const entry = await this.#entryOf(discoveryKey, inFiles)
     if (!inFiles && entry === null) return
+    const folder = this.#folderOfId(discoveryKey)
     const store = inFiles ? this.#files(discoveryKey, { lock: true }) : null
     try {
       // What is damaged can be removed, what is being written cannot.
@@ -236,15 +237,12 @@ export class FeedFolder {
         if (!isSynclineError(error, 'FEED_DAMAGED')) throw error
       })
       if (entry !== null) await this.#removeSmall(entry)
-      if (inFiles) await this.#removeFiles(this.folderOf(key))
+      if (inFiles) await this.#removeFiles(folder)
+      await this.#removeName(key)
     } finally {
       await store?.close()
     }
-    const names = await this.#names.all()
-    const name = names.get(hexOf(key))
-    if (name !== undefined) await this.#names.delete(name)
     if (!inFiles) return
-    const folder = this.folderOf(key)
     await rmdir(path.dirname(folder)).catch(() => {})
     await rmdir(path.dirname(path.dirname(folder))).catch(() => {})
   }
@@ -383,6 +381,14 @@ export class FeedFolder {
     }
   }
 
+  async #removeName(key: Uint8Array): Promise<void> {
+    const name = (await this.#names.all()).get(hexOf(key))
+    if (name === undefined) return
+    await this.#names.delete(name).catch((error: unknown) => {
+      throw storageError(error, this.#path('names'))
+    })
+  }
+
   async #putName(name: string, key: Uint8Array): Promise<void> {
     // Left by a feed that was never finished, or was removed by hand: `#find` did not take it.
     await this.#names.delete(name)
@@ -471,7 +477,13 @@ export class FeedFolder {
 
   async #isStored(discoveryKey: Uint8Array): Promise<boolean> {
     if (await this.#hasFiles(discoveryKey)) return true
-    return (await this.#journal.find(hexOf(discoveryKey), true)) !== null
+    return (await this.#entryOf(discoveryKey, false)) !== null
+  }
+
+  /** What the journal has of a feed, or null. Files are worth more than a journal that cannot be read. */
+  async #entryOf(discoveryKey: Uint8Array, inFiles: boolean): Promise<JournalEntry | null> {
+    const finding = this.#journal.find(hexOf(discoveryKey), !inFiles)
+    return inFiles ? finding.catch(() => null) : finding
   }
 
   async #hasFiles(discoveryKey: Uint8Array): Promise<boolean> {
@@ -486,9 +498,7 @@ export class FeedFolder {
     options: Pick<FileStoreOptions, 'lock'>
   ): Promise<FileStore | JournalStore | null> {
     const files = await this.#filesIfAny(discoveryKey, options)
-    const finding = this.#journal.find(hexOf(discoveryKey), files === null)
-    // Files are worth more than a journal that cannot be read.
-    const entry = await (files === null ? finding : finding.catch(() => null))
+    const entry = await this.#entryOf(discoveryKey, files !== null)
     if (entry === null) return files
     const folder = this.#folderOfId(discoveryKey)
     const isBegun = files === null && (await this.#pool.layer.exists(folder))
@@ -559,7 +569,7 @@ export class FeedFolder {
       if (systemCode(error) === 'ENOENT') return GUARD_MARK
       throw storageError(error, this.#path('CORESTORE'))
     })
-    const database = await exists(this.#path('db', 'CURRENT'))
+    const database = await this.#pool.layer.exists(this.#path('db', 'CURRENT'))
     if (guard.includes(GUARD_MARK) && !database) return
     const hint = 'open it with corestore 7 and hand over its feeds, or replicate from it'
     throw new SynclineError('STORE_IS_V11', `${this.root} belongs to hypercore 11: ${hint}`, {
@@ -628,13 +638,6 @@ async function readPrimaryKey(file: string): Promise<Uint8Array | null> {
     if (systemCode(error) === 'ENOENT') return null
     throw storageError(error, file)
   }
-}
-
-async function exists(file: string): Promise<boolean> {
-  return stat(file).then(
-    () => true,
-    () => false
-  )
 }
 
 async function subfolders(folder: string): Promise<string[]> {

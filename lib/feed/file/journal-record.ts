@@ -59,12 +59,8 @@ export interface DataPlace {
   readonly at: number
 }
 
-/** A commit as its record holds it. Byte arrays are views of the record. */
+/** The content of a commit's record. Byte arrays are views of it. */
 export interface CommitRecord {
-  readonly number: number
-  readonly sequence: number
-  /** True for the first commit of whoever writes the feed now. */
-  readonly opens: boolean
   readonly head: Head | null
   readonly manifest: Manifest | null
   readonly bits: readonly BlockRange[]
@@ -272,16 +268,7 @@ export function decodeCommit(bytes: Uint8Array, place: RecordPlace): CommitRecor
     data.push({ offset, byteLength, at: state.start - place.at })
     state.start += byteLength
   }
-  return {
-    number: numberAt(bytes, place, 0),
-    sequence: numberAt(bytes, place, 1),
-    opens: (flags & OPENS) !== 0,
-    head,
-    manifest,
-    bits,
-    nodeRuns,
-    data
-  }
+  return { head, manifest, bits, nodeRuns, data }
 }
 
 function count(state: CodecState): number {

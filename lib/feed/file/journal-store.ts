@@ -14,7 +14,7 @@ import type { Commit, KeyPair, Store, StoreState } from '../store.ts'
 import { changedError, lockedError } from './feed-lock.ts'
 import type { FileLayer } from './file.ts'
 import { FileStore, type FileStoreOptions, onlyDrops } from './file-store.ts'
-import { type Journal, type JournalEntry, wholeCommit } from './journal.ts'
+import type { Journal, JournalEntry } from './journal.ts'
 import type { SmallFeed } from './small-feed.ts'
 
 /** What a {@link JournalStore} is made of. */
@@ -145,7 +145,7 @@ export class JournalStore implements Store {
     this.#empty = files
     // Whoever began to write it in the journal before there were files has it.
     if (!mine) await this.#refuseOthers()
-    if (feed.commits > 0) await files.commit(await wholeCommit(journal, this.#entry, feed))
+    if (feed.commits > 0) await files.commit(await journal.wholeCommit(this.#entry, feed))
     this.#files = files
     this.#empty = null
     if (mine) await journal.remove(this.#entry)

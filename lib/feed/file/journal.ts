@@ -241,10 +241,29 @@ export class Journal {
   async load(entry: JournalEntry): Promise<SmallFeed> {
     const feed = new SmallFeed()
     for (let i = 0; 2 * i < entry.commits.length; i++) {
-      const bytes = await this.record(entry, i)
-      feed.load(decodeCommit(bytes, recordAt(bytes, 0) as RecordPlace))
+      const { bytes, place } = await this.#record(entry, i)
+      feed.load(decodeCommit(bytes, place))
     }
     return feed
+  }
+
+  /** All of a feed as one commit. */
+  async wholeCommit(entry: JournalEntry, feed: SmallFeed): Promise<Commit> {
+    const { head, manifest, have, contiguousLength } = feed
+    const data: { offset: number; parts: Uint8Array[] }[] = []
+    for (const { offset, byteLength, commit, at } of feed.data) {
+      const record = await this.record(entry, commit)
+      data.push({ offset, parts: [record.subarray(at, at + byteLength)] })
+    }
+    return {
+      data,
+      nodes: [...feed.nodes()],
+      ...(head.length > 0 && { head: { ...head, ancestors: 0 } }),
+      ...(manifest && { manifest }),
+      bits: have.map(([start, end]) => ({ start, end, drop: false })),
+      contiguousLength,
+      durability: 'fsync'
+    }
   }
 
   /**
@@ -253,13 +272,20 @@ export class Journal {
    * @throws SynclineError FEED_DAMAGED when it does not stand there any more.
    */
   async record(entry: JournalEntry, index: number): Promise<Uint8Array> {
+    return (await this.#record(entry, index)).bytes
+  }
+
+  async #record(
+    entry: JournalEntry,
+    index: number
+  ): Promise<{ readonly bytes: Uint8Array; readonly place: RecordPlace }> {
     const position = entry.commits[2 * index] ?? 0
     const bytes = await this.#file.read(position, entry.commits[2 * index + 1] ?? 0)
     const place = bytes === null ? null : recordAt(bytes, 0)
     if (bytes !== null && place !== null && place !== 'short' && place.kind === Kind.commit) {
       // Another one may stand there once the journal was written anew.
       const isSame = numberAt(bytes, place, 0) === entry.number && place.next === bytes.byteLength
-      if (isSame) return bytes
+      if (isSame) return { bytes, place }
     }
     const reason = `commit ${index} of a feed is not at byte ${position} of ${this.#file.path}`
     throw new SynclineError('FEED_DAMAGED', reason, { path: this.#file.path, feed: entry.id })
@@ -560,29 +586,6 @@ export class Journal {
     const isEmpty = feed.commits === 0
     const { sequence, number, key } = entry
     batch.feed(number, sequence - (isEmpty ? 0 : 1), key, Buffer.from(entry.id, 'hex'))
-    if (!isEmpty) batch.commit(number, sequence, false, await wholeCommit(this, entry, feed))
-  }
-}
-
-/** All of a feed as one commit. */
-export async function wholeCommit(
-  journal: Journal,
-  entry: JournalEntry,
-  feed: SmallFeed
-): Promise<Commit> {
-  const { head, manifest, have, contiguousLength } = feed
-  const data: { offset: number; parts: Uint8Array[] }[] = []
-  for (const { offset, byteLength, commit, at } of feed.data) {
-    const record = await journal.record(entry, commit)
-    data.push({ offset, parts: [record.subarray(at, at + byteLength)] })
-  }
-  return {
-    data,
-    nodes: [...feed.nodes()],
-    ...(head.length > 0 && { head: { ...head, ancestors: 0 } }),
-    ...(manifest && { manifest }),
-    bits: have.map(([start, end]) => ({ start, end, drop: false })),
-    contiguousLength,
-    durability: 'fsync'
+    if (!isEmpty) batch.commit(number, sequence, false, await this.wholeCommit(entry, feed))
   }
 }

@@ -1,13 +1,13 @@
 import test from 'brittle'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { isSynclineError, type SynclineError } from '../../lib/errors.ts'
 import { type FeedEntry, FeedFolder, type FeedKeys } from '../../lib/feed/file/feed-folder.ts'
 import { keyPairOfName } from '../../lib/feed/file/feed-name.ts'
 import { FilePool } from '../../lib/feed/file/file-pool.ts'
 import { newIdentity } from '../../lib/feed/identity.ts'
 import { createManifest } from '../../lib/feed/manifest.ts'
 import { createKeyPair } from '../../lib/feed/signature.ts'
+import { errorOf } from '../fixtures/error-of.ts'
 
 test('a folder that is only looked at stays as it is', async (t) => {
   const root = path.join(await t.tmp(), 'store')
@@ -226,16 +226,6 @@ async function all<T = FeedEntry>(items: AsyncIterable<T>): Promise<T[]> {
   const list: T[] = []
   for await (const item of items) list.push(item)
   return list
-}
-
-async function errorOf(task: Promise<unknown>): Promise<SynclineError | null> {
-  try {
-    await task
-    return null
-  } catch (error) {
-    if (isSynclineError(error)) return error
-    throw error
-  }
 }
 
 function hex(bytes: Uint8Array): string {

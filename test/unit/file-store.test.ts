@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type ErrorCode, isSynclineError, type SynclineError } from '../../lib/errors.ts'
+import { type ErrorCode, isSynclineError } from '../../lib/errors.ts'
 import { diskFiles } from '../../lib/feed/file/file.ts'
 import { FilePool } from '../../lib/feed/file/file-pool.ts'
 import { FileStore } from '../../lib/feed/file/file-store.ts'
@@ -12,6 +12,7 @@ import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
 import type { Identity } from '../../lib/feed/store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import { makeReadOnly, mountSmall } from '../fixtures/file-system.ts'
+import { errorOf } from '../fixtures/error-of.ts'
 
 test('files and folders of a feed are for their owner only', async (t) => {
   const folder = path.join(await t.tmp(), 'a', 'feed')
@@ -338,16 +339,6 @@ async function refuses(
 ): Promise<void> {
   const error = await errorOf(StoredFeed.open(FileStore.open(folder)))
   t.alike([error?.code, error?.details.path], [code, file])
-}
-
-async function errorOf(task: Promise<unknown>): Promise<SynclineError | null> {
-  try {
-    await task
-    return null
-  } catch (error) {
-    if (isSynclineError(error)) return error
-    throw error
-  }
 }
 
 function blocks(count: number): Uint8Array[] {

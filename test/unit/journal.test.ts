@@ -6,7 +6,6 @@ import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { fileURLToPath } from 'node:url'
-import { isSynclineError, type SynclineError } from '../../lib/errors.ts'
 import { sharedPool } from '../../lib/feed/file/file-pool.ts'
 import { FeedFolder } from '../../lib/feed/file/feed-folder.ts'
 import { Journal } from '../../lib/feed/file/journal.ts'
@@ -15,6 +14,7 @@ import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import { JOURNAL_WASTE_BYTES, SMALL_FEED_BLOCKS, SMALL_FEED_BYTES } from '../../lib/limits.ts'
 import { copyBlocks } from '../fixtures/copy-feed.ts'
+import { errorOf } from '../fixtures/error-of.ts'
 
 test('small copies stand together in the journal, without files of their own', async (t) => {
   const { root, folder } = await makeFolder(t)
@@ -370,16 +370,6 @@ async function flip(file: string, position: number): Promise<void> {
   await handle.read(byte, 0, 1, position)
   await handle.write(Uint8Array.of((byte[0] as number) ^ 0xff), 0, 1, position)
   await handle.close()
-}
-
-async function errorOf(task: Promise<unknown>): Promise<SynclineError | null> {
-  try {
-    await task
-    return null
-  } catch (error) {
-    if (isSynclineError(error)) return error
-    throw error
-  }
 }
 
 function hex(bytes: Uint8Array): string {

@@ -281,25 +281,33 @@ export class Places implements BlockData {
 
   /** Places with bytes in `[start, end)`, ascending. */
   *#overlapping(start: number, end: number): IterableIterator<Place> {
-    this.#starts ??= this.#startsApart()
-    const starts = this.#starts
-    for (let i = lastUpTo(starts, start); i < starts.length && (starts[i] as number) < end; i++) {
-      const place = this.#places.get(starts[i] as number)
-      if (place === undefined) continue
-      if (place.range.byteOffset + place.range.byteLength > start) yield place
+    const starts = this.#ascending()
+    let i = this.#nextReaching(starts, lastUpTo(starts, start), start, end)
+    while (i !== -1) {
+      yield this.#places.get(starts[i] as number) as Place
+      i = this.#nextReaching(starts, i + 1, start, end)
     }
   }
 
   /** True if a place has bytes in `[start, end)`. */
   #isTaken(start: number, end: number): boolean {
-    this.#starts ??= this.#startsApart()
-    const starts = this.#starts
-    for (let i = lastUpTo(starts, start); i < starts.length && (starts[i] as number) < end; i++) {
+    const starts = this.#ascending()
+    return this.#nextReaching(starts, lastUpTo(starts, start), start, end) !== -1
+  }
+
+  /** Which of `starts`, from number `from` on, is that of a place with bytes in `[start, end)`; -1 if none is. */
+  #nextReaching(starts: Float64Array, from: number, start: number, end: number): number {
+    for (let i = from; i < starts.length && (starts[i] as number) < end; i++) {
       const place = this.#places.get(starts[i] as number)
-      if (place !== undefined && place.range.byteOffset + place.range.byteLength > start)
-        return true
+      if (place === undefined) continue
+      if (place.range.byteOffset + place.range.byteLength > start) return i
     }
-    return false
+    return -1
+  }
+
+  #ascending(): Float64Array {
+    this.#starts ??= this.#startsApart()
+    return this.#starts
   }
 
   /** Of places that overlap the first counts. */

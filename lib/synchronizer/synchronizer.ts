@@ -738,9 +738,16 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       if (store === null) return false
       const feed = await StoredFeed.open(store)
       const id = toHex(feed.key)
-      const session = this.#enter(feed.key, id, Promise.resolve(feed), { mode: 'serve' })
-      const entry = this.#entries.get(id)
-      if (entry !== undefined) entry.lazy = true
+      // Somebody may be adding it, or opened it meanwhile: a feed is hosted once.
+      let session = this.#entries.get(id)?.session
+      if (session === undefined && this.#closing === null) {
+        session = this.#enter(feed.key, id, Promise.resolve(feed), { mode: 'serve' })
+        const entry = this.#entries.get(id)
+        if (entry !== undefined) entry.lazy = true
+      } else {
+        await feed.close()
+      }
+      if (session === undefined) return false
       await session.ready()
       return true
     } catch {

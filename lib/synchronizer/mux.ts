@@ -3,6 +3,7 @@
  *
  * @module
  */
+import c from 'compact-encoding'
 import Protomux, { type Channel, type ChannelMessage, type ChannelOptions } from 'protomux'
 import { SynclineError } from '../errors.ts'
 import { CHANNELS_MAX, FRAME_BYTES_MAX, JOINED_FRAME_BYTES_MAX } from '../limits.ts'
@@ -20,6 +21,8 @@ import type { Handshake, Message } from '../wire/message.ts'
 export type { Channel } from 'protomux'
 
 const PROTOCOL = 'hypercore/alpha'
+/** Type of Protomux's message that closes a channel. */
+const CLOSE = 3
 /** The name before the current one; a channel answers to both. */
 const ALIASES: readonly string[] = ['hypercore']
 
@@ -53,12 +56,19 @@ class GuardedMux extends Protomux {
   #tellsDrained = false
   /** True if somebody keeps bytes of the frame that came last. */
   keeps = false
+  /** Remote numbers of channels that were closed before they were answered, which Protomux would forget. */
+  readonly #closedEarly = new Set<number>()
   /** Takes the next control message that would be sent. */
   #capture: ((frame: Uint8Array) => void) | null = null
 
   override createChannel(options: ChannelOptions): Channel | null {
     if (options.ondrain !== undefined) this.#tellsDrained = true
-    return super.createChannel(options)
+    const channel = super.createChannel(options)
+    if (channel !== null && this.#closedEarly.delete(channel._remoteId)) {
+      // The remote closed it long ago, and may use its number again as soon as it hears of our open.
+      void channel.fullyOpened().then(() => channel._close(true))
+    }
+    return channel
   }
 
   /** Opens a channel and returns the frame that has to be sent for it. Only while not corked. */
@@ -100,18 +110,42 @@ class GuardedMux extends Protomux {
     else this.drained = true
   }
 
-  override _onopensession(state: {
-    start: number
-    end: number
-    buffer: Uint8Array | null
-  }): unknown {
+  override _onopensession(state: { start: number; end: number; buffer: Uint8Array }): unknown {
     // Protomux keeps the name of the channel.
     this.keeps = true
     // Each rejected open may leave an empty slot behind.
     if (this._remote.length > CHANNELS_MAX) {
       throw new SynclineError('TOO_MANY', `more than ${CHANNELS_MAX} channels`)
     }
-    return super._onopensession(state)
+    const remote = decodeUint({ ...state }, CHANNELS_MAX, 'number of a channel')
+    this.#closedEarly.delete(remote)
+    const result = super._onopensession(state)
+    // An open that answers one of ours which we closed meanwhile is ignored. A remote that did not answer before our
+    // close came has forgotten the close: without another one it ends the connection when our number comes again.
+    if (remote > 0 && this._remote[remote - 1] === null) this.#closeAgain()
+    return result
+  }
+
+  override _onclosesession(state: { start: number; end: number; buffer: Uint8Array }): void {
+    const remote = decodeUint({ ...state }, CHANNELS_MAX, 'number of a channel')
+    const slot = this._remote[remote - 1] ?? null
+    if (slot !== null && slot.session === null) this.#closedEarly.add(remote)
+    super._onclosesession(state)
+  }
+
+  /** Says once more that the channel is closed whose number was just given back. */
+  #closeAgain(): void {
+    const freed = this._free.at(-1)
+    if (freed === undefined) return
+    const local = freed + 1
+    const sized = { start: 2, end: 2, buffer: null }
+    c.uint.preencode(sized, local)
+    const frame = this._alloc(sized.end)
+    // Channel 0 is Protomux's own.
+    frame[0] = 0
+    frame[1] = CLOSE
+    c.uint.encode({ start: 2, end: frame.byteLength, buffer: frame }, local)
+    this._write0(frame)
   }
 
   /** As Protomux reads batches, but for what a channel takes as a whole, and without holding replies back. */
@@ -322,8 +356,8 @@ function channelMessage(codec: Codec<Message>): ChannelMessage {
 const channelMessages: ChannelMessage[] = messageCodecs.map(channelMessage)
 
 /** What happens on a channel of ours; null for one of somebody else's. */
-function handlersOf(channel: Channel): ChannelHandlers | null {
-  return channel.messages === channelMessages ? (channel.userData as ChannelHandlers) : null
+function handlersOf(channel: Channel | null): ChannelHandlers | null {
+  return channel?.messages === channelMessages ? (channel.userData as ChannelHandlers) : null
 }
 
 /** The handshake of a channel. What cannot be decoded is reported and not thrown into a mux that may be the user's. */

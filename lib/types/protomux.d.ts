@@ -32,6 +32,11 @@ declare module 'protomux' {
     messages: readonly ChannelMessage[]
     /** Our own number of the channel plus one; 0 when closed. */
     readonly _localId: number
+    /** The remote's number plus one; 0 before it opened. */
+    readonly _remoteId: number
+    /** Resolves to false if it was closed before. */
+    fullyOpened(): Promise<boolean>
+    _close(isRemote: boolean): void
     open(handshake: unknown): void
     close(): void
   }
@@ -58,8 +63,10 @@ declare module 'protomux' {
     /** By the remote's number less one; `pending` holds messages until we opened too, and is null afterwards. */
     readonly _remote: readonly ({
       readonly pending: unknown[] | null
-      readonly session: Channel
+      readonly session: Channel | null
     } | null)[]
+    /** Numbers of ours, less one, that may be used again; the next one is the last. */
+    readonly _free: readonly number[]
     readonly _paused: boolean
     _destroying: boolean
     cork(): void
@@ -73,7 +80,9 @@ declare module 'protomux' {
     _ondrain(): void
     _pushBatch(localId: number, message: Uint8Array): void
     _write0(frame: Uint8Array): void
+    _alloc(byteLength: number): Uint8Array
     _onopensession(state: State): unknown
+    _onclosesession(state: State): void
     _onbatch(state: State): void
     _decode(remoteId: number, state: State): unknown
     _safeDestroy(error: unknown): void

@@ -1,5 +1,5 @@
 import test, { type Assertions } from 'brittle'
-import Protomux from 'protomux'
+import Protomux, { type Channel } from 'protomux'
 import * as fc from 'fast-check'
 import { isSynclineError, SynclineError } from '../../lib/errors.ts'
 import {
@@ -90,6 +90,70 @@ test('a rejected feed closes the channel and can be opened again', async (t) => 
   await one.next('channel-open')
   await other.next('channel-open')
 })
+
+test('a feed that is closed before the remote answers its open can be opened again, and so can others', async (t) => {
+  const [one, other] = await recordedPair(t)
+  const a = one.link.open(feedOf(1))
+  await other.next('wanted')
+  one.link.close(a)
+  await settle()
+  other.link.open(feedOf(1))
+  await settle()
+  t.ok(other.received.some((item) => item.type === 'channel-close'))
+  await opensAgain(t, one, (byte) => other.link.open(feedOf(byte)))
+  t.absent(other.received.some((item) => item.type === 'disconnected'))
+})
+
+test('a plain Protomux may close a feed before we answer its open', async (t) => {
+  const { mux, other, stream } = await rawPeer(t)
+  const hash = stream.handshakeHash as Uint8Array
+  openPlain(mux, 1, hash)?.close()
+  await other.next('wanted')
+  other.link.open(feedOf(1))
+  await settle()
+  for (const byte of [2, 1, 3]) {
+    const channel = openPlain(mux, byte, hash)
+    await settle()
+    other.link.open(feedOf(byte))
+    await settle()
+    t.ok(channel?.opened, `feed ${byte}`)
+  }
+  t.absent(other.received.some((item) => item.type === 'disconnected'))
+})
+
+test('a feed that is closed before a plain Protomux answers its open leaves the connection whole', async (t) => {
+  const { mux, other, stream } = await rawPeer(t)
+  const hash = stream.handshakeHash as Uint8Array
+  for (const byte of [1, 2, 3]) {
+    mux.pair({ protocol: 'hypercore/alpha', id: feedOf(byte).discoveryKey }, async () => {
+      await settle()
+      openPlain(mux, byte, hash)
+    })
+  }
+  other.link.close(other.link.open(feedOf(1)))
+  await settle()
+  await settle()
+  await opensAgain(t, other, () => {})
+  t.absent(other.received.some((item) => item.type === 'disconnected'))
+})
+
+/** Opens three feeds one after the other, the first of which was open before. */
+async function opensAgain(
+  t: Assertions,
+  recorder: Recorder,
+  answer: (byte: number) => void
+): Promise<void> {
+  const before = recorder.received.filter((item) => item.type === 'channel-open').length
+  for (const byte of [2, 1, 3]) {
+    recorder.link.open(feedOf(byte))
+    await settle()
+    answer(byte)
+    await settle()
+    await settle()
+  }
+  const after = recorder.received.filter((item) => item.type === 'channel-open').length
+  t.is(after - before, 3)
+}
 
 test('closing a channel sends what was queued before and tells the other side once', async (t) => {
   const [one, other] = await recordedPair(t)
@@ -474,7 +538,7 @@ async function rawPeer(t: Assertions, muxed = true, clock?: ManualClock): Promis
   return { stream, mux, other, capability }
 }
 
-function openRaw(mux: Protomux, byte: number, capability: Uint8Array): void {
+function openRaw(mux: Protomux, byte: number, capability: Uint8Array): Channel | null {
   const channel = mux.createChannel({
     protocol: 'hypercore/alpha',
     aliases: [],
@@ -485,6 +549,12 @@ function openRaw(mux: Protomux, byte: number, capability: Uint8Array): void {
     onclose: () => {}
   })
   channel?.open({ seeks: true, capability })
+  return channel
+}
+
+/** Opens a feed as the initiator that it belongs to would. */
+function openPlain(mux: Protomux, byte: number, handshakeHash: Uint8Array): Channel | null {
+  return openRaw(mux, byte, capabilityOf(true, feedOf(byte).key, handshakeHash))
 }
 
 function closedStream(stream: { on(event: string, run: () => void): unknown }): Promise<void> {

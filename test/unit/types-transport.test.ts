@@ -50,6 +50,8 @@ test('protomux has all that its ambient type declares', async (t) => {
     _notify: true,
     _remote: true,
     _paused: true,
+    _free: true,
+    _alloc: true,
     _destroying: true,
     cork: true,
     uncork: true,
@@ -58,6 +60,7 @@ test('protomux has all that its ambient type declares', async (t) => {
     unpair: true,
     createChannel: true,
     _onopensession: true,
+    _onclosesession: true,
     _ondata: true,
     _ondrain: true,
     _pushBatch: true,
@@ -73,6 +76,9 @@ test('protomux has all that its ambient type declares', async (t) => {
     userData: true,
     messages: true,
     _localId: true,
+    _remoteId: true,
+    fullyOpened: true,
+    _close: true,
     open: true,
     close: true
   }

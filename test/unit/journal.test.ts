@@ -341,6 +341,22 @@ test('keys that are imported give a copy of the journal files of its own', async
   await again.close()
 })
 
+test('a feed of which a copy stands in the journal cannot be made anew', async (t) => {
+  const { folder } = await makeFolder(t)
+  const { keyPair, manifest } = newIdentity()
+  if (keyPair === null || manifest === null) throw new Error('a new identity has both')
+  const source = await StoredFeed.open(memoryStore(newIdentity({ keyPair, manifest })))
+  await source.append([Buffer.from('a'), Buffer.from('b')])
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy)
+  await copy.close()
+  const error = await errorOf(folder.createFeed('mine', { keyPair, manifest }))
+  t.is(error?.code, 'FEED_EXISTS')
+  const again = await folder.openFeed(source.key)
+  await isWhole(t, again, source)
+  await again.close()
+})
+
 async function makeFolder(t: Assertions): Promise<{ root: string; folder: FeedFolder }> {
   const root = path.join(await t.tmp(), 'store')
   return { root, folder: await FeedFolder.open(root) }

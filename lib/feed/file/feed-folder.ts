@@ -120,7 +120,7 @@ export class FeedFolder {
    * Makes a feed whose key pair follows from `name` unless one is given, the one that Corestore 6 gives for this
    * name; by default a compat feed, as there.
    *
-   * @throws SynclineError FEED_EXISTS when the name is taken; BAD_ARGUMENT, DISK_FULL, STORAGE_FAILED.
+   * @throws SynclineError FEED_EXISTS when the name is taken or the feed is stored; BAD_ARGUMENT, DISK_FULL, STORAGE_FAILED.
    */
   async create(name: string, options: CreateFeedOptions = {}): Promise<FileStore> {
     checkName(name)
@@ -131,6 +131,10 @@ export class FeedFolder {
     const { lock, ...rest } = options
     const keyPair = rest.keyPair ?? keyPairOfName(primaryKey, name)
     const identity = newIdentity({ compat: rest.manifest === undefined, ...rest, keyPair })
+    // A copy without files, too, has blocks that must not be signed anew.
+    if (await this.has(identity.key)) {
+      throw new SynclineError('FEED_EXISTS', 'the feed is stored already', { path: this.root })
+    }
     const isDerived = candidates(keyPairOfName(primaryKey, name)).some(({ key }) =>
       equalBytes(key, identity.key)
     )

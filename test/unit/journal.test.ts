@@ -357,6 +357,37 @@ test('a feed of which a copy stands in the journal cannot be made anew', async (
   await again.close()
 })
 
+test('what is kept of a copy that moved out while another process writes the journal is found again', async (t) => {
+  for (const blocks of [0, 2]) {
+    const { root, folder } = await makeFolder(t)
+    const elsewhere = await makeFolder(t)
+    const mine = await elsewhere.folder.createFeed('mine')
+    if (blocks > 0) await mine.append(Array.from({ length: blocks }, () => Buffer.from('x')))
+    const copy = await folder.addFeed(mine.key)
+    if (blocks > 0) await copyBlocks(mine, copy)
+    await copy.close()
+    await mine.close()
+    const busy = await (await FeedFolder.open(root)).addFeed(newIdentity().key)
+    for await (const keys of elsewhere.folder.exportKeys()) await folder.importKeys(keys)
+    const now = await FeedFolder.open(root)
+    const writable = []
+    for await (const entry of now.list()) if (entry.writable) writable.push(hex(entry.key))
+    t.alike(writable, [hex(mine.key)])
+    const exported = []
+    for await (const { key } of now.exportKeys()) exported.push(hex(key))
+    t.alike(exported, [hex(mine.key)])
+    const again = await now.openFeed(mine.key)
+    t.ok(again.writable)
+    t.is(again.length, blocks)
+    await again.setUserData('name', Buffer.from('value'))
+    await again.close()
+    const last = await now.openFeed(mine.key)
+    t.alike(Buffer.from((await last.getUserData('name')) ?? ''), Buffer.from('value'))
+    await last.close()
+    await busy.close()
+  }
+})
+
 async function makeFolder(t: Assertions): Promise<{ root: string; folder: FeedFolder }> {
   const root = path.join(await t.tmp(), 'store')
   return { root, folder: await FeedFolder.open(root) }

@@ -414,15 +414,8 @@ export class FeedFolder {
     const names = await this.#names.all()
     const small = await this.#journal.all()
     let batch: Promise<{ identity: Identity; name: string | null } | null>[] = []
-    for await (const id of this.#ids([...small.keys()].sort())) {
-      const key = small.get(id)?.key
-      const header =
-        key === undefined
-          ? this.#header(this.#folderOfId(Buffer.from(id, 'hex')), names)
-          : Promise.resolve({
-              identity: { key, manifest: null, keyPair: null },
-              name: names.get(hexOf(key)) ?? null
-            })
+    for await (const { id, inFiles } of this.#ids([...small.keys()].sort())) {
+      const header = this.#headerOf(id, inFiles, small.get(id)?.key ?? null, names)
       // It is awaited below; a failure until then is no unhandled one.
       header.catch(() => {})
       batch.push(header)
@@ -434,15 +427,15 @@ export class FeedFolder {
   }
 
   /** Discovery keys of all feeds, in their order: those that have files, and these. */
-  async *#ids(others: readonly string[]): AsyncIterable<string> {
+  async *#ids(others: readonly string[]): AsyncIterable<{ id: string; inFiles: boolean }> {
     let next = 0
     for await (const id of this.#idsOfFiles()) {
       for (let other = others[next]; other !== undefined && other <= id; other = others[++next]) {
-        if (other !== id) yield other
+        if (other !== id) yield { id: other, inFiles: false }
       }
-      yield id
+      yield { id, inFiles: true }
     }
-    yield* others.slice(next)
+    for (const id of others.slice(next)) yield { id, inFiles: false }
   }
 
   async *#idsOfFiles(): AsyncIterable<string> {
@@ -454,6 +447,22 @@ export class FeedFolder {
         }
       }
     }
+  }
+
+  /** @param small - key of the feed if it stands in the journal: its files, if there are any, know more. */
+  async #headerOf(
+    id: string,
+    inFiles: boolean,
+    small: Uint8Array | null,
+    names: ReadonlyMap<string, string>
+  ): Promise<{ identity: Identity; name: string | null } | null> {
+    const ofFiles =
+      inFiles || small === null
+        ? await this.#header(this.#folderOfId(Buffer.from(id, 'hex')), names)
+        : null
+    if (ofFiles !== null || small === null) return ofFiles
+    const identity = { key: small, manifest: null, keyPair: null }
+    return { identity, name: names.get(hexOf(small)) ?? null }
   }
 
   async #header(

@@ -2,8 +2,8 @@
  * One small copy in the journal of its folder, which moves into files of its own once it is too large for that, or is
  * changed in a way that only those can hold: cut, cleared, frozen, given a secret key or data of the user.
  *
- * A feed whose files hold something stands in these, whatever the journal says; it takes these over from the beginning. One
- * with files that are empty was stopped while it moved, and does so again with the next write.
+ * A feed whose files hold a block stands in these, whatever the journal says; it takes these over from the beginning. So does
+ * one without any block. One with files that are empty was stopped while it moved, and does so again with the next write.
  *
  * @module
  */
@@ -60,14 +60,17 @@ export class JournalStore implements Store {
     const { files, entry, options } = this.#with
     if (files !== null) {
       const state = await files.open()
-      if (state.head.length > 0 || state.head.fork > 0) {
+      const isEmpty = state.head.length === 0 && state.head.fork === 0
+      // Where the journal has no block either, they are ahead: with a secret key, or data of the user.
+      if (!isEmpty || (await this.#load()).head.length === 0) {
         this.#files = files
+        this.#feed = null
         await this.#leave()
         return state
       }
       this.#empty = files
     }
-    const feed = await this.#load()
+    const feed = this.#feed ?? (await this.#load())
     if (options.lock === true && !(await this.#beginWriting())) {
       throw lockedError(this.#with.journal.folder, this.#with.journal.writer, 'small feeds')
     }

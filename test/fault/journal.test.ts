@@ -84,6 +84,67 @@ test('copies without room at any point are as before, and go on', async (t) => {
   }
 })
 
+test('a copy that is written while another one is synced is on the disk after its own flush', async (t) => {
+  const root = await t.tmp()
+  const files = new FaultFiles()
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: files }) })
+  const sources = await Promise.all([sourceOf(3), sourceOf(5)])
+  const [source, other] = sources
+  const copy = await folder.addFeed(source.key)
+  const second = await folder.addFeed(other.key)
+  await copyBlocks(source, copy)
+  files.meanwhile = () => copyBlocks(other, second)
+  await copy.flush()
+  t.is(second.contiguousLength, 5, 'it was written meanwhile')
+  await second.flush()
+  const after = files.afterPowerLoss(() => 0)
+  const again = await FeedFolder.open(root, { pool: new FilePool({ layer: after }) })
+  for (const source of sources) {
+    const found = await again.openFeed(source.key)
+    t.is(found.contiguousLength, source.length)
+    await found.close()
+  }
+})
+
+test('a flush counts whoever was killed before it came to that', async (t) => {
+  const source = await sourceOf(5)
+  const root = await t.tmp()
+  let step = 1
+  for (let stopped = true; stopped; step++) {
+    const first = new FaultFiles()
+    first.failAt(step, 'before')
+    await flushed(root, first, source, 3).catch(() => {})
+    stopped = first.stopped
+    const next = first.afterKill()
+    await flushed(root, next, source, 5)
+    const after = next.afterPowerLoss(() => 0)
+    const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: after }) })
+    const copy = (await folder.has(source.key)) ? await folder.openFeed(source.key) : null
+    t.is(copy?.contiguousLength, 5, `step ${step}`)
+    await copy?.close()
+  }
+  t.ok(step > 4)
+})
+
+async function sourceOf(count: number): Promise<StoredFeed> {
+  const source = await StoredFeed.open(memoryStore(newIdentity()))
+  await source.append(Array.from({ length: count }, (_, i) => Buffer.alloc(50, `block ${i} `)))
+  return source
+}
+
+/** Copies the first blocks of a feed, and makes that durable; ends as a process that is killed then. */
+async function flushed(
+  root: string,
+  files: FaultFiles,
+  source: StoredFeed,
+  end: number
+): Promise<void> {
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: files }) })
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, end)
+  await copy.flush()
+}
+
 async function historyIn(root: string): Promise<History> {
   const sources = new Map<Name, StoredFeed>()
   for (const name of NAMES) {

@@ -104,8 +104,9 @@ export class Journal {
   #waiting: Waiting[] = []
   /** What is being written, or will be at the end of the turn. */
   #flushing: Promise<void> | null = null
-  /** True while a commit is not known to be on the disk. */
-  #unsynced = false
+  /** Bytes up to the end of the last commit, and those of them that are known to be on the disk. */
+  #committed = 0
+  #synced = 0
   #unsyncedFolders: readonly string[] = []
   /** Why nothing can be written until all users have left. */
   #broken: SynclineError | null = null
@@ -295,15 +296,14 @@ export class Journal {
   async sync(): Promise<void> {
     await this.#flushing
     if (this.#broken !== null) throw this.#broken
-    if (this.#unsynced) await this.#sync()
+    if (this.#synced < this.#committed) await this.#sync()
   }
 
   async #begin(): Promise<boolean> {
     await this.#leaving?.catch(() => {})
     const { layer } = this.#pool
     try {
-      const made = await layer.makeFolder(this.folder)
-      if (made !== null) this.#unsyncedFolders = [path.dirname(this.folder), this.folder]
+      await layer.makeFolder(this.folder)
     } catch (error) {
       throw storageError(error, this.folder)
     }
@@ -331,8 +331,11 @@ export class Journal {
     this.#broken = null
     for (const entry of this.#entries.values()) entry.open = false
     const size = await this.#file.size()
-    if (size === null) this.#unsyncedFolders = [...new Set([...this.#unsyncedFolders, this.folder])]
     if ((size ?? 0) > this.#end) await this.#file.truncate(this.#end)
+    // Whoever made and wrote it may have been killed before he synced anything.
+    this.#unsyncedFolders = [path.dirname(this.folder), this.folder]
+    this.#committed = this.#end
+    this.#synced = 0
     this.#opening.clear()
     if (this.#end === 0) this.#opening.begin(randomBytes(16))
     this.#opening.session(process.pid)
@@ -419,9 +422,9 @@ export class Journal {
       try {
         if (this.#broken !== null) throw this.#broken
         await this.#append([this.#opening.bytes, batch.bytes])
-        if (waiting.length > 0) this.#unsynced = true
         const position = this.#end + this.#opening.byteLength
         this.#end = position + batch.byteLength
+        if (waiting.length > 0) this.#committed = this.#end
         this.#opening.clear()
         if (waiting.some(({ durable }) => durable)) await this.#sync()
         for (const task of waiting) task.resolve(position + task.at)
@@ -448,6 +451,8 @@ export class Journal {
 
   /** A sync that failed may have lost bytes for good, and the next one would not say so. */
   async #sync(): Promise<void> {
+    // What is written from now on may not be part of it.
+    const committed = this.#committed
     try {
       await this.#file.sync()
       for (const folder of this.#unsyncedFolders) await this.#pool.layer.syncFolder(folder)
@@ -456,7 +461,7 @@ export class Journal {
       throw storageError(error, this.#file.path)
     }
     this.#unsyncedFolders = []
-    this.#unsynced = false
+    this.#synced = Math.max(this.#synced, committed)
   }
 
   #break(cause: unknown): void {

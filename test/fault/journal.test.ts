@@ -7,6 +7,7 @@ import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import { SMALL_FEED_BYTES } from '../../lib/limits.ts'
 import { copyBlocks } from '../fixtures/copy-feed.ts'
+import { errorOf } from '../fixtures/error-of.ts'
 import { FaultFiles, seeded } from '../fixtures/fault-files.ts'
 
 const NAMES = ['a', 'b', 'large'] as const
@@ -124,6 +125,39 @@ test('a flush counts whoever was killed before it came to that', async (t) => {
     await copy?.close()
   }
   t.ok(step > 4)
+})
+
+test('a block whose sync failed is there or not, and the next ones follow what is there', async (t) => {
+  const root = await t.tmp()
+  const files = new FaultFiles()
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: files }) })
+  const identity = newIdentity()
+  if (identity.keyPair === null) throw new Error('a new identity has a key pair')
+  const { key, keyPair } = identity
+  const source = await StoredFeed.open(memoryStore(identity))
+  await source.append([Buffer.from('a'), Buffer.from('b')])
+  const copy = await folder.addFeed(key)
+  await copyBlocks(source, copy)
+  await copy.close()
+  // Whoever keeps the secret key elsewhere appends to what is a copy for the folder.
+  const feed = await StoredFeed.open(await folder.openByKey(key), { keyPair })
+  await feed.append([Buffer.from('c')])
+  files.failAt(files.steps + 2, 'full')
+  t.is((await errorOf(feed.append([Buffer.from('lost?')])))?.code, 'DISK_FULL')
+  await feed.close().catch(() => {})
+  const again = await StoredFeed.open(await folder.openByKey(key), { keyPair })
+  t.ok(again.length === 3 || again.length === 4, `${again.length} blocks`)
+  await again.append([Buffer.from('another')])
+  await again.append([Buffer.from('and one more')])
+  const { length } = again
+  const blocks = await again.readRun(0, length)
+  await again.close()
+  const last = await (
+    await FeedFolder.open(root, { pool: new FilePool({ layer: files }) })
+  ).openFeed(key)
+  t.alike(await last.audit(), { blocks: length, bad: [], head: true })
+  t.alike(await last.readRun(0, length), blocks)
+  await last.close()
 })
 
 async function sourceOf(count: number): Promise<StoredFeed> {

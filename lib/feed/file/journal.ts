@@ -352,6 +352,8 @@ export class Journal {
       }
     } finally {
       this.#batch.clear()
+      // Records whose sync failed stand in the file, and count.
+      if (this.#broken !== null) this.#forget()
       // What others write from now on is read from the file they have then.
       await this.#file.close()
       this.#release = null

@@ -388,6 +388,25 @@ test('what is kept of a copy that moved out while another process writes the jou
   }
 })
 
+test('a feed that moved out is removed from the journal, too, whatever was known of that', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(5)
+  t.is(await folder.has(source.key), false)
+  // As other processes do: one adds it and goes on writing the journal, another one moves it out.
+  const busy = await FeedFolder.open(root)
+  const copy = await busy.addFeed(source.key)
+  await copyBlocks(source, copy)
+  await copy.close()
+  const writer = await busy.addFeed(newIdentity().key)
+  const moved = await (await FeedFolder.open(root)).openFeed(source.key)
+  await moved.setUserData('name', Buffer.from('value'))
+  await moved.close()
+  await writer.close()
+  await folder.remove(source.key)
+  t.is(await folder.has(source.key), false)
+  t.is(await (await FeedFolder.open(root)).has(source.key), false)
+})
+
 async function makeFolder(t: Assertions): Promise<{ root: string; folder: FeedFolder }> {
   const root = path.join(await t.tmp(), 'store')
   return { root, folder: await FeedFolder.open(root) }

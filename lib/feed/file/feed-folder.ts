@@ -347,7 +347,7 @@ export class FeedFolder {
     const journal = this.#journal
     const folder = this.#folderOfId(discoveryKey)
     if (await this.#pool.layer.exists(folder)) return null
-    if ((await journal.find(hexOf(discoveryKey), true)) !== null) return null
+    if ((await journal.find(hexOf(discoveryKey))) !== null) return null
     if (!(await journal.enter())) return null
     try {
       if (!journal.full) {
@@ -366,7 +366,7 @@ export class FeedFolder {
     const journal = this.#journal
     if (!(await journal.enter())) throw lockedError(this.root, journal.writer, 'small feeds')
     try {
-      const now = await journal.find(entry.id, false)
+      const now = await journal.find(entry.id)
       if (now !== null && now.writer !== null)
         throw lockedError(this.root, process.pid, 'small feeds')
       if (now !== null) await journal.remove(now)
@@ -495,7 +495,7 @@ export class FeedFolder {
 
   /** What the journal has of a feed, or null. Files are worth more than a journal that cannot be read. */
   async #entryOf(discoveryKey: Uint8Array, inFiles: boolean): Promise<JournalEntry | null> {
-    const finding = this.#journal.find(hexOf(discoveryKey), !inFiles)
+    const finding = this.#journal.find(hexOf(discoveryKey))
     return inFiles ? finding.catch(() => null) : finding
   }
 

@@ -219,8 +219,7 @@ export class JournalStore implements Store {
     } catch (error) {
       if (this.#writing || !isSynclineError(error, 'FEED_DAMAGED')) throw error
       const { journal } = this.#with
-      await journal.refresh()
-      const entry = await journal.find(this.#entry.id, false)
+      const entry = await journal.find(this.#entry.id)
       if (entry === null || entry === this.#entry) throw error
       this.#entry = entry
       if (this.#feed !== null) {
@@ -237,7 +236,7 @@ export class JournalStore implements Store {
     const { journal } = this.#with
     this.#entered ||= await journal.enter()
     if (!this.#entered) return false
-    const entry = await journal.find(this.#entry.id, false)
+    const entry = await journal.find(this.#entry.id)
     if (entry === null || entry.sequence !== this.#sequence) throw changedError(this.#with.folder)
     if (entry.writer !== null) throw lockedError(this.#with.folder, process.pid)
     entry.writer = this
@@ -267,7 +266,7 @@ export class JournalStore implements Store {
   /** Throws if the process that writes the journal writes this feed, or has done so since it was opened here. */
   async #refuseOthers(): Promise<void> {
     const { journal } = this.#with
-    const entry = await journal.find(this.#entry.id, true)
+    const entry = await journal.find(this.#entry.id)
     const pid = journal.writer
     if (entry?.open === true && pid !== null) throw lockedError(this.#with.folder, pid)
     if (entry?.sequence !== this.#sequence) throw changedError(this.#with.folder)

@@ -118,25 +118,20 @@ export class Journal {
     this.#file = new PooledFile(pool, path.join(this.folder, 'log'))
   }
 
-  /**
-   * The feed with this discovery key (hexadecimal), or null.
-   *
-   * @param fresh - true looks at the file again if another process may have written it.
-   */
-  async find(id: string, fresh: boolean): Promise<JournalEntry | null> {
-    if (this.#release === null && (fresh || this.#reading === null)) await this.refresh()
-    else await this.#reading
+  /** The feed with this discovery key (hexadecimal), or null. */
+  async find(id: string): Promise<JournalEntry | null> {
+    await this.#refresh()
     return this.#entries.get(id) ?? null
   }
 
   /** All feeds, by their discovery keys. */
   async all(): Promise<ReadonlyMap<string, JournalEntry>> {
-    if (this.#release === null) await this.refresh()
+    await this.#refresh()
     return this.#entries
   }
 
   /** Looks at what others wrote. The writer knows. */
-  async refresh(): Promise<void> {
+  async #refresh(): Promise<void> {
     if (this.#release === null) await this.#readNext()
     else await this.#reading
   }

@@ -218,6 +218,40 @@ test('a feed that moved out behind our back is not written in the journal any mo
   await again.close()
 })
 
+test('a feed that moved out while this process writes the journal is refused every time', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(10)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 5)
+  await copy.close()
+  const writer = await folder.addFeed(newIdentity().key)
+  const reader = await folder.openFeed(source.key)
+  const other = await (await FeedFolder.open(root)).openFeed(source.key)
+  await copyBlocks(source, other, 0, 7)
+  for (let i = 0; i < 3; i++) {
+    t.is((await errorOf(copyBlocks(source, reader)))?.code, 'FEED_LOCKED')
+  }
+  t.is(reader.contiguousLength, 5)
+  await reader.close()
+  await writer.close()
+  await other.close()
+})
+
+test('whoever writes a feed in the journal goes on, also after another process tried to', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(5)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 3)
+  const other = await (await FeedFolder.open(root)).openFeed(source.key)
+  t.is((await errorOf(copyBlocks(source, other)))?.code, 'FEED_LOCKED')
+  await other.close()
+  t.is(await isThere(folder.folderOf(source.key)), false)
+  await copyBlocks(source, copy)
+  await copy.clear(0, 1)
+  t.ok(await isThere(folder.folderOf(source.key)))
+  await copy.close()
+})
+
 test('a damaged record costs what it holds, and no other feed', async (t) => {
   const { root, folder } = await makeFolder(t)
   const sources = await Promise.all([10, 10, 10].map((count) => sourceOf(count)))

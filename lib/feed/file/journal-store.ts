@@ -48,6 +48,8 @@ export class JournalStore implements Store {
   #entered: boolean
   /** True while this store is the one that writes the feed. */
   #writing = false
+  /** True once there are files of the feed that another process made. */
+  #lost = false
   #closed = false
 
   constructor(options: JournalStoreOptions) {
@@ -112,6 +114,7 @@ export class JournalStore implements Store {
   async commit(commit: Commit): Promise<void> {
     if (this.#files !== null) return this.#files.commit(commit)
     const feed = this.#state()
+    if (this.#lost) throw changedError(this.#with.folder)
     const { journal, options, stays } = this.#with
     if (options.readOnly === true) {
       // What does not hold is not held for as long as it is open; who may write finds it himself.
@@ -121,11 +124,14 @@ export class JournalStore implements Store {
     const fits = stays && this.#empty === null && !journal.full && feed.fits(commit)
     if (!fits || !(await this.#beginWriting())) return (await this.moveOut()).commit(commit)
     const opens = !this.#entry.open
-    feed.apply(commit, await journal.commit(this.#entry, commit))
-    this.#sequence = this.#entry.sequence
+    const places = await journal.commit(this.#entry, commit)
     // Whoever made files for it before that has it; who makes them now finds that we write it.
-    if (opens && (await this.#with.layer.exists(this.#with.folder)))
+    if (opens && (await this.#with.layer.exists(this.#with.folder))) {
+      this.#lost = true
       throw changedError(this.#with.folder)
+    }
+    feed.apply(commit, places)
+    this.#sequence = this.#entry.sequence
   }
 
   async free(offset: number, byteLength: number): Promise<void> {
@@ -144,6 +150,8 @@ export class JournalStore implements Store {
     const feed = this.#state()
     const { journal } = this.#with
     const mine = await this.#beginWriting()
+    // Before there are files, and after: they would be in the way of whoever writes it.
+    if (!mine) await this.#refuseOthers()
     const files = this.#empty ?? (await this.#makeFiles())
     this.#empty = files
     // Whoever began to write it in the journal before there were files has it.

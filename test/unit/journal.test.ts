@@ -2,13 +2,14 @@ import test, { type Assertions } from 'brittle'
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { fileURLToPath } from 'node:url'
 import { sharedPool } from '../../lib/feed/file/file-pool.ts'
 import { FeedFolder } from '../../lib/feed/file/feed-folder.ts'
 import { Journal } from '../../lib/feed/file/journal.ts'
+import { Kind, RecordBatch } from '../../lib/feed/file/journal-record.ts'
 import { newIdentity } from '../../lib/feed/identity.ts'
 import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
@@ -282,6 +283,32 @@ test('a damaged record costs what it holds, and no other feed', async (t) => {
   const last = await (await FeedFolder.open(root)).openFeed(source.key)
   await isWhole(t, last, source)
   await last.close()
+})
+
+test('blocks that look like records of a journal do no harm where the record around them is damaged', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(3)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy)
+  await copy.close()
+  const log = path.join(root, 'journal', 'log')
+  // As whoever has no access to the folder can make them, and as a copy of such a file has them.
+  const records = new RecordBatch()
+  for (let number = 1; number < 20; number++) records.note(Kind.removed, number)
+  const forged = Array.from({ length: 8 }, () => [records.bytes, Buffer.alloc(1)]).flat()
+  const other = await StoredFeed.open(memoryStore(newIdentity()))
+  await other.append([Buffer.concat([...forged, Buffer.alloc(2000)])])
+  const second = await folder.addFeed(other.key)
+  await copyBlocks(other, second)
+  await second.close()
+  // The write was torn.
+  await truncate(log, (await stat(log)).size - 1000)
+  const again = await (await FeedFolder.open(root)).openFeed(source.key)
+  await isWhole(t, again, source)
+  await again.close()
+  const rest = await (await FeedFolder.open(root)).openFeed(other.key)
+  t.is(rest.length, 0)
+  await rest.close()
 })
 
 test('a journal of a later version is refused, and feeds with files are not', async (t) => {

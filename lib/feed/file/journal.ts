@@ -52,6 +52,8 @@ export interface JournalEntry {
   readonly key: Uint8Array
   /** Stands for the feed in its records. */
   readonly number: number
+  /** Of the file that these stand in. */
+  readonly mark: number
   /** Number of its last commit. */
   sequence: number
   /** Places of its commits: position and bytes of each, in turn. */
@@ -88,6 +90,8 @@ export class Journal {
   /** Bytes of records that belong to entries. */
   #live = 0
   #nextNumber = 1
+  /** Begins each record of the file; null while there is none. */
+  #mark: number | null = null
   /** The process that wrote last. */
   #pid = 0
   #reading: Promise<void> | null = null
@@ -187,6 +191,7 @@ export class Journal {
       id,
       key: copyBytes(key),
       number,
+      mark: this.#batch.mark,
       sequence: 0,
       commits: [],
       byteLength,
@@ -277,7 +282,7 @@ export class Journal {
   ): Promise<{ readonly bytes: Uint8Array; readonly place: RecordPlace }> {
     const position = entry.commits[2 * index] ?? 0
     const bytes = await this.#file.read(position, entry.commits[2 * index + 1] ?? 0)
-    const place = bytes === null ? null : recordAt(bytes, 0)
+    const place = bytes === null ? null : recordAt(bytes, 0, entry.mark)
     if (bytes !== null && place !== null && place !== 'short' && place.kind === Kind.commit) {
       // Another one may stand there once the journal was written anew.
       const isSame = numberAt(bytes, place, 0) === entry.number && place.next === bytes.byteLength
@@ -332,6 +337,8 @@ export class Journal {
     this.#committed = this.#end
     this.#synced = 0
     this.#opening.clear()
+    const mark = (this.#mark ??= newMark())
+    for (const batch of [this.#opening, this.#batch, this.#spare]) batch.mark = mark
     if (this.#end === 0) this.#opening.begin(randomBytes(16))
     this.#opening.session(process.pid)
     this.#pid = process.pid
@@ -368,6 +375,7 @@ export class Journal {
     this.#entries = new Map()
     this.#byNumber = new Map()
     this.#beginning = null
+    this.#mark = null
     this.#end = 0
     this.#live = 0
     this.#pid = 0
@@ -501,10 +509,11 @@ export class Journal {
       const isLast = at + bytes.byteLength >= size
       let local = 0
       while (local < bytes.byteLength) {
-        const place = recordAt(bytes, local)
+        const place = recordAt(bytes, local, this.#mark)
         if (place === 'short' && !isLast && local > 0) break
         if (place === null || place === 'short') local = afterDamage(local)
         else {
+          this.#mark = place.mark
           this.#take(bytes, place, at)
           local = place.next
           this.#end = at + local
@@ -530,6 +539,7 @@ export class Journal {
         id: toHex(discoveryKey),
         key: copyBytes(key),
         number,
+        mark: place.mark,
         sequence: numberAt(bytes, place, 1),
         commits: [],
         byteLength,
@@ -559,6 +569,7 @@ export class Journal {
       await draft.truncate(0)
       let end = 0
       const batch = new RecordBatch()
+      batch.mark = newMark()
       const write = async (): Promise<void> => {
         await draft.write([batch.bytes], end)
         end += batch.byteLength
@@ -590,4 +601,8 @@ export class Journal {
     batch.feed(number, sequence - (isEmpty ? 0 : 1), key, Buffer.from(entry.id, 'hex'))
     if (!isEmpty) batch.commit(number, sequence, false, await this.wholeCommit(entry, feed))
   }
+}
+
+function newMark(): number {
+  return randomBytes(4).readUInt32LE()
 }

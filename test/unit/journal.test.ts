@@ -344,17 +344,7 @@ test('a journal of which most is gone is written anew, also below feeds that are
   await copy.close()
   const large = await sourceOf(3, SMALL_FEED_BYTES / 4)
   const log = path.join(root, 'journal', 'log')
-  const held = await folder.addFeed(newIdentity().key)
-  for (let i = 0; ; i++) {
-    const source = await sourceOf(3, SMALL_FEED_BYTES / 4)
-    const other = await folder.addFeed(source.key)
-    await copyBlocks(source, other)
-    await other.close()
-    await folder.remove(source.key)
-    if ((await stat(log)).size > JOURNAL_WASTE_BYTES) break
-    if (i > 1000) return t.fail('the journal does not grow')
-  }
-  await held.close()
+  await waste(folder)
   const reader = await folder.openFeed(kept.key)
   const before = (await stat(log)).size
   const next = await (await FeedFolder.open(root)).addFeed(large.key)
@@ -367,6 +357,101 @@ test('a journal of which most is gone is written anew, also below feeds that are
   await reader.close()
   const again = await (await FeedFolder.open(root)).openFeed(kept.key)
   await isWhole(t, again, kept)
+  await again.close()
+})
+
+test('feeds are found and read while the journal is written anew', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const kept = await sourceOf(3)
+  const copy = await folder.addFeed(kept.key)
+  await copyBlocks(kept, copy)
+  await copy.close()
+  await waste(folder)
+  const now = await FeedFolder.open(root)
+  const reader = await now.openFeed(kept.key)
+  let done = false
+  const adding = now.addFeed(newIdentity().key).finally(() => {
+    done = true
+  })
+  let rounds = 0
+  for (; !done; rounds++) {
+    const [blocks, isStored, again] = await Promise.all([
+      errorOf(reader.readRun(0, 3)),
+      now.has(kept.key),
+      errorOf(now.openFeed(kept.key).then((feed) => feed.close()))
+    ])
+    if (blocks !== null || !isStored || again !== null) {
+      t.fail(`round ${rounds}: ${blocks?.message}, ${isStored}, ${again?.message}`)
+      break
+    }
+  }
+  t.ok(rounds > 0)
+  await (await adding).close()
+  await isWhole(t, reader, kept)
+  await reader.close()
+})
+
+test('a copy is read on after another process wrote it and the journal anew', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(10)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 5)
+  const other = await FeedFolder.open(root)
+  const reader = await other.openFeed(source.key)
+  const blocks = await source.readRun(0, 5)
+  await copyBlocks(source, copy)
+  await copy.close()
+  await waste(folder)
+  const writer = await (await FeedFolder.open(root)).addFeed(newIdentity().key)
+  t.is(await other.has(newIdentity().key), false, 'it looks at the journal')
+  t.alike(await Promise.all(blocks.map((_, i) => reader.read(i))), blocks)
+  t.is(
+    (await errorOf(copyBlocks(source, reader)))?.code,
+    'FEED_LOCKED',
+    'it is not what was opened'
+  )
+  await reader.close()
+  await writer.close()
+})
+
+test('a copy is written on, in the journal and in files, after that was written anew below it', async (t) => {
+  for (const isBusy of [false, true]) {
+    const { root, folder } = await makeFolder(t)
+    const source = await sourceOf(10)
+    const copy = await folder.addFeed(source.key)
+    await copyBlocks(source, copy, 0, 5)
+    await copy.close()
+    await waste(folder)
+    const now = await FeedFolder.open(root)
+    const opened = await now.openFeed(source.key)
+    // As another process that goes on writing the journal.
+    const other = await FeedFolder.open(root)
+    const writer = isBusy ? await other.addFeed(newIdentity().key) : null
+    await copyBlocks(source, opened)
+    t.is(await isThere(folder.folderOf(source.key)), isBusy)
+    await isWhole(t, opened, source)
+    await opened.close()
+    const again = await (await FeedFolder.open(root)).openFeed(source.key)
+    await isWhole(t, again, source)
+    await again.close()
+    await writer?.close()
+  }
+})
+
+test('a record that is damaged while the journal is written does not keep others from it', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(3)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy)
+  await copy.close()
+  await waste(folder)
+  const log = path.join(root, 'journal', 'log')
+  await flip(log, (await readFile(log)).indexOf((await source.read(2)) ?? ''))
+  const next = await folder.addFeed(newIdentity().key)
+  await next.close()
+  const again = await folder.openFeed(source.key)
+  await copyBlocks(source, again)
+  await isWhole(t, again, source)
   await again.close()
 })
 
@@ -479,6 +564,20 @@ async function sourceOf(count: number, bytes = 100): Promise<StoredFeed> {
   const blocks = Array.from({ length: count }, (_, i) => Buffer.alloc(bytes, `block ${i} `))
   if (count > 0) await source.append(blocks)
   return source
+}
+
+/** Fills the journal with records that do not count any more, so that the next one who writes it does so anew. */
+async function waste(folder: FeedFolder): Promise<void> {
+  const held = await folder.addFeed(newIdentity().key)
+  const source = await sourceOf(3, SMALL_FEED_BYTES / 4)
+  const log = path.join(folder.root, 'journal', 'log')
+  while ((await stat(log)).size <= JOURNAL_WASTE_BYTES) {
+    const copy = await folder.addFeed(source.key)
+    await copyBlocks(source, copy)
+    await copy.close()
+    await folder.remove(source.key)
+  }
+  await held.close()
 }
 
 async function isWhole(t: Assertions, copy: StoredFeed, source: StoredFeed): Promise<void> {

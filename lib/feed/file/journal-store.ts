@@ -100,7 +100,7 @@ export class JournalStore implements Store {
   async getBytes(offset: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array> {
     if (this.#files !== null) return this.#files.getBytes(offset, byteLength, pool)
     const bytes = pool?.take(byteLength) ?? new Uint8Array(byteLength)
-    const found = await this.#retry(() => this.#readData(this.#state(), offset, bytes))
+    const found = await this.#retry((entry) => this.#readData(entry, this.#state(), offset, bytes))
     if (found === byteLength) return bytes
     const path = this.#with.journal.folder
     const reason = `${path} lacks bytes of a feed that are said to be held`
@@ -113,7 +113,7 @@ export class JournalStore implements Store {
 
   async commit(commit: Commit): Promise<void> {
     if (this.#files !== null) return this.#files.commit(commit)
-    const feed = this.#state()
+    this.#state()
     if (this.#lost) throw changedError(this.#with.folder)
     const { journal, options, stays } = this.#with
     if (options.readOnly === true) {
@@ -121,7 +121,7 @@ export class JournalStore implements Store {
       if (onlyDrops(commit)) return
       throw new SynclineError('INVALID_OPERATION', 'the folder was opened to be read only')
     }
-    const fits = stays && this.#empty === null && !journal.full && feed.fits(commit)
+    const fits = stays && this.#empty === null && !journal.full && this.#state().fits(commit)
     if (!fits || !(await this.#beginWriting())) return (await this.moveOut()).commit(commit)
     const opens = !this.#entry.open
     const places = await journal.commit(this.#entry, commit)
@@ -130,7 +130,7 @@ export class JournalStore implements Store {
       this.#lost = true
       throw changedError(this.#with.folder)
     }
-    feed.apply(commit, places)
+    this.#state().apply(commit, places)
     this.#sequence = this.#entry.sequence
   }
 
@@ -147,7 +147,7 @@ export class JournalStore implements Store {
   /** Moves the feed into files of its own, unless it is there; returns them: they belong to the store. */
   async moveOut(): Promise<FileStore> {
     if (this.#files !== null) return this.#files
-    const feed = this.#state()
+    this.#state()
     const { journal } = this.#with
     const mine = await this.#beginWriting()
     // Before there are files, and after: they would be in the way of whoever writes it.
@@ -156,6 +156,7 @@ export class JournalStore implements Store {
     this.#empty = files
     // Whoever began to write it in the journal before there were files has it.
     if (!mine) await this.#refuseOthers()
+    const feed = this.#state()
     if (feed.commits > 0) await files.commit(await journal.wholeCommit(this.#entry, feed))
     this.#files = files
     this.#empty = null
@@ -196,23 +197,29 @@ export class JournalStore implements Store {
   }
 
   async #load(): Promise<SmallFeed> {
-    return this.#retry(async () => {
-      const feed = await this.#with.journal.load(this.#entry)
+    return this.#retry(async (entry) => {
+      const { sequence } = entry
+      const feed = await this.#with.journal.load(entry)
       this.#feed = feed
-      this.#sequence = this.#entry.sequence
+      this.#sequence = sequence
       return feed
     })
   }
 
   /** Puts bytes of the feed from `offset` on into `bytes`, as far as they are here; returns how many. */
-  async #readData(feed: SmallFeed, offset: number, bytes: Uint8Array): Promise<number> {
+  async #readData(
+    entry: JournalEntry,
+    feed: SmallFeed,
+    offset: number,
+    bytes: Uint8Array
+  ): Promise<number> {
     const end = offset + bytes.byteLength
     let found = 0
     for (const part of feed.data) {
       const from = Math.max(offset, part.offset)
       const to = Math.min(end, part.offset + part.byteLength)
       if (from >= to) continue
-      const record = await this.#with.journal.record(this.#entry, part.commit)
+      const record = await this.#with.journal.record(entry, part.commit)
       const at = part.at + from - part.offset
       bytes.set(record.subarray(at, at + to - from), from - offset)
       found += to - from
@@ -221,20 +228,23 @@ export class JournalStore implements Store {
   }
 
   /** Reads, and once more if the journal was written anew meanwhile. */
-  async #retry<T>(read: () => Promise<T>): Promise<T> {
+  async #retry<T>(read: (entry: JournalEntry) => Promise<T>): Promise<T> {
+    const entry = this.#entry
     try {
-      return await read()
+      return await read(entry)
     } catch (error) {
       if (this.#writing || !isSynclineError(error, 'FEED_DAMAGED')) throw error
       const { journal } = this.#with
-      const entry = await journal.find(this.#entry.id)
-      if (entry === null || entry === this.#entry) throw error
-      this.#entry = entry
-      if (this.#feed !== null) {
-        if (entry.sequence !== this.#sequence) throw error
-        this.#feed = await journal.load(entry)
+      const now = await journal.find(entry.id)
+      if (now === null || now === entry) throw error
+      if (this.#feed !== null && this.#entry !== now) {
+        // It may have grown, but then what was read before still holds.
+        const feed = await journal.load(now)
+        if (!continues(feed, this.#feed)) throw error
+        this.#feed = feed
       }
-      return read()
+      this.#entry = now
+      return read(now)
     }
   }
 
@@ -245,10 +255,14 @@ export class JournalStore implements Store {
     this.#entered ||= await journal.enter()
     if (!this.#entered) return false
     const entry = await journal.find(this.#entry.id)
-    if (entry === null || entry.sequence !== this.#sequence) throw changedError(this.#with.folder)
-    if (entry.writer !== null) throw lockedError(this.#with.folder, process.pid)
-    entry.writer = this
-    this.#entry = entry
+    if (entry !== null && entry.writer !== null) throw lockedError(this.#with.folder, process.pid)
+    if (entry !== null) entry.writer = this
+    try {
+      await this.#take(entry)
+    } catch (error) {
+      if (entry !== null) entry.writer = null
+      throw error
+    }
     this.#writing = true
     return true
   }
@@ -277,7 +291,16 @@ export class JournalStore implements Store {
     const entry = await journal.find(this.#entry.id)
     const pid = journal.writer
     if (entry?.open === true && pid !== null) throw lockedError(this.#with.folder, pid)
-    if (entry?.sequence !== this.#sequence) throw changedError(this.#with.folder)
+    await this.#take(entry)
+  }
+
+  /** Goes on with what the journal has of the feed now: the state that was opened, maybe at other places. */
+  async #take(entry: JournalEntry | null): Promise<void> {
+    const { number } = this.#entry
+    if (entry?.number !== number || entry.sequence !== this.#sequence) {
+      throw changedError(this.#with.folder)
+    }
+    if (entry !== this.#entry) this.#feed = await this.#with.journal.load(entry)
     this.#entry = entry
   }
 
@@ -286,4 +309,10 @@ export class JournalStore implements Store {
     this.#entered = false
     await this.#with.journal.leave()
   }
+}
+
+/** True if one state of a feed has all that an earlier one had. */
+function continues(feed: SmallFeed, earlier: SmallFeed): boolean {
+  const { head } = feed
+  return head.fork === earlier.head.fork && head.length >= earlier.head.length
 }

@@ -241,7 +241,9 @@ export class Journal {
   /** The state of a feed, as its records tell. */
   async load(entry: JournalEntry): Promise<SmallFeed> {
     const feed = new SmallFeed()
-    for (let i = 0; 2 * i < entry.commits.length; i++) {
+    // Others may come meanwhile.
+    const count = entry.commits.length / 2
+    for (let i = 0; i < count; i++) {
       const { bytes, place } = await this.#record(entry, i)
       feed.load(decodeCommit(bytes, place))
     }
@@ -315,7 +317,7 @@ export class Journal {
     }
     try {
       await this.#readNext()
-      if (this.#end > JOURNAL_WASTE_BYTES && this.#live < this.#end / 2) await this.#rewrite()
+      if (this.#end > JOURNAL_WASTE_BYTES && this.#live < this.#end / 2) await this.#tidy()
       await this.#beginWriting()
     } catch (error) {
       const release = this.#release
@@ -475,10 +477,13 @@ export class Journal {
     this.#broken ??= new SynclineError('STORAGE_FAILED', reason, { path }, cause)
   }
 
-  /** Reads after all that is being read. */
-  #readNext(): Promise<void> {
+  /** Reads after all that is being read, and after `prepare`, which whoever looks for a feed then awaits, too. */
+  #readNext(prepare: () => Promise<void> = async () => {}): Promise<void> {
     const before = this.#reading ?? Promise.resolve()
-    const reading = before.catch(() => {}).then(() => this.#read())
+    const reading = before
+      .catch(() => {})
+      .then(prepare)
+      .then(() => this.#read())
     reading.catch(() => {})
     this.#reading = reading
     return reading
@@ -561,6 +566,16 @@ export class Journal {
     }
   }
 
+  /** What cannot be written anew is written on as it is: without records that were damaged since they were read. */
+  async #tidy(): Promise<void> {
+    try {
+      await this.#rewrite()
+    } catch {
+      this.#forget()
+      await this.#readNext()
+    }
+  }
+
   /** Writes what counts into a new file, each feed as one commit, and puts that in the place of the old one. */
   async #rewrite(): Promise<void> {
     const { layer } = this.#pool
@@ -583,15 +598,16 @@ export class Journal {
       await write()
       await draft.sync()
       await draft.close()
-      await this.#file.close()
-      await layer.rename(draft.path, this.#file.path)
-      await layer.syncFolder(this.folder)
+      await this.#readNext(async () => {
+        await this.#file.close()
+        await layer.rename(draft.path, this.#file.path)
+        await layer.syncFolder(this.folder)
+      })
     } catch (error) {
       await draft.close()
       await layer.remove(draft.path).catch(() => {})
       throw storageError(error, draft.path)
     }
-    await this.#read()
   }
 
   async #rewriteEntry(entry: JournalEntry, batch: RecordBatch): Promise<void> {

@@ -414,6 +414,27 @@ test('a copy is read on after another process wrote it and the journal anew', as
   await writer.close()
 })
 
+test('a copy is read on after another process moved it out', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(10)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 5)
+  const other = await FeedFolder.open(root)
+  const reader = await other.openFeed(source.key)
+  await copyBlocks(source, copy)
+  await copy.setUserData('name', Buffer.from('value'))
+  await copy.close()
+  t.alike(await readdir(path.join(root, 'journal')), [], 'nothing is left in the journal')
+  t.is(await other.has(newIdentity().key), false, 'it looks at the journal')
+  const blocks = await source.readRun(0, 5)
+  t.alike(await Promise.all(blocks.map((_, i) => reader.read(i))), blocks)
+  t.is((await errorOf(copyBlocks(source, reader)))?.code, 'FEED_LOCKED')
+  await reader.close()
+  const again = await folder.openFeed(source.key)
+  await isWhole(t, again, source)
+  await again.close()
+})
+
 test('a copy is written on, in the journal and in files, after that was written anew below it', async (t) => {
   for (const isBusy of [false, true]) {
     const { root, folder } = await makeFolder(t)

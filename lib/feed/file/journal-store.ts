@@ -50,6 +50,8 @@ export class JournalStore implements Store {
   #writing = false
   /** True once there are files of the feed that another process made. */
   #lost = false
+  /** They, to read on from. */
+  #others: Promise<FileStore | null> | null = null
   #closed = false
 
   constructor(options: JournalStoreOptions) {
@@ -99,8 +101,17 @@ export class JournalStore implements Store {
 
   async getBytes(offset: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array> {
     if (this.#files !== null) return this.#files.getBytes(offset, byteLength, pool)
+    const moved = await this.#others
+    if (moved !== null) return moved.getBytes(offset, byteLength, pool)
     const bytes = pool?.take(byteLength) ?? new Uint8Array(byteLength)
-    const found = await this.#retry((entry) => this.#readData(entry, this.#state(), offset, bytes))
+    const found = await this.#retry((entry) =>
+      this.#readData(entry, this.#state(), offset, bytes)
+    ).catch(async (error: unknown) => {
+      const others = await this.#openOthers()
+      if (others === null) throw error
+      bytes.set(await others.getBytes(offset, byteLength))
+      return byteLength
+    })
     if (found === byteLength) return bytes
     const path = this.#with.journal.folder
     const reason = `${path} lacks bytes of a feed that are said to be held`
@@ -184,6 +195,7 @@ export class JournalStore implements Store {
       this.#stopWriting()
       this.#feed = null
       await (this.#files ?? this.#empty ?? this.#with.files)?.close()
+      await (await this.#others)?.close()
       await this.#leave()
     }
   }
@@ -246,6 +258,28 @@ export class JournalStore implements Store {
       this.#entry = now
       return read(now)
     }
+  }
+
+  /** The files that another process moved the feed into since it was opened; null if there are none that continue it. */
+  #openOthers(): Promise<FileStore | null> {
+    if (this.#writing) return Promise.resolve(null)
+    return (this.#others ??= this.#findOthers(this.#state().head))
+  }
+
+  async #findOthers({ fork, length }: SmallFeed['head']): Promise<FileStore | null> {
+    const { folder, options } = this.#with
+    const files = FileStore.open(folder, { ...options, lock: false, readOnly: true })
+    const head = await files.open().then(
+      (state) => state.head,
+      () => null
+    )
+    if (head !== null && head.fork === fork && head.length >= length) {
+      this.#lost = true
+      return files
+    }
+    await files.close()
+    this.#others = null
+    return null
   }
 
   /** Becomes the one that writes the feed in the journal; false if another process writes that. */

@@ -6,7 +6,9 @@ import { open, readdir, readFile, stat, truncate, writeFile } from 'node:fs/prom
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { fileURLToPath } from 'node:url'
-import { sharedPool } from '../../lib/feed/file/file-pool.ts'
+import type { SynclineError } from '../../lib/errors.ts'
+import { diskFiles, type FileLayer } from '../../lib/feed/file/file.ts'
+import { FilePool, sharedPool } from '../../lib/feed/file/file-pool.ts'
 import { FeedFolder } from '../../lib/feed/file/feed-folder.ts'
 import { Journal } from '../../lib/feed/file/journal.ts'
 import { Kind, RecordBatch } from '../../lib/feed/file/journal-record.ts'
@@ -476,6 +478,69 @@ test('a record that is damaged while the journal is written does not keep others
   await again.close()
 })
 
+test('a record that could not be written as a whole is taken back, also for whoever saw it', async (t) => {
+  const { root, folder: reader } = await makeFolder(t)
+  const [first, second] = [await sourceOf(12), await sourceOf(9, 77)]
+  const writes = new Writes()
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: writes.layer }) })
+  const [copy, other] = [await folder.addFeed(first.key), await folder.addFeed(second.key)]
+  await copyBlocks(first, copy, 0, 3)
+  writes.after = async () => {
+    t.ok(await reader.has(first.key))
+    throw noRoom()
+  }
+  t.is((await errorOf(copyBlocks(first, copy, 0, 4)))?.code, 'DISK_FULL')
+  // Other records stand there then.
+  await copyBlocks(second, other)
+  await copyBlocks(first, copy, 5, 9)
+  await copy.close()
+  await other.close()
+  const again = await reader.openFeed(first.key)
+  t.alike([...again.have.runs(0, 12)], [...copy.have.runs(0, 12)])
+  await copyBlocks(first, again)
+  await again.close()
+  const last = await (await FeedFolder.open(root)).openFeed(first.key)
+  await isWhole(t, last, first)
+  await last.close()
+})
+
+test('a copy that is added twice at a time is there for both or for none', async (t) => {
+  const { root, folder: prepared } = await makeFolder(t)
+  await prepared.createFeed('first').then((feed) => feed.close())
+  const source = await sourceOf(3)
+  const writes = new Writes()
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: writes.layer }) })
+  const second = new Promise<SynclineError | null>((resolve) => {
+    writes.after = async () => {
+      const adding = folder.addFeed(source.key).then((copy) => copyBlocks(source, copy))
+      resolve(errorOf(adding))
+      for (let turns = 0; turns < 10; turns++) await new Promise((next) => setImmediate(next))
+      throw noRoom()
+    }
+  })
+  t.is((await errorOf(folder.addFeed(source.key)))?.code, 'DISK_FULL')
+  const isThere = (await second) === null
+  t.is(await (await FeedFolder.open(root)).has(source.key), isThere)
+})
+
+test('a copy that is being removed cannot be written any more', async (t) => {
+  const { root, folder: prepared } = await makeFolder(t)
+  const source = await sourceOf(5)
+  const copy = await prepared.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 3)
+  await copy.close()
+  const writes = new Writes()
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: writes.layer }) })
+  const opened = await folder.openFeed(source.key)
+  const removing = new Promise((resolve) => {
+    writes.after = async () => resolve(await errorOf(copyBlocks(source, opened)))
+  })
+  await folder.remove(source.key)
+  t.is(((await removing) as SynclineError | null)?.code, 'FEED_LOCKED')
+  await opened.close()
+  t.is(await folder.has(source.key), false)
+})
+
 test('a folder that is only read changes nothing', async (t) => {
   const { root, folder } = await makeFolder(t)
   const source = await sourceOf(10)
@@ -573,6 +638,36 @@ test('a feed that moved out is removed from the journal, too, whatever was known
   t.is(await folder.has(source.key), false)
   t.is(await (await FeedFolder.open(root)).has(source.key), false)
 })
+
+/** Files of the disk, and what happens right after the next write to a journal. */
+class Writes {
+  after: (() => Promise<void>) | null = null
+  readonly layer: FileLayer = {
+    ...diskFiles,
+    open: async (name, access) => {
+      const file = await diskFiles.open(name, access)
+      if (!name.endsWith(path.join('journal', 'log'))) return file
+      return {
+        read: (target, position) => file.read(target, position),
+        write: async (parts, position) => {
+          await file.write(parts, position)
+          const { after } = this
+          this.after = null
+          await after?.()
+        },
+        truncate: (size) => file.truncate(size),
+        size: () => file.size(),
+        sync: () => file.sync(),
+        punch: (offset, length) => file.punch(offset, length),
+        close: () => file.close()
+      }
+    }
+  }
+}
+
+function noRoom(): Error {
+  return Object.assign(new Error('ENOSPC: injected'), { code: 'ENOSPC' })
+}
 
 async function makeFolder(t: Assertions): Promise<{ root: string; folder: FeedFolder }> {
   const root = path.join(await t.tmp(), 'store')

@@ -369,7 +369,12 @@ export class FeedFolder {
       const now = await journal.find(entry.id)
       if (now !== null && now.writer !== null)
         throw lockedError(this.root, process.pid, 'small feeds')
-      if (now !== null) await journal.remove(now)
+      if (now === null) return
+      // Nobody may begin to write it until it is gone.
+      now.writer = this
+      await journal.remove(now).finally(() => {
+        now.writer = null
+      })
     } finally {
       await journal.leave()
     }

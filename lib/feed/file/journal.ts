@@ -83,8 +83,12 @@ export class Journal {
   /** By their discovery keys. */
   #entries: Map<string, JournalEntry> = new Map()
   #byNumber: Map<number, JournalEntry> = new Map()
+  /** Those that are being added. */
+  readonly #adding: Map<string, Promise<JournalEntry>> = new Map()
   /** The first bytes of the file that the entries were read from, which no other file has; null if it is not known. */
   #beginning: Uint8Array | null = null
+  /** Where the last record that was read lies, and its first bytes. */
+  #last: { readonly position: number; readonly bytes: Uint8Array } | null = null
   /** Bytes of the file that were read or written; records begin after them. */
   #end = 0
   /** Bytes of records that belong to entries. */
@@ -183,30 +187,13 @@ export class Journal {
     const id = toHex(discoveryKey)
     const known = this.#entries.get(id)
     if (known !== undefined) return known
-    const number = this.#nextNumber++
-    const start = this.#batch.byteLength
-    this.#batch.feed(number, 0, key, discoveryKey)
-    const byteLength = this.#batch.byteLength - start
-    const entry: JournalEntry = {
-      id,
-      key: copyBytes(key),
-      number,
-      mark: this.#batch.mark,
-      sequence: 0,
-      commits: [],
-      byteLength,
-      open: false,
-      writer: null
+    // Whoever adds it once more meanwhile gets the same, or the same error.
+    let adding = this.#adding.get(id)
+    if (adding === undefined) {
+      adding = this.#add(id, key, discoveryKey).finally(() => this.#adding.delete(id))
+      this.#adding.set(id, adding)
     }
-    // Whoever adds it once more meanwhile gets the same.
-    this.#enter(entry)
-    try {
-      await this.#written(start, false)
-    } catch (error) {
-      this.#drop(entry)
-      throw error
-    }
-    return entry
+    return adding
   }
 
   /** Adds a commit of a feed; returns where its data stands in the record. Never two of one feed at a time. */
@@ -378,6 +365,7 @@ export class Journal {
     this.#byNumber = new Map()
     this.#beginning = null
     this.#mark = null
+    this.#last = null
     this.#end = 0
     this.#live = 0
     this.#pid = 0
@@ -393,6 +381,27 @@ export class Journal {
     this.#entries.delete(entry.id)
     this.#byNumber.delete(entry.number)
     this.#live -= entry.byteLength
+  }
+
+  async #add(id: string, key: Uint8Array, discoveryKey: Uint8Array): Promise<JournalEntry> {
+    const number = this.#nextNumber++
+    const start = this.#batch.byteLength
+    this.#batch.feed(number, 0, key, discoveryKey)
+    const byteLength = this.#batch.byteLength - start
+    const entry: JournalEntry = {
+      id,
+      key: copyBytes(key),
+      number,
+      mark: this.#batch.mark,
+      sequence: 0,
+      commits: [],
+      byteLength,
+      open: false,
+      writer: null
+    }
+    await this.#written(start, false)
+    this.#enter(entry)
+    return entry
   }
 
   #note(kind: number, entry: JournalEntry): void {
@@ -501,9 +510,17 @@ export class Journal {
     }
     const known = this.#beginning
     const isSame = known !== null && beginning !== null && equalBytes(known, beginning)
-    if (!isSame || size < this.#end) this.#forget()
+    if (!isSame || size < this.#end || !(await this.#isLastThere())) this.#forget()
     this.#beginning = beginning
     await this.#scan(size)
+  }
+
+  /** False if the last record that was read is gone: its writer takes back what he could not write as a whole. */
+  async #isLastThere(): Promise<boolean> {
+    if (this.#last === null) return true
+    const { position, bytes } = this.#last
+    const found = await this.#file.read(position, bytes.byteLength)
+    return found !== null && equalBytes(found, bytes)
   }
 
   async #scan(size: number): Promise<void> {
@@ -513,6 +530,7 @@ export class Journal {
       if (bytes === null || bytes.byteLength === 0) return
       const isLast = at + bytes.byteLength >= size
       let local = 0
+      let last: RecordPlace | null = null
       while (local < bytes.byteLength) {
         const place = recordAt(bytes, local, this.#mark)
         if (place === 'short' && !isLast && local > 0) break
@@ -520,9 +538,14 @@ export class Journal {
         else {
           this.#mark = place.mark
           this.#take(bytes, place, at)
+          last = place
           local = place.next
           this.#end = at + local
         }
+      }
+      if (last !== null) {
+        const { at: start, start: end } = last
+        this.#last = { position: at + start, bytes: copyBytes(bytes.subarray(start, end)) }
       }
       at += local
     }

@@ -478,6 +478,36 @@ test('a record that is damaged while the journal is written does not keep others
   await again.close()
 })
 
+test('a copy that two processes add at once has one place', async (t) => {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(6)
+  const writer = await folder.addFeed(newIdentity().key)
+  let mine: StoredFeed | null = null
+  const layer: FileLayer = {
+    ...diskFiles,
+    async makeFolder(name) {
+      // The other one has looked for it and not made anything yet.
+      if (name.includes('cores') && mine === null) {
+        mine = await folder.addFeed(source.key)
+        await copyBlocks(source, mine, 0, 3)
+      }
+      return diskFiles.makeFolder(name)
+    }
+  }
+  const other = await FeedFolder.open(root, { pool: new FilePool({ layer }) })
+  const theirs = await other.addFeed(source.key)
+  if (mine === null) return t.fail('the other process made no files')
+  t.is((await errorOf(copyBlocks(source, theirs)))?.code, 'FEED_LOCKED')
+  await theirs.close()
+  const copy: StoredFeed = mine
+  await copyBlocks(source, copy, 3, 5)
+  await copy.close()
+  await writer.close()
+  const again = await (await FeedFolder.open(root)).openFeed(source.key)
+  t.is(again.contiguousLength, 5)
+  await again.close()
+})
+
 test('a record that could not be written as a whole is taken back, also for whoever saw it', async (t) => {
   const { root, folder: reader } = await makeFolder(t)
   const [first, second] = [await sourceOf(12), await sourceOf(9, 77)]

@@ -160,7 +160,7 @@ export class FeedFolder {
     const discoveryKey = discoveryKeyOf(key)
     await this.#preparePut(identity, options.name ?? null)
     const small = this.#usesJournal ? await this.#addSmall(key, discoveryKey) : null
-    return small ?? (await this.#stored(discoveryKey, {})) ?? this.#makeFiles(identity)
+    return small ?? (await this.#stored(discoveryKey, {})) ?? this.#addFiles(identity, discoveryKey)
   }
 
   /**
@@ -325,6 +325,16 @@ export class FeedFolder {
       throw new SynclineError('FEED_EXISTS', `the name ${name} is taken`, { path: this.root })
     }
     if (owner === null) await this.#putName(name, identity.key)
+  }
+
+  /** Adds a copy with files. */
+  async #addFiles(identity: Identity, discoveryKey: Uint8Array): Promise<Store> {
+    const files = await this.#makeFiles(identity)
+    // Another process may have added it to the journal, and found no files, since we looked.
+    const entry = await this.#entryOf(discoveryKey, true)
+    if (entry === null) return files
+    const folder = this.#folderOfId(discoveryKey)
+    return this.#small(entry, { folder, files, options: {}, isBegun: false })
   }
 
   /** Makes the files of a feed that is not stored. */

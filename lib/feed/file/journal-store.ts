@@ -181,7 +181,7 @@ export class JournalStore implements Store {
   async flush(): Promise<void> {
     if (this.#files !== null) return this.#files.flush()
     this.#state()
-    if (this.#writing) await this.#with.journal.sync()
+    await this.#with.journal.sync()
   }
 
   async close(): Promise<void> {

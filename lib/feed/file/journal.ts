@@ -281,8 +281,9 @@ export class Journal {
     throw new SynclineError('FEED_DAMAGED', reason, { path: this.#file.path, feed: entry.id })
   }
 
-  /** Makes all commits durable. */
+  /** Makes all commits durable, also those of another process. */
   async sync(): Promise<void> {
+    if (this.#release === null) return this.#syncFound()
     await this.#flushing
     if (this.#broken !== null) throw this.#broken
     if (this.#synced < this.#committed) await this.#sync()
@@ -322,7 +323,7 @@ export class Journal {
     const size = await this.#file.size()
     if ((size ?? 0) > this.#end) await this.#file.truncate(this.#end)
     // Whoever made and wrote it may have been killed before he synced anything.
-    this.#unsyncedFolders = [path.dirname(this.folder), this.folder]
+    this.#unsyncedFolders = foldersOf(this.folder)
     this.#committed = this.#end
     this.#synced = 0
     this.#opening.clear()
@@ -478,6 +479,12 @@ export class Journal {
     }
     this.#unsyncedFolders = []
     this.#synced = Math.max(this.#synced, committed)
+  }
+
+  async #syncFound(): Promise<void> {
+    if ((await this.#file.size()) === null) return
+    await this.#file.syncFound()
+    for (const folder of foldersOf(this.folder)) await this.#pool.layer.syncFolder(folder)
   }
 
   #break(cause: unknown): void {
@@ -644,4 +651,9 @@ export class Journal {
 
 function newMark(): number {
   return randomBytes(4).readUInt32LE()
+}
+
+/** Those that know of a journal. */
+function foldersOf(folder: string): readonly string[] {
+  return [path.dirname(folder), folder]
 }

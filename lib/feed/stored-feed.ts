@@ -106,8 +106,8 @@ export class StoredFeed implements Feed {
   #tree: SignedTree
   #contiguousLength: number
   #frozen: boolean
-  /** True while the head was signed here and is not known to be on disk. */
-  #unsynced = false
+  /** True while the head was signed here, maybe by a process that was killed, and is not known to be on disk. */
+  #unsynced: boolean
   #appends: PendingAppend[] = []
   #chunks: PendingChunk[] = []
   #closing: Promise<void> | null = null
@@ -140,6 +140,7 @@ export class StoredFeed implements Feed {
     this.#verifier = known && new Verifier(key, known)
     this.#tree = this.#treeOf(new GrowingTree(state.head.fork, roots), state.head)
     this.#contiguousLength = Math.min(this.#bitmap.firstUnset(0), this.#tree.length)
+    this.#unsynced = this.#tree.length > 0 && this.writable
   }
 
   /**

@@ -159,6 +159,22 @@ test('after a kill nothing is hashed again, after a loss of power what was not s
   await feed.close()
 })
 
+test('a head that a process signed and did not sync before it was killed is synced before it is given away', async (t) => {
+  const files = new FaultFiles()
+  const feed = await make(files, identity)
+  await feed.append(blocks(0, 10))
+  await feed.append(blocks(10, 20), { durability: 'os' })
+  const killed = files.afterKill()
+  const again = await reopen(killed)
+  const { length } = again
+  t.is((await again.proof({ upgrade: { start: 0, length } })).upgrade?.length, 20)
+  const last = await reopen(killed.afterPowerLoss(() => 0))
+  t.is(last.length, 20)
+  await last.close()
+  await again.close()
+  await feed.close()
+})
+
 test('a copy is trusted after a kill, and hashed again after a loss of power, before it was ever synced', async (t) => {
   const files = new FaultFiles()
   const copy = await make(files, identityFromKey(identity.key))

@@ -120,7 +120,7 @@ export class FeedFolder {
    * Makes a feed whose key pair follows from `name` unless one is given, the one that Corestore 6 gives for this
    * name; by default a compat feed, as there.
    *
-   * @throws SynclineError FEED_EXISTS when the name is taken; BAD_ARGUMENT, DISK_FULL, STORAGE_FAILED.
+   * @throws SynclineError FEED_EXISTS when the name is taken or the feed is stored; BAD_ARGUMENT, DISK_FULL, STORAGE_FAILED.
    */
   async create(name: string, options: CreateFeedOptions = {}): Promise<FileStore> {
     checkName(name)
@@ -131,6 +131,10 @@ export class FeedFolder {
     const { lock, ...rest } = options
     const keyPair = rest.keyPair ?? keyPairOfName(primaryKey, name)
     const identity = newIdentity({ compat: rest.manifest === undefined, ...rest, keyPair })
+    // A copy without files, too, has blocks that must not be signed anew.
+    if (await this.has(identity.key)) {
+      throw new SynclineError('FEED_EXISTS', 'the feed is stored already', { path: this.root })
+    }
     const isDerived = candidates(keyPairOfName(primaryKey, name)).some(({ key }) =>
       equalBytes(key, identity.key)
     )
@@ -156,7 +160,7 @@ export class FeedFolder {
     const discoveryKey = discoveryKeyOf(key)
     await this.#preparePut(identity, options.name ?? null)
     const small = this.#usesJournal ? await this.#addSmall(key, discoveryKey) : null
-    return small ?? (await this.#stored(discoveryKey, {})) ?? this.#makeFiles(identity)
+    return small ?? (await this.#stored(discoveryKey, {})) ?? this.#addFiles(identity, discoveryKey)
   }
 
   /**
@@ -323,6 +327,16 @@ export class FeedFolder {
     if (owner === null) await this.#putName(name, identity.key)
   }
 
+  /** Adds a copy with files. */
+  async #addFiles(identity: Identity, discoveryKey: Uint8Array): Promise<Store> {
+    const files = await this.#makeFiles(identity)
+    // Another process may have added it to the journal, and found no files, since we looked.
+    const entry = await this.#entryOf(discoveryKey, true)
+    if (entry === null) return files
+    const folder = this.#folderOfId(discoveryKey)
+    return this.#small(entry, { folder, files, options: {}, isBegun: false })
+  }
+
   /** Makes the files of a feed that is not stored. */
   async #makeFiles(identity: Identity): Promise<FileStore> {
     const folder = this.folderOf(identity.key)
@@ -343,7 +357,7 @@ export class FeedFolder {
     const journal = this.#journal
     const folder = this.#folderOfId(discoveryKey)
     if (await this.#pool.layer.exists(folder)) return null
-    if ((await journal.find(hexOf(discoveryKey), true)) !== null) return null
+    if ((await journal.find(hexOf(discoveryKey))) !== null) return null
     if (!(await journal.enter())) return null
     try {
       if (!journal.full) {
@@ -362,10 +376,15 @@ export class FeedFolder {
     const journal = this.#journal
     if (!(await journal.enter())) throw lockedError(this.root, journal.writer, 'small feeds')
     try {
-      const now = await journal.find(entry.id, false)
+      const now = await journal.find(entry.id)
       if (now !== null && now.writer !== null)
         throw lockedError(this.root, process.pid, 'small feeds')
-      if (now !== null) await journal.remove(now)
+      if (now === null) return
+      // Nobody may begin to write it until it is gone.
+      now.writer = this
+      await journal.remove(now).finally(() => {
+        now.writer = null
+      })
     } finally {
       await journal.leave()
     }
@@ -410,15 +429,8 @@ export class FeedFolder {
     const names = await this.#names.all()
     const small = await this.#journal.all()
     let batch: Promise<{ identity: Identity; name: string | null } | null>[] = []
-    for await (const id of this.#ids([...small.keys()].sort())) {
-      const key = small.get(id)?.key
-      const header =
-        key === undefined
-          ? this.#header(this.#folderOfId(Buffer.from(id, 'hex')), names)
-          : Promise.resolve({
-              identity: { key, manifest: null, keyPair: null },
-              name: names.get(hexOf(key)) ?? null
-            })
+    for await (const { id, inFiles } of this.#ids([...small.keys()].sort())) {
+      const header = this.#headerOf(id, inFiles, small.get(id)?.key ?? null, names)
       // It is awaited below; a failure until then is no unhandled one.
       header.catch(() => {})
       batch.push(header)
@@ -430,15 +442,15 @@ export class FeedFolder {
   }
 
   /** Discovery keys of all feeds, in their order: those that have files, and these. */
-  async *#ids(others: readonly string[]): AsyncIterable<string> {
+  async *#ids(others: readonly string[]): AsyncIterable<{ id: string; inFiles: boolean }> {
     let next = 0
     for await (const id of this.#idsOfFiles()) {
       for (let other = others[next]; other !== undefined && other <= id; other = others[++next]) {
-        if (other !== id) yield other
+        if (other !== id) yield { id: other, inFiles: false }
       }
-      yield id
+      yield { id, inFiles: true }
     }
-    yield* others.slice(next)
+    for (const id of others.slice(next)) yield { id, inFiles: false }
   }
 
   async *#idsOfFiles(): AsyncIterable<string> {
@@ -450,6 +462,22 @@ export class FeedFolder {
         }
       }
     }
+  }
+
+  /** @param small - key of the feed if it stands in the journal: its files, if there are any, know more. */
+  async #headerOf(
+    id: string,
+    inFiles: boolean,
+    small: Uint8Array | null,
+    names: ReadonlyMap<string, string>
+  ): Promise<{ identity: Identity; name: string | null } | null> {
+    const ofFiles =
+      inFiles || small === null
+        ? await this.#header(this.#folderOfId(Buffer.from(id, 'hex')), names)
+        : null
+    if (ofFiles !== null || small === null) return ofFiles
+    const identity = { key: small, manifest: null, keyPair: null }
+    return { identity, name: names.get(hexOf(small)) ?? null }
   }
 
   async #header(
@@ -482,7 +510,7 @@ export class FeedFolder {
 
   /** What the journal has of a feed, or null. Files are worth more than a journal that cannot be read. */
   async #entryOf(discoveryKey: Uint8Array, inFiles: boolean): Promise<JournalEntry | null> {
-    const finding = this.#journal.find(hexOf(discoveryKey), !inFiles)
+    const finding = this.#journal.find(hexOf(discoveryKey))
     return inFiles ? finding.catch(() => null) : finding
   }
 

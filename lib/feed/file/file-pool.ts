@@ -226,6 +226,13 @@ export class PooledFile {
     return this.#writing((open) => open.sync())
   }
 
+  /** As sync, for what others wrote: on a disk that can only be read, too, and without making the file. */
+  async syncFound(): Promise<void> {
+    // Windows syncs only what may be written.
+    if (process.platform !== 'win32') await this.#reading((open) => open.sync())
+    else if ((await this.size()) !== null) await this.sync()
+  }
+
   punch(offset: number, length: number): Promise<boolean> {
     return this.#writing((open) => open.punch(offset, length))
   }

@@ -117,6 +117,8 @@ export class FileStore implements Store {
   #hasTree = true
   /** The header was never synced, as far as is known. */
   #headerUnsynced = false
+  /** All that was found when the feed was opened is on the disk. */
+  #foundSynced = false
   /** Doubtful blocks were reported, and no commit tells yet that the caller has looked at them. */
   #unchecked = false
   #dataUnsynced = false
@@ -340,7 +342,10 @@ export class FileStore implements Store {
 
   async flush(): Promise<void> {
     const opened = this.#state()
-    if (!this.#writing) return
+    if (!this.#writing) {
+      if (!this.#closing && !this.#foundSynced) await this.#syncFound()
+      return
+    }
     if (this.#markedClean) {
       // A lock that is found later must not be blamed on us.
       if (this.#closing) await this.#writeMarker(opened, true)
@@ -481,6 +486,7 @@ export class FileStore implements Store {
         : await this.#marker.read(opened.log.id)
     const { length } = opened.unfolded.head
     this.#headerUnsynced = latest === null
+    this.#foundSynced = fitting?.clean === true && opened.log.byteLength === 0
     opened.syncedBytes = Math.min(fitting?.syncedBytes ?? 0, opened.log.byteLength)
     let doubt: BlockRange[] = [...(fitting?.doubtful ?? [])]
     if (fitting === null && latest !== null) doubt = latest.clean ? [] : [[0, length]]
@@ -581,6 +587,15 @@ export class FileStore implements Store {
     await log.append(entries, confirm, (cause) => {
       this.#break(cause)
     })
+  }
+
+  /** Whoever wrote the feed may have been killed before he synced it. Nothing is changed. */
+  async #syncFound(): Promise<void> {
+    const { data, tree, oplog } = this.#files
+    const synced = data instanceof PooledFile ? data.syncFound() : data.sync()
+    await settle([synced, tree.syncFound(), oplog.syncFound()])
+    await this.#syncFolders()
+    this.#foundSynced = true
   }
 
   #addDoubt(opened: Opened, bits: NonNullable<Commit['bits']>): void {

@@ -2,13 +2,14 @@
  * The bytes of a journal: records, one after the other.
  *
  * ```text
- *  0  u32le  mark, the same in each record
+ *  0  u32le  mark: random, the same in each record of a file
  *  4  u32le  crc32 of what follows, to the end of the payload
  *  8  u32le  bytes of the payload
  * 12  u32le  kind
  * 16  payload, and zeros up to a multiple of 8
  * ```
- * A record counts if its checksum holds. Where one is damaged, the next is found by its mark.
+ * A record counts if its checksum holds. Where one is damaged, the next is found by its mark: of the bytes of blocks, which
+ * come from others, none are taken for a record, as whoever made them does not know the mark.
  *
  * @module
  */
@@ -42,6 +43,7 @@ export const Kind = {
 /** Where a record lies in its file, and what it is. */
 export interface RecordPlace {
   readonly kind: number
+  readonly mark: number
   /** First byte of the record, of its payload, and the byte after that. */
   readonly at: number
   readonly start: number
@@ -68,7 +70,6 @@ export interface CommitRecord {
   readonly data: readonly DataPlace[]
 }
 
-const MARK = 0x314a4c53
 const VERSION = 1
 const FRAME_BYTES = 16
 const ALIGNMENT = 8
@@ -82,6 +83,8 @@ export const BEGIN_BYTES: number = FRAME_BYTES + 8 + NAME_BYTES
 /** Records that are to be written together, packed. */
 export class RecordBatch {
   readonly #writer: ByteWriter = new ByteWriter()
+  /** Of the file that the records are for. */
+  mark = 0
 
   get byteLength(): number {
     return this.#writer.length
@@ -176,7 +179,7 @@ export class RecordBatch {
 
   #open(kind: number): number {
     const at = this.#writer.length
-    this.#writer.uint32(MARK)
+    this.#writer.uint32(this.mark)
     this.#writer.uint32(0)
     this.#writer.uint32(0)
     this.#writer.uint32(kind)
@@ -193,11 +196,20 @@ export class RecordBatch {
 
 const single = new Uint8Array(NODE_BYTES)
 
-/** The record that begins at byte `at`; null if none does, 'short' if its end may lie behind these bytes. */
-export function recordAt(bytes: Uint8Array, at: number): RecordPlace | 'short' | null {
+/**
+ * The record that begins at byte `at`; null if none does, 'short' if its end may lie behind these bytes.
+ *
+ * @param known - mark of the file; null while no record of it was found.
+ */
+export function recordAt(
+  bytes: Uint8Array,
+  at: number,
+  known: number | null
+): RecordPlace | 'short' | null {
   if (at + FRAME_BYTES > bytes.byteLength) return 'short'
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (view.getUint32(at, true) !== MARK) return null
+  const mark = view.getUint32(at, true)
+  if (known !== null && mark !== known) return null
   const byteLength = view.getUint32(at + 8, true)
   if (byteLength > JOURNAL_RECORD_BYTES_MAX) return null
   const start = at + FRAME_BYTES
@@ -205,7 +217,7 @@ export function recordAt(bytes: Uint8Array, at: number): RecordPlace | 'short' |
   const next = end + ((ALIGNMENT - (end % ALIGNMENT)) % ALIGNMENT)
   if (next > bytes.byteLength) return 'short'
   if (crc32(bytes.subarray(at + 8, end)) !== view.getUint32(at + 4, true)) return null
-  return { kind: view.getUint32(at + 12, true), at, start, end, next }
+  return { kind: view.getUint32(at + 12, true), mark, at, start, end, next }
 }
 
 /** Where to look for the next record after one that is damaged. */
@@ -215,7 +227,7 @@ export function afterDamage(at: number): number {
 
 /** True if the first record of a file says that a later version wrote it. */
 export function isLater(bytes: Uint8Array): boolean {
-  const place = recordAt(bytes, 0)
+  const place = recordAt(bytes, 0, null)
   if (place === null || place === 'short' || place.kind !== Kind.begin) return false
   return numberAt(bytes, place, 0) > VERSION
 }

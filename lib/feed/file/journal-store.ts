@@ -2,8 +2,8 @@
  * One small copy in the journal of its folder, which moves into files of its own once it is too large for that, or is
  * changed in a way that only those can hold: cut, cleared, frozen, given a secret key or data of the user.
  *
- * A feed whose files hold something stands in these, whatever the journal says; it takes these over from the beginning. One
- * with files that are empty was stopped while it moved, and does so again with the next write.
+ * A feed whose files hold a block stands in these, whatever the journal says; it takes these over from the beginning. So does
+ * one without any block. One with files that are empty was stopped while it moved, and does so again with the next write.
  *
  * @module
  */
@@ -48,6 +48,10 @@ export class JournalStore implements Store {
   #entered: boolean
   /** True while this store is the one that writes the feed. */
   #writing = false
+  /** True once there are files of the feed that another process made. */
+  #lost = false
+  /** They, to read on from. */
+  #others: Promise<FileStore | null> | null = null
   #closed = false
 
   constructor(options: JournalStoreOptions) {
@@ -60,14 +64,17 @@ export class JournalStore implements Store {
     const { files, entry, options } = this.#with
     if (files !== null) {
       const state = await files.open()
-      if (state.head.length > 0 || state.head.fork > 0) {
+      const isEmpty = state.head.length === 0 && state.head.fork === 0
+      // Where the journal has no block either, they are ahead: with a secret key, or data of the user.
+      if (!isEmpty || (await this.#load()).head.length === 0) {
         this.#files = files
+        this.#feed = null
         await this.#leave()
         return state
       }
       this.#empty = files
     }
-    const feed = await this.#load()
+    const feed = this.#feed ?? (await this.#load())
     if (options.lock === true && !(await this.#beginWriting())) {
       throw lockedError(this.#with.journal.folder, this.#with.journal.writer, 'small feeds')
     }
@@ -94,8 +101,17 @@ export class JournalStore implements Store {
 
   async getBytes(offset: number, byteLength: number, pool?: BufferPool): Promise<Uint8Array> {
     if (this.#files !== null) return this.#files.getBytes(offset, byteLength, pool)
+    const moved = await this.#others
+    if (moved !== null) return moved.getBytes(offset, byteLength, pool)
     const bytes = pool?.take(byteLength) ?? new Uint8Array(byteLength)
-    const found = await this.#retry(() => this.#readData(this.#state(), offset, bytes))
+    const found = await this.#retry((entry) =>
+      this.#readData(entry, this.#state(), offset, bytes)
+    ).catch(async (error: unknown) => {
+      const others = await this.#openOthers()
+      if (others === null) throw error
+      bytes.set(await others.getBytes(offset, byteLength))
+      return byteLength
+    })
     if (found === byteLength) return bytes
     const path = this.#with.journal.folder
     const reason = `${path} lacks bytes of a feed that are said to be held`
@@ -108,21 +124,25 @@ export class JournalStore implements Store {
 
   async commit(commit: Commit): Promise<void> {
     if (this.#files !== null) return this.#files.commit(commit)
-    const feed = this.#state()
+    this.#state()
+    if (this.#lost) throw changedError(this.#with.folder)
     const { journal, options, stays } = this.#with
     if (options.readOnly === true) {
       // What does not hold is not held for as long as it is open; who may write finds it himself.
       if (onlyDrops(commit)) return
       throw new SynclineError('INVALID_OPERATION', 'the folder was opened to be read only')
     }
-    const fits = stays && this.#empty === null && !journal.full && feed.fits(commit)
+    const fits = stays && this.#empty === null && !journal.full && this.#state().fits(commit)
     if (!fits || !(await this.#beginWriting())) return (await this.moveOut()).commit(commit)
     const opens = !this.#entry.open
-    feed.apply(commit, await journal.commit(this.#entry, commit))
-    this.#sequence = this.#entry.sequence
+    const places = await journal.commit(this.#entry, commit)
     // Whoever made files for it before that has it; who makes them now finds that we write it.
-    if (opens && (await this.#with.layer.exists(this.#with.folder)))
+    if (opens && (await this.#with.layer.exists(this.#with.folder))) {
+      this.#lost = true
       throw changedError(this.#with.folder)
+    }
+    this.#state().apply(commit, places)
+    this.#sequence = this.#entry.sequence
   }
 
   async free(offset: number, byteLength: number): Promise<void> {
@@ -138,13 +158,16 @@ export class JournalStore implements Store {
   /** Moves the feed into files of its own, unless it is there; returns them: they belong to the store. */
   async moveOut(): Promise<FileStore> {
     if (this.#files !== null) return this.#files
-    const feed = this.#state()
+    this.#state()
     const { journal } = this.#with
     const mine = await this.#beginWriting()
+    // Before there are files, and after: they would be in the way of whoever writes it.
+    if (!mine) await this.#refuseOthers()
     const files = this.#empty ?? (await this.#makeFiles())
     this.#empty = files
     // Whoever began to write it in the journal before there were files has it.
     if (!mine) await this.#refuseOthers()
+    const feed = this.#state()
     if (feed.commits > 0) await files.commit(await journal.wholeCommit(this.#entry, feed))
     this.#files = files
     this.#empty = null
@@ -158,7 +181,7 @@ export class JournalStore implements Store {
   async flush(): Promise<void> {
     if (this.#files !== null) return this.#files.flush()
     this.#state()
-    if (this.#writing) await this.#with.journal.sync()
+    await this.#with.journal.sync()
   }
 
   async close(): Promise<void> {
@@ -172,6 +195,7 @@ export class JournalStore implements Store {
       this.#stopWriting()
       this.#feed = null
       await (this.#files ?? this.#empty ?? this.#with.files)?.close()
+      await (await this.#others)?.close()
       await this.#leave()
     }
   }
@@ -185,23 +209,29 @@ export class JournalStore implements Store {
   }
 
   async #load(): Promise<SmallFeed> {
-    return this.#retry(async () => {
-      const feed = await this.#with.journal.load(this.#entry)
+    return this.#retry(async (entry) => {
+      const { sequence } = entry
+      const feed = await this.#with.journal.load(entry)
       this.#feed = feed
-      this.#sequence = this.#entry.sequence
+      this.#sequence = sequence
       return feed
     })
   }
 
   /** Puts bytes of the feed from `offset` on into `bytes`, as far as they are here; returns how many. */
-  async #readData(feed: SmallFeed, offset: number, bytes: Uint8Array): Promise<number> {
+  async #readData(
+    entry: JournalEntry,
+    feed: SmallFeed,
+    offset: number,
+    bytes: Uint8Array
+  ): Promise<number> {
     const end = offset + bytes.byteLength
     let found = 0
     for (const part of feed.data) {
       const from = Math.max(offset, part.offset)
       const to = Math.min(end, part.offset + part.byteLength)
       if (from >= to) continue
-      const record = await this.#with.journal.record(this.#entry, part.commit)
+      const record = await this.#with.journal.record(entry, part.commit)
       const at = part.at + from - part.offset
       bytes.set(record.subarray(at, at + to - from), from - offset)
       found += to - from
@@ -210,22 +240,46 @@ export class JournalStore implements Store {
   }
 
   /** Reads, and once more if the journal was written anew meanwhile. */
-  async #retry<T>(read: () => Promise<T>): Promise<T> {
+  async #retry<T>(read: (entry: JournalEntry) => Promise<T>): Promise<T> {
+    const entry = this.#entry
     try {
-      return await read()
+      return await read(entry)
     } catch (error) {
       if (this.#writing || !isSynclineError(error, 'FEED_DAMAGED')) throw error
       const { journal } = this.#with
-      await journal.refresh()
-      const entry = await journal.find(this.#entry.id, false)
-      if (entry === null || entry === this.#entry) throw error
-      this.#entry = entry
-      if (this.#feed !== null) {
-        if (entry.sequence !== this.#sequence) throw error
-        this.#feed = await journal.load(entry)
+      const now = await journal.find(entry.id)
+      if (now === null || now === entry) throw error
+      if (this.#feed !== null && this.#entry !== now) {
+        // It may have grown, but then what was read before still holds.
+        const feed = await journal.load(now)
+        if (!continues(feed, this.#feed)) throw error
+        this.#feed = feed
       }
-      return read()
+      this.#entry = now
+      return read(now)
     }
+  }
+
+  /** The files that another process moved the feed into since it was opened; null if there are none that continue it. */
+  #openOthers(): Promise<FileStore | null> {
+    if (this.#writing) return Promise.resolve(null)
+    return (this.#others ??= this.#findOthers(this.#state().head))
+  }
+
+  async #findOthers({ fork, length }: SmallFeed['head']): Promise<FileStore | null> {
+    const { folder, options } = this.#with
+    const files = FileStore.open(folder, { ...options, lock: false, readOnly: true })
+    const head = await files.open().then(
+      (state) => state.head,
+      () => null
+    )
+    if (head !== null && head.fork === fork && head.length >= length) {
+      this.#lost = true
+      return files
+    }
+    await files.close()
+    this.#others = null
+    return null
   }
 
   /** Becomes the one that writes the feed in the journal; false if another process writes that. */
@@ -234,11 +288,15 @@ export class JournalStore implements Store {
     const { journal } = this.#with
     this.#entered ||= await journal.enter()
     if (!this.#entered) return false
-    const entry = await journal.find(this.#entry.id, false)
-    if (entry === null || entry.sequence !== this.#sequence) throw changedError(this.#with.folder)
-    if (entry.writer !== null) throw lockedError(this.#with.folder, process.pid)
-    entry.writer = this
-    this.#entry = entry
+    const entry = await journal.find(this.#entry.id)
+    if (entry !== null && entry.writer !== null) throw lockedError(this.#with.folder, process.pid)
+    if (entry !== null) entry.writer = this
+    try {
+      await this.#take(entry)
+    } catch (error) {
+      if (entry !== null) entry.writer = null
+      throw error
+    }
     this.#writing = true
     return true
   }
@@ -264,10 +322,19 @@ export class JournalStore implements Store {
   /** Throws if the process that writes the journal writes this feed, or has done so since it was opened here. */
   async #refuseOthers(): Promise<void> {
     const { journal } = this.#with
-    const entry = await journal.find(this.#entry.id, true)
+    const entry = await journal.find(this.#entry.id)
     const pid = journal.writer
     if (entry?.open === true && pid !== null) throw lockedError(this.#with.folder, pid)
-    if (entry?.sequence !== this.#sequence) throw changedError(this.#with.folder)
+    await this.#take(entry)
+  }
+
+  /** Goes on with what the journal has of the feed now: the state that was opened, maybe at other places. */
+  async #take(entry: JournalEntry | null): Promise<void> {
+    const { number } = this.#entry
+    if (entry?.number !== number || entry.sequence !== this.#sequence) {
+      throw changedError(this.#with.folder)
+    }
+    if (entry !== this.#entry) this.#feed = await this.#with.journal.load(entry)
     this.#entry = entry
   }
 
@@ -276,4 +343,10 @@ export class JournalStore implements Store {
     this.#entered = false
     await this.#with.journal.leave()
   }
+}
+
+/** True if one state of a feed has all that an earlier one had. */
+function continues(feed: SmallFeed, earlier: SmallFeed): boolean {
+  const { head } = feed
+  return head.fork === earlier.head.fork && head.length >= earlier.head.length
 }

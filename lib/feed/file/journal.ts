@@ -52,6 +52,8 @@ export interface JournalEntry {
   readonly key: Uint8Array
   /** Stands for the feed in its records. */
   readonly number: number
+  /** Of the file that these stand in. */
+  readonly mark: number
   /** Number of its last commit. */
   sequence: number
   /** Places of its commits: position and bytes of each, in turn. */
@@ -81,13 +83,19 @@ export class Journal {
   /** By their discovery keys. */
   #entries: Map<string, JournalEntry> = new Map()
   #byNumber: Map<number, JournalEntry> = new Map()
+  /** Those that are being added. */
+  readonly #adding: Map<string, Promise<JournalEntry>> = new Map()
   /** The first bytes of the file that the entries were read from, which no other file has; null if it is not known. */
   #beginning: Uint8Array | null = null
+  /** Where the last record that was read lies, and its first bytes. */
+  #last: { readonly position: number; readonly bytes: Uint8Array } | null = null
   /** Bytes of the file that were read or written; records begin after them. */
   #end = 0
   /** Bytes of records that belong to entries. */
   #live = 0
   #nextNumber = 1
+  /** Begins each record of the file; null while there is none. */
+  #mark: number | null = null
   /** The process that wrote last. */
   #pid = 0
   #reading: Promise<void> | null = null
@@ -104,8 +112,9 @@ export class Journal {
   #waiting: Waiting[] = []
   /** What is being written, or will be at the end of the turn. */
   #flushing: Promise<void> | null = null
-  /** True while a commit is not known to be on the disk. */
-  #unsynced = false
+  /** Bytes up to the end of the last commit, and those of them that are known to be on the disk. */
+  #committed = 0
+  #synced = 0
   #unsyncedFolders: readonly string[] = []
   /** Why nothing can be written until all users have left. */
   #broken: SynclineError | null = null
@@ -117,25 +126,20 @@ export class Journal {
     this.#file = new PooledFile(pool, path.join(this.folder, 'log'))
   }
 
-  /**
-   * The feed with this discovery key (hexadecimal), or null.
-   *
-   * @param fresh - true looks at the file again if another process may have written it.
-   */
-  async find(id: string, fresh: boolean): Promise<JournalEntry | null> {
-    if (this.#release === null && (fresh || this.#reading === null)) await this.refresh()
-    else await this.#reading
+  /** The feed with this discovery key (hexadecimal), or null. */
+  async find(id: string): Promise<JournalEntry | null> {
+    await this.#refresh()
     return this.#entries.get(id) ?? null
   }
 
   /** All feeds, by their discovery keys. */
   async all(): Promise<ReadonlyMap<string, JournalEntry>> {
-    if (this.#release === null) await this.refresh()
+    await this.#refresh()
     return this.#entries
   }
 
   /** Looks at what others wrote. The writer knows. */
-  async refresh(): Promise<void> {
+  async #refresh(): Promise<void> {
     if (this.#release === null) await this.#readNext()
     else await this.#reading
   }
@@ -183,29 +187,13 @@ export class Journal {
     const id = toHex(discoveryKey)
     const known = this.#entries.get(id)
     if (known !== undefined) return known
-    const number = this.#nextNumber++
-    const start = this.#batch.byteLength
-    this.#batch.feed(number, 0, key, discoveryKey)
-    const byteLength = this.#batch.byteLength - start
-    const entry: JournalEntry = {
-      id,
-      key: copyBytes(key),
-      number,
-      sequence: 0,
-      commits: [],
-      byteLength,
-      open: false,
-      writer: null
+    // Whoever adds it once more meanwhile gets the same, or the same error.
+    let adding = this.#adding.get(id)
+    if (adding === undefined) {
+      adding = this.#add(id, key, discoveryKey).finally(() => this.#adding.delete(id))
+      this.#adding.set(id, adding)
     }
-    // Whoever adds it once more meanwhile gets the same.
-    this.#enter(entry)
-    try {
-      await this.#written(start, false)
-    } catch (error) {
-      this.#drop(entry)
-      throw error
-    }
-    return entry
+    return adding
   }
 
   /** Adds a commit of a feed; returns where its data stands in the record. Never two of one feed at a time. */
@@ -240,7 +228,9 @@ export class Journal {
   /** The state of a feed, as its records tell. */
   async load(entry: JournalEntry): Promise<SmallFeed> {
     const feed = new SmallFeed()
-    for (let i = 0; 2 * i < entry.commits.length; i++) {
+    // Others may come meanwhile.
+    const count = entry.commits.length / 2
+    for (let i = 0; i < count; i++) {
       const { bytes, place } = await this.#record(entry, i)
       feed.load(decodeCommit(bytes, place))
     }
@@ -281,7 +271,7 @@ export class Journal {
   ): Promise<{ readonly bytes: Uint8Array; readonly place: RecordPlace }> {
     const position = entry.commits[2 * index] ?? 0
     const bytes = await this.#file.read(position, entry.commits[2 * index + 1] ?? 0)
-    const place = bytes === null ? null : recordAt(bytes, 0)
+    const place = bytes === null ? null : recordAt(bytes, 0, entry.mark)
     if (bytes !== null && place !== null && place !== 'short' && place.kind === Kind.commit) {
       // Another one may stand there once the journal was written anew.
       const isSame = numberAt(bytes, place, 0) === entry.number && place.next === bytes.byteLength
@@ -291,19 +281,19 @@ export class Journal {
     throw new SynclineError('FEED_DAMAGED', reason, { path: this.#file.path, feed: entry.id })
   }
 
-  /** Makes all commits durable. */
+  /** Makes all commits durable, also those of another process. */
   async sync(): Promise<void> {
+    if (this.#release === null) return this.#syncFound()
     await this.#flushing
     if (this.#broken !== null) throw this.#broken
-    if (this.#unsynced) await this.#sync()
+    if (this.#synced < this.#committed) await this.#sync()
   }
 
   async #begin(): Promise<boolean> {
     await this.#leaving?.catch(() => {})
     const { layer } = this.#pool
     try {
-      const made = await layer.makeFolder(this.folder)
-      if (made !== null) this.#unsyncedFolders = [path.dirname(this.folder), this.folder]
+      await layer.makeFolder(this.folder)
     } catch (error) {
       throw storageError(error, this.folder)
     }
@@ -315,7 +305,7 @@ export class Journal {
     }
     try {
       await this.#readNext()
-      if (this.#end > JOURNAL_WASTE_BYTES && this.#live < this.#end / 2) await this.#rewrite()
+      if (this.#end > JOURNAL_WASTE_BYTES && this.#live < this.#end / 2) await this.#tidy()
       await this.#beginWriting()
     } catch (error) {
       const release = this.#release
@@ -331,9 +321,14 @@ export class Journal {
     this.#broken = null
     for (const entry of this.#entries.values()) entry.open = false
     const size = await this.#file.size()
-    if (size === null) this.#unsyncedFolders = [...new Set([...this.#unsyncedFolders, this.folder])]
     if ((size ?? 0) > this.#end) await this.#file.truncate(this.#end)
+    // Whoever made and wrote it may have been killed before he synced anything.
+    this.#unsyncedFolders = foldersOf(this.folder)
+    this.#committed = this.#end
+    this.#synced = 0
     this.#opening.clear()
+    const mark = (this.#mark ??= newMark())
+    for (const batch of [this.#opening, this.#batch, this.#spare]) batch.mark = mark
     if (this.#end === 0) this.#opening.begin(randomBytes(16))
     this.#opening.session(process.pid)
     this.#pid = process.pid
@@ -349,6 +344,8 @@ export class Journal {
       }
     } finally {
       this.#batch.clear()
+      // Records whose sync failed stand in the file, and count.
+      if (this.#broken !== null) this.#forget()
       // What others write from now on is read from the file they have then.
       await this.#file.close()
       this.#release = null
@@ -368,6 +365,8 @@ export class Journal {
     this.#entries = new Map()
     this.#byNumber = new Map()
     this.#beginning = null
+    this.#mark = null
+    this.#last = null
     this.#end = 0
     this.#live = 0
     this.#pid = 0
@@ -383,6 +382,27 @@ export class Journal {
     this.#entries.delete(entry.id)
     this.#byNumber.delete(entry.number)
     this.#live -= entry.byteLength
+  }
+
+  async #add(id: string, key: Uint8Array, discoveryKey: Uint8Array): Promise<JournalEntry> {
+    const number = this.#nextNumber++
+    const start = this.#batch.byteLength
+    this.#batch.feed(number, 0, key, discoveryKey)
+    const byteLength = this.#batch.byteLength - start
+    const entry: JournalEntry = {
+      id,
+      key: copyBytes(key),
+      number,
+      mark: this.#batch.mark,
+      sequence: 0,
+      commits: [],
+      byteLength,
+      open: false,
+      writer: null
+    }
+    await this.#written(start, false)
+    this.#enter(entry)
+    return entry
   }
 
   #note(kind: number, entry: JournalEntry): void {
@@ -419,9 +439,9 @@ export class Journal {
       try {
         if (this.#broken !== null) throw this.#broken
         await this.#append([this.#opening.bytes, batch.bytes])
-        if (waiting.length > 0) this.#unsynced = true
         const position = this.#end + this.#opening.byteLength
         this.#end = position + batch.byteLength
+        if (waiting.length > 0) this.#committed = this.#end
         this.#opening.clear()
         if (waiting.some(({ durable }) => durable)) await this.#sync()
         for (const task of waiting) task.resolve(position + task.at)
@@ -448,6 +468,8 @@ export class Journal {
 
   /** A sync that failed may have lost bytes for good, and the next one would not say so. */
   async #sync(): Promise<void> {
+    // What is written from now on may not be part of it.
+    const committed = this.#committed
     try {
       await this.#file.sync()
       for (const folder of this.#unsyncedFolders) await this.#pool.layer.syncFolder(folder)
@@ -456,7 +478,13 @@ export class Journal {
       throw storageError(error, this.#file.path)
     }
     this.#unsyncedFolders = []
-    this.#unsynced = false
+    this.#synced = Math.max(this.#synced, committed)
+  }
+
+  async #syncFound(): Promise<void> {
+    if ((await this.#file.size()) === null) return
+    await this.#file.syncFound()
+    for (const folder of foldersOf(this.folder)) await this.#pool.layer.syncFolder(folder)
   }
 
   #break(cause: unknown): void {
@@ -465,10 +493,13 @@ export class Journal {
     this.#broken ??= new SynclineError('STORAGE_FAILED', reason, { path }, cause)
   }
 
-  /** Reads after all that is being read. */
-  #readNext(): Promise<void> {
+  /** Reads after all that is being read, and after `prepare`, which whoever looks for a feed then awaits, too. */
+  #readNext(prepare: () => Promise<void> = async () => {}): Promise<void> {
     const before = this.#reading ?? Promise.resolve()
-    const reading = before.catch(() => {}).then(() => this.#read())
+    const reading = before
+      .catch(() => {})
+      .then(prepare)
+      .then(() => this.#read())
     reading.catch(() => {})
     this.#reading = reading
     return reading
@@ -486,9 +517,17 @@ export class Journal {
     }
     const known = this.#beginning
     const isSame = known !== null && beginning !== null && equalBytes(known, beginning)
-    if (!isSame || size < this.#end) this.#forget()
+    if (!isSame || size < this.#end || !(await this.#isLastThere())) this.#forget()
     this.#beginning = beginning
     await this.#scan(size)
+  }
+
+  /** False if the last record that was read is gone: its writer takes back what he could not write as a whole. */
+  async #isLastThere(): Promise<boolean> {
+    if (this.#last === null) return true
+    const { position, bytes } = this.#last
+    const found = await this.#file.read(position, bytes.byteLength)
+    return found !== null && equalBytes(found, bytes)
   }
 
   async #scan(size: number): Promise<void> {
@@ -498,15 +537,22 @@ export class Journal {
       if (bytes === null || bytes.byteLength === 0) return
       const isLast = at + bytes.byteLength >= size
       let local = 0
+      let last: RecordPlace | null = null
       while (local < bytes.byteLength) {
-        const place = recordAt(bytes, local)
+        const place = recordAt(bytes, local, this.#mark)
         if (place === 'short' && !isLast && local > 0) break
         if (place === null || place === 'short') local = afterDamage(local)
         else {
+          this.#mark = place.mark
           this.#take(bytes, place, at)
+          last = place
           local = place.next
           this.#end = at + local
         }
+      }
+      if (last !== null) {
+        const { at: start, start: end } = last
+        this.#last = { position: at + start, bytes: copyBytes(bytes.subarray(start, end)) }
       }
       at += local
     }
@@ -528,6 +574,7 @@ export class Journal {
         id: toHex(discoveryKey),
         key: copyBytes(key),
         number,
+        mark: place.mark,
         sequence: numberAt(bytes, place, 1),
         commits: [],
         byteLength,
@@ -549,6 +596,16 @@ export class Journal {
     }
   }
 
+  /** What cannot be written anew is written on as it is: without records that were damaged since they were read. */
+  async #tidy(): Promise<void> {
+    try {
+      await this.#rewrite()
+    } catch {
+      this.#forget()
+      await this.#readNext()
+    }
+  }
+
   /** Writes what counts into a new file, each feed as one commit, and puts that in the place of the old one. */
   async #rewrite(): Promise<void> {
     const { layer } = this.#pool
@@ -557,6 +614,7 @@ export class Journal {
       await draft.truncate(0)
       let end = 0
       const batch = new RecordBatch()
+      batch.mark = newMark()
       const write = async (): Promise<void> => {
         await draft.write([batch.bytes], end)
         end += batch.byteLength
@@ -570,15 +628,16 @@ export class Journal {
       await write()
       await draft.sync()
       await draft.close()
-      await this.#file.close()
-      await layer.rename(draft.path, this.#file.path)
-      await layer.syncFolder(this.folder)
+      await this.#readNext(async () => {
+        await this.#file.close()
+        await layer.rename(draft.path, this.#file.path)
+        await layer.syncFolder(this.folder)
+      })
     } catch (error) {
       await draft.close()
       await layer.remove(draft.path).catch(() => {})
       throw storageError(error, draft.path)
     }
-    await this.#read()
   }
 
   async #rewriteEntry(entry: JournalEntry, batch: RecordBatch): Promise<void> {
@@ -588,4 +647,13 @@ export class Journal {
     batch.feed(number, sequence - (isEmpty ? 0 : 1), key, Buffer.from(entry.id, 'hex'))
     if (!isEmpty) batch.commit(number, sequence, false, await this.wholeCommit(entry, feed))
   }
+}
+
+function newMark(): number {
+  return randomBytes(4).readUInt32LE()
+}
+
+/** Those that know of a journal. */
+function foldersOf(folder: string): readonly string[] {
+  return [path.dirname(folder), folder]
 }

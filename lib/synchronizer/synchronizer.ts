@@ -242,20 +242,22 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    */
   async open(nameOrKey: string | Uint8Array, options: AddOptions = {}): Promise<FeedSession> {
     const key = typeof nameOrKey === 'string' ? parseKey(nameOrKey) : nameOrKey
-    const present = key === null ? this.#byName(nameOrKey as string) : this.#byKey(key)
+    const known = key === null ? this.#idOfName(nameOrKey as string) : toHex(key)
+    const present = known === null ? null : this.#present(known)
     if (present !== null) return present
     const storage = await this.#open()
+    if (known !== null) await this.#closed(known)
     const store =
       key === null ? await storage.openByName(nameOrKey as string) : await storage.openByKey(key)
     const feed = await StoredFeed.open(store)
-    // Under a name we may not have known that it is open already.
-    const opened = this.#byKey(feed.key)
-    if (opened !== null) {
+    const id = toHex(feed.key)
+    // It may have been opened meanwhile, and under a name we may not have known that it is.
+    if (this.#entries.has(id)) {
       await feed.close()
-      return opened
+      return this.open(feed.key, options)
     }
     const name = key === null ? (nameOrKey as string) : null
-    const session = this.#enter(feed.key, toHex(feed.key), Promise.resolve(feed), options, name)
+    const session = this.#enter(feed.key, id, Promise.resolve(feed), options, name)
     await session.ready()
     return session
   }
@@ -277,7 +279,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       const id = toHex(key)
       const present = this.#present(id)
       if (present !== null) return present
+      const closed = this.#closed(id)
       const feed = this.#opening.run(async () => {
+        await closed
         const storage = await this.#storage
         return StoredFeed.open(await storage.add(key))
       })
@@ -288,7 +292,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       throw new SynclineError('UNSUPPORTED', 'wait for ready() of the hypercore first')
     }
     const id = toHex(key)
-    return this.#present(id) ?? this.#enter(key, id, HypercoreFeed.open(source), options)
+    const present = this.#present(id)
+    if (present !== null) return present
+    const feed = this.#closed(id).then(() => HypercoreFeed.open(source))
+    return this.#enter(key, id, feed, options)
   }
 
   /**
@@ -300,7 +307,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   host(key: Uint8Array, opening: () => Promise<Feed>, options: AddOptions = {}): FeedSession {
     if (this.#closing !== null) throw closedError()
     const id = toHex(key)
-    return this.#present(id) ?? this.#enter(key, id, this.#opening.run(opening), options)
+    const present = this.#present(id)
+    if (present !== null) return present
+    const closed = this.#closed(id)
+    const feed = this.#opening.run(() => closed.then(opening))
+    return this.#enter(key, id, feed, options)
   }
 
   /** All stored feeds, open or not. */
@@ -462,21 +473,20 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     return this.#storage
   }
 
-  #byKey(key: Uint8Array): FeedSession | null {
-    return this.#present(toHex(key))
-  }
-
   #present(id: string): FeedSession | null {
     const entry = this.#entries.get(id)
-    if (entry === undefined) return null
+    if (entry === undefined || entry.session.closing !== null) return null
     entry.lazy = false
     return entry.session
   }
 
-  #byName(name: string): FeedSession | null {
-    for (const entry of this.#entries.values()) {
-      if (entry.name === name) return this.#byKey(entry.session.key)
-    }
+  /** Resolves when the session of a feed that is being closed has let go of it: until then it cannot be opened anew. */
+  async #closed(id: string): Promise<void> {
+    await this.#entries.get(id)?.session.closing?.catch(() => {})
+  }
+
+  #idOfName(name: string): string | null {
+    for (const [id, entry] of this.#entries) if (entry.name === name) return id
     return null
   }
 
@@ -496,7 +506,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       valueEncoding: options.valueEncoding ?? 'binary'
     }
     const hosted = opening.then((feed) => this.#host(entry, feed))
-    hosted.catch(() => this.#entries.delete(id))
+    hosted.catch(() => this.#forget(entry))
     const entry: Entry = {
       name,
       session: new FeedSession(key, settings, hosted),
@@ -530,9 +540,18 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     this.#loop.removeFeed(id)
     this.#byId.delete(id)
     if (entry === undefined) return
-    this.#entries.delete(toHex(entry.session.key))
     if (this.#closing === null) await this.#swarm?.leave(entry.session.discoveryKey)
-    await entry.feed?.close()
+    try {
+      await entry.feed?.close()
+    } finally {
+      this.#forget(entry)
+    }
+  }
+
+  /** Another entry of the feed may have taken its place. */
+  #forget(entry: Entry): void {
+    const id = toHex(entry.session.key)
+    if (this.#entries.get(id) === entry) this.#entries.delete(id)
   }
 
   #progress(id: number): ReturnType<SessionHost['progress']> {
@@ -748,6 +767,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         await feed.close()
       }
       if (session === undefined) return false
+      if (session.closing !== null) {
+        await this.#closed(id)
+        return await this.#lookup(discoveryKey)
+      }
       await session.ready()
       return true
     } catch {

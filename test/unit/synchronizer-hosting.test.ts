@@ -1,4 +1,4 @@
-/** A remote asks for a feed that is being added at that moment. */
+/** A feed is hosted once, whatever is asked for while it is being added or closed. */
 import { EventEmitter, once } from 'node:events'
 import test from 'brittle'
 import { Synchronizer, memory } from '../../lib/index.ts'
@@ -44,6 +44,43 @@ test('a feed that a remote asks for while it is being added is hosted once, and 
   t.is(String(await copy.get(2)), 'c')
   t.is(reader.add(feed.key), copy, 'the session of who added it is the one that stays')
   t.is(copy.mode, 'pull')
+})
+
+test('a feed that is being closed can be added, opened and appended to', async (t) => {
+  const sync = new Synchronizer({ storage: await t.tmp() })
+  t.teardown(() => sync.close())
+  const feed = await sync.create('log')
+  await feed.append(['a'])
+  const closing = feed.close()
+  const again = await sync.open('log')
+  await again.append(['b'])
+  t.is(again.length, 2)
+
+  const closingAgain = again.close()
+  const added = sync.add(feed.key)
+  await added.append(['c'])
+  t.is(added.length, 3)
+  t.is(sync.add(feed.key), added)
+
+  const closingAdded = added.close()
+  const byKey = await sync.open(feed.key)
+  t.is(String(await byKey.get(2)), 'c')
+  await Promise.all([closing, closingAgain, closingAdded])
+  t.is(await sync.open('log'), byKey)
+})
+
+test('a remote that asks for a feed which is being closed is served', async (t) => {
+  const source = new Synchronizer({ storage: await t.tmp() })
+  const reader = new Synchronizer({ storage: memory() })
+  t.teardown(() => Promise.all([source.close(), reader.close()]))
+  const feed = await source.create('log')
+  await feed.append(['a'])
+  const [address = ''] = await source.listen(0, '127.0.0.1')
+  const copy = reader.add(feed.key, { mode: 'pull' })
+  await copy.ready()
+  await Promise.all([feed.close(), reader.connect('127.0.0.1', Number(address.split(':').pop()))])
+  await copy.synced({ timeoutMs: 5000 })
+  t.is(String(await copy.get(0)), 'a')
 })
 
 function turn(): Promise<void> {

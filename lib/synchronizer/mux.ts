@@ -3,12 +3,12 @@
  *
  * @module
  */
-import c from 'compact-encoding'
 import Protomux, { type Channel, type ChannelMessage, type ChannelOptions } from 'protomux'
 import { SynclineError } from '../errors.ts'
 import { CHANNELS_MAX, FRAME_BYTES_MAX, JOINED_FRAME_BYTES_MAX } from '../limits.ts'
 import type { FramedStream } from '../transport/transport.ts'
 import { decodeUint } from '../wire/field.ts'
+import { uintBytes, writeUint } from '../wire/run.ts'
 import { sectionEnd } from './joined-frame.ts'
 import {
   handshake as handshakeCodec,
@@ -117,7 +117,7 @@ class GuardedMux extends Protomux {
     if (this._remote.length > CHANNELS_MAX) {
       throw new SynclineError('TOO_MANY', `more than ${CHANNELS_MAX} channels`)
     }
-    const remote = decodeUint({ ...state }, CHANNELS_MAX, 'number of a channel')
+    const remote = decodeUint({ ...state }, CHANNELS_MAX + 1, 'number of a channel')
     this.#closedEarly.delete(remote)
     const result = super._onopensession(state)
     // An open that answers one of ours which we closed meanwhile is ignored. A remote that did not answer before our
@@ -127,7 +127,7 @@ class GuardedMux extends Protomux {
   }
 
   override _onclosesession(state: { start: number; end: number; buffer: Uint8Array }): void {
-    const remote = decodeUint({ ...state }, CHANNELS_MAX, 'number of a channel')
+    const remote = decodeUint({ ...state }, CHANNELS_MAX + 1, 'number of a channel')
     const slot = this._remote[remote - 1] ?? null
     if (slot !== null && slot.session === null) this.#closedEarly.add(remote)
     super._onclosesession(state)
@@ -138,13 +138,11 @@ class GuardedMux extends Protomux {
     const freed = this._free.at(-1)
     if (freed === undefined) return
     const local = freed + 1
-    const sized = { start: 2, end: 2, buffer: null }
-    c.uint.preencode(sized, local)
-    const frame = this._alloc(sized.end)
+    const frame = this._alloc(2 + uintBytes(local))
     // Channel 0 is Protomux's own.
     frame[0] = 0
     frame[1] = CLOSE
-    c.uint.encode({ start: 2, end: frame.byteLength, buffer: frame }, local)
+    writeUint(frame, 2, local)
     this._write0(frame)
   }
 

@@ -55,7 +55,8 @@ const command: Command = {
     'A KEY is hex, z-base-32, hyper://KEY, pear://KEY, or the name of a stored feed,\n' +
     'or a drive: a folder that is shared or cloned, its name, or the name of a mirror. Of a KEY that\n' +
     'proves to be a drive its blobs are synchronized as well, without any folder.\n' +
-    'With --mode pull it exits with 0 when all is here, and with 4 if nobody had it in time.\n' +
+    'With --mode pull it exits with 0 when all is here, and with 4 if nobody had it in time. Feeds that you\n' +
+    'write are waited for if they are named, or have no blocks yet.\n' +
     'Examples:\n' +
     '  syncline sync logs --listen 0.0.0.0:7000\n' +
     '  syncline sync KEY --mode pull --peer 192.168.1.2:7000',
@@ -78,15 +79,19 @@ const command: Command = {
       await tellOtherSide(context, named, addresses)
       const oneShot = get(MODE) === 'pull' || get(UNTIL_PEERS) > 0
       const outside = new OutsideAppends(context, sync, feeds, openedAt)
+      const ours = new Set(feeds.filter((feed) => isOurs(context, feed)))
+      const needsNothing = (feed: Watched): boolean =>
+        feed.session.mode === 'serve' || ours.has(feed)
       const lookups = new Lookups(context, sync, get(MODE) !== 'pull')
       const finished = await watch(context, sync, feeds, {
-        isDone: ({ session }, progress) =>
-          !drives.isUnclear(session) && isDone(context, session, progress),
-        ondone: async ({ session }) => {
+        isDone: (feed, progress) =>
+          !drives.isUnclear(feed.session) &&
+          isDone(context, feed.session, progress, needsNothing(feed)),
+        ondone: async (feed) => {
+          const { session } = feed
           const { length, byteLength } = session
-          // Nobody waited for what was ours, or is only given away.
-          const isNews = get(UNTIL_PEERS) > 0 || (session.mode !== 'serve' && !session.writable)
-          if (!isNews) return
+          // Nobody waited for it.
+          if (get(UNTIL_PEERS) === 0 && needsNothing(feed)) return
           const key = formatKey(session.key)
           await out.result(
             { event: 'synced', key, length, byteLength },
@@ -117,10 +122,24 @@ const command: Command = {
   }
 }
 
-function isDone({ get }: Context, session: FeedSession, progress: Progress): boolean {
+/**
+ * True for a feed that is written here, so that nobody waits for it. The key of one without blocks may have been imported:
+ * what was written elsewhere is still to come, and of one that is named it may be.
+ */
+function isOurs({ args, get }: Context, { session }: Watched): boolean {
+  const { writable, length, contiguousLength } = session
+  if (!writable || get(MODE) !== 'pull') return writable
+  return args.length === 0 && length > 0 && contiguousLength === length
+}
+
+function isDone(
+  { get }: Context,
+  session: FeedSession,
+  progress: Progress,
+  isNeedless: boolean
+): boolean {
   const peers = get(UNTIL_PEERS)
-  const needsNothing = session.writable || session.mode === 'serve'
-  const pulled = needsNothing || progress.synced
+  const pulled = isNeedless || progress.synced
   if (peers === 0) return pulled
   if (get(MODE) === 'pull' && !pulled) return false
   return session.length > 0 && progress.peers.filter(({ hasAll }) => hasAll).length >= peers

@@ -9,6 +9,7 @@ import { EXIT_DONE } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
 import { folderAt, readingFolder, type NamedFolder } from './common/folders.ts'
 import { tellNames } from './common/names.ts'
+import { skippedText } from './common/skipped.ts'
 import { contentsText, count, formatBytes } from './common/text.ts'
 
 const IGNORED = toggle('ignored', 'List each ignored name, with the rule that ignores it.')
@@ -39,7 +40,7 @@ const command: Command = {
         `${file}:${line}:${pattern}\t${name}`
       )
     }
-    const lines = status.skipped.map(({ name, reason }) => `${name}: ${reason}`)
+    const lines = status.skipped.map(skippedText)
     tellNames(log, `${lines.length} that cannot be shared`, lines)
     return EXIT_DONE
   }

@@ -4,7 +4,7 @@ import type { HistoryEntry } from '../drive/index/drive-index.ts'
 import type { Command } from './common/command.ts'
 import { DRIVE_FLAGS, DRIVE_HELP, openDrive, readPath } from './common/drive-argument.ts'
 import { EXIT_DONE } from './common/exit.ts'
-import { formatBytes } from './common/text.ts'
+import { formatBytes, visible } from './common/text.ts'
 
 const command: Command = {
   name: 'log',
@@ -31,7 +31,7 @@ const command: Command = {
         const first = versionOf(ends, change.seq)
         const { type, name, kind, size } = told
         const bytes = size === null ? '' : formatBytes(size)
-        const shown = kind === 'folder' ? `${name}/` : name
+        const shown = visible(kind === 'folder' ? `${name}/` : name)
         await out.result(
           { version: first, type, name, kind, size },
           `${String(first).padStart(8)}  ${type}  ${bytes.padStart(8)}  ${shown}`

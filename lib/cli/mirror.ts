@@ -37,7 +37,7 @@ import { tellNames } from './common/names.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { isMissed, skippedText } from './common/skipped.ts'
 import { checkNewName } from './common/storage.ts'
-import { count, formatBytes } from './common/text.ts'
+import { count, formatBytes, visible } from './common/text.ts'
 
 const SIGNS = { add: '+', change: '~', touch: 't', check: '?', remove: '-' } as const
 
@@ -265,7 +265,7 @@ async function connect(one: Synchronizer, other: Synchronizer): Promise<void> {
 }
 
 async function tell({ out }: Context, { type, name, byteLength }: PlannedChange): Promise<void> {
-  const line = `${SIGNS[type]} ${formatBytes(byteLength).padStart(8)}  ${name}`
+  const line = `${SIGNS[type]} ${formatBytes(byteLength).padStart(8)}  ${visible(name)}`
   await out.result({ name, action: type, bytes: byteLength }, line)
 }
 

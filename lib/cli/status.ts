@@ -10,7 +10,7 @@ import { toggle } from './common/flag.ts'
 import { folderAt, readingFolder, type NamedFolder } from './common/folders.ts'
 import { tellNames } from './common/names.ts'
 import { skippedText } from './common/skipped.ts'
-import { contentsText, count, formatBytes } from './common/text.ts'
+import { contentsText, count, formatBytes, visible } from './common/text.ts'
 
 const IGNORED = toggle('ignored', 'List each ignored name, with the rule that ignores it.')
 
@@ -37,7 +37,7 @@ const command: Command = {
       const { file = '', line = 0, pattern = '' } = rule ?? {}
       await out.result(
         { event: 'ignored', name, folder, file, line, pattern },
-        `${file}:${line}:${pattern}\t${name}`
+        `${file}:${line}:${pattern}\t${visible(name)}`
       )
     }
     const lines = status.skipped.map(skippedText)
@@ -78,9 +78,12 @@ async function tell(
   }
   await out.result(record, textOf(root, config, key, status))
   for (const { type, name, byteLength } of changes) {
-    await out.result({ event: 'changed', type, name, byteLength }, `${SIGNS[type]} ${name}`)
+    await out.result(
+      { event: 'changed', type, name, byteLength },
+      `${SIGNS[type]} ${visible(name)}`
+    )
   }
-  for (const name of conflicts) await out.result({ event: 'conflict', name }, `! ${name}`)
+  for (const name of conflicts) await out.result({ event: 'conflict', name }, `! ${visible(name)}`)
 }
 
 const SIGNS: Record<LocalChange['type'], string> = {

@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream'
 import { OutputClosed } from './exit.ts'
+import { visibleLines } from './text.ts'
 
 /** Results on stdout, at the pace of its reader. */
 export class Output {
@@ -28,10 +29,13 @@ export class Output {
     })
   }
 
-  /** Writes one result: the record with `--json`, else the text, which may be several lines or empty. */
+  /**
+   * Writes one result: the record with `--json`, else the text, which may be several lines or empty. What controls a
+   * terminal does not reach it: names are those of whoever made the drive.
+   */
   async result(record: object, text: string): Promise<void> {
     if (this.json) await this.write(`${JSON.stringify(record)}\n`)
-    else if (text !== '') await this.write(`${text}\n`)
+    else if (text !== '') await this.write(`${visibleLines(text)}\n`)
   }
 }
 

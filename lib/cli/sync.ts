@@ -9,7 +9,7 @@ import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { Command, Context } from './common/command.ts'
 import { diagnose } from './common/diagnosis.ts'
 import { EXIT_DONE, sentenceOf, UsageError } from './common/exit.ts'
-import { findDrive } from './common/drive-argument.ts'
+import { findDrive, type FoundDrive } from './common/drive-argument.ts'
 import { ENCRYPTION_KEY, UNTIL_PEERS } from './common/drive-flags.ts'
 import { blockRange, choice, list, toggle, type BlockRange, type Flag } from './common/flag.ts'
 import { DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
@@ -206,7 +206,7 @@ async function openNamed(
       if (!isSynclineError(error, 'FEED_NOT_FOUND', 'BAD_ARGUMENT')) throw error
     }
   }
-  const drive = await findDrive(context, text)
+  const drive = await findFeed(context, text)
   if (drive.here !== null) {
     await drives.addHere(drive, options)
     return null
@@ -214,6 +214,17 @@ async function openNamed(
   const session = sync.add(drive.key, options)
   await session.ready()
   return session
+}
+
+/** As {@link findDrive}: a stored feed is found, too. */
+async function findFeed(context: Context, text: string): Promise<FoundDrive> {
+  try {
+    return await findDrive(context, text)
+  } catch (error) {
+    if (!isSynclineError(error, 'FEED_NOT_FOUND')) throw error
+    const reason = `${text} is neither a feed nor a drive: no name, folder or key of one`
+    throw new SynclineError('FEED_NOT_FOUND', reason)
+  }
 }
 
 /** Prints where we are reached, and what to type on the other side. */
@@ -255,7 +266,7 @@ async function dryRun(context: Context): Promise<number> {
     return context.out.result({ dryRun: true, key: id, mode }, `would sync ${id} (${mode})`)
   }
   for (const text of context.args) {
-    await tell((await findDrive(context, text)).key)
+    await tell((await findFeed(context, text)).key)
   }
   if (context.args.length === 0) for await (const { key } of folder.list()) await tell(key)
   return EXIT_DONE

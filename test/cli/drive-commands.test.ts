@@ -66,6 +66,7 @@ test('ls, cat and log of a folder here, by path, name and key, at any version', 
     ]
   )
   t.is((await run('log', dir, 'sub/b.txt')).text.split('\n').length, 2)
+  t.ok((await fails(3, 'log', dir, 'nothing')).includes('/nothing'))
 
   const diff = await run('diff', dir, String(first.version), String(second.version))
   t.alike(diff.text.split('\n'), ['+      3 B  /d.txt', '-     10 B  /sub/b.txt'])

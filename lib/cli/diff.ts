@@ -5,7 +5,7 @@ import type { Command } from './common/command.ts'
 import { AT, BadEntries, DRIVE_FLAGS, DRIVE_HELP, openDrive } from './common/drive-argument.ts'
 import { EXIT_DONE, EXIT_FAILED, UsageError } from './common/exit.ts'
 import { wholeNumber } from './common/flag.ts'
-import { formatBytes } from './common/text.ts'
+import { formatBytes, visible } from './common/text.ts'
 
 const SIGNS = { add: '+', remove: '-', change: '~' } as const
 
@@ -31,7 +31,7 @@ const command: Command = {
         if (item === null) continue
         const type = old === null ? 'add' : now === null ? 'remove' : 'change'
         const size = item.entry.blob?.byteLength ?? null
-        const name = item.kind === 'folder' ? `${item.name}/` : item.name
+        const name = visible(item.kind === 'folder' ? `${item.name}/` : item.name)
         await out.result(
           { type, name: item.name, kind: item.kind, size },
           `${SIGNS[type]} ${(size === null ? '' : formatBytes(size)).padStart(8)}  ${name}`

@@ -1,10 +1,11 @@
 import { readName, rangeOfFolder, keyOfName, partOfKey } from '../drive/drive-name.ts'
 import { readListed } from '../drive/listing.ts'
+import { SynclineError } from '../errors.ts'
 import type { HistoryEntry } from '../drive/index/drive-index.ts'
 import type { Command } from './common/command.ts'
 import { DRIVE_FLAGS, DRIVE_HELP, openDrive, readPath } from './common/drive-argument.ts'
 import { EXIT_DONE } from './common/exit.ts'
-import { formatBytes } from './common/text.ts'
+import { formatBytes, visible } from './common/text.ts'
 
 const command: Command = {
   name: 'log',
@@ -24,18 +25,24 @@ const command: Command = {
     try {
       const { index, version } = drive
       const ends = await index.versionEnds(1, version)
+      let any = under === '/'
       for await (const change of index.history(1, version)) {
         signal.throwIfAborted()
         const told = tellable(change, under)
         if (told === null) continue
+        any = true
         const first = versionOf(ends, change.seq)
         const { type, name, kind, size } = told
         const bytes = size === null ? '' : formatBytes(size)
-        const shown = kind === 'folder' ? `${name}/` : name
+        const shown = visible(kind === 'folder' ? `${name}/` : name)
         await out.result(
           { version: first, type, name, kind, size },
           `${String(first).padStart(8)}  ${type}  ${bytes.padStart(8)}  ${shown}`
         )
+      }
+      if (!any) {
+        const reason = `${drive.label} never had ${under} up to version ${version}`
+        throw new SynclineError('FILE_NOT_FOUND', reason)
       }
     } finally {
       await drive.close()

@@ -11,7 +11,7 @@ import {
 } from './common/drive-argument.ts'
 import { EXIT_DONE, EXIT_FAILED } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
-import { formatBytes } from './common/text.ts'
+import { formatBytes, visible } from './common/text.ts'
 
 const RECURSIVE = toggle('recursive', 'Go down into folders.', { short: 'r' })
 
@@ -86,11 +86,11 @@ function lineOf({ name, kind, entry }: ListedEntry): string {
   const type = { file: '-', link: 'l', folder: 'd' }[kind]
   const text = `${type}${kind === 'link' ? 'rwxrwxrwx' : formatMode(bits)}`
   const end = kind === 'link' ? ` -> ${linkname ?? ''}` : kind === 'folder' ? '/' : ''
-  return columns(text, size, time, `${name}${end}`)
+  return columns(text, size, time, visible(`${name}${end}`))
 }
 
 function folderLine(name: string): string {
-  return columns('d', '', '', `${name}/`)
+  return columns('d', '', '', visible(`${name}/`))
 }
 
 function columns(mode: string, size: string, time: string, name: string): string {

@@ -29,13 +29,15 @@ import {
   type OpenDrive
 } from './common/drive-argument.ts'
 import { ENCRYPTION_KEY, GITIGNORE, LINKS, MAX_DELETE, TRASH } from './common/drive-flags.ts'
-import { EXIT_DONE, EXIT_FAILED, UsageError } from './common/exit.ts'
+import { EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UsageError } from './common/exit.ts'
 import { DRY_RUN, NETWORK, TIMEOUT } from './common/flags.ts'
 import { showWork } from './common/folder-work.ts'
 import { openRegistry } from './common/folders.ts'
+import { tellNames } from './common/names.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
+import { isMissed, skippedText } from './common/skipped.ts'
 import { checkNewName } from './common/storage.ts'
-import { count, formatBytes } from './common/text.ts'
+import { count, formatBytes, visible } from './common/text.ts'
 
 const SIGNS = { add: '+', change: '~', touch: 't', check: '?', remove: '-' } as const
 
@@ -133,9 +135,7 @@ async function copyIn(
     const shown = { label, rest: 'up to date', progress: () => progress.now, sessions: () => [] }
     const report = await showWork(context, sync, [shown], work, { timeoutMs: 0 })
     for (const change of changes) await tell(context, change)
-    for (const { name, reason, code } of report.skipped) {
-      log.info(`${name} is left out: ${reason}${code === undefined ? '' : ` (${code})`}`)
-    }
+    tellNames(log, `${report.skipped.length} left out`, report.skipped.map(skippedText))
     for (const name of report.unsettled) log.info(`${name} is being written: run it again`)
     tellHeld(context, report.heldBack)
     await folder.close()
@@ -148,7 +148,8 @@ async function copyIn(
         `${label} ${key}: version ${version}, ${added} added, ${changed + touched} changed, ${removed} removed`
       )
     }
-    const isWhole = report.skipped.length + report.unsettled.length + report.heldBack.length === 0
+    if (report.heldBack.length > 0) return EXIT_REFUSED
+    const isWhole = !report.skipped.some(isMissed) && report.unsettled.length === 0
     return isWhole ? EXIT_DONE : EXIT_FAILED
   } finally {
     await sync.close()
@@ -234,7 +235,8 @@ async function copyOut(context: Context, drive: FoundDrive, target: string): Pro
         { event: 'mirrored', key: formatKey(drive.key), version, added, changed, removed: gone },
         `${target}: version ${version}, ${added} added, ${changed} changed, ${gone} removed`
       )
-      const isWhole = report.skipped.length + report.conflicts.length + report.heldBack.length === 0
+      if (report.heldBack.length > 0) return EXIT_REFUSED
+      const isWhole = report.skipped.length + report.conflicts.length === 0
       return isWhole ? EXIT_DONE : EXIT_FAILED
     } finally {
       await cloned.close()
@@ -263,7 +265,7 @@ async function connect(one: Synchronizer, other: Synchronizer): Promise<void> {
 }
 
 async function tell({ out }: Context, { type, name, byteLength }: PlannedChange): Promise<void> {
-  const line = `${SIGNS[type]} ${formatBytes(byteLength).padStart(8)}  ${name}`
+  const line = `${SIGNS[type]} ${formatBytes(byteLength).padStart(8)}  ${visible(name)}`
   await out.result({ name, action: type, bytes: byteLength }, line)
 }
 

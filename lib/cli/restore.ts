@@ -19,7 +19,7 @@ import { LINKS } from './common/drive-flags.ts'
 import { EXIT_DONE, EXIT_FAILED, sentenceOf, UsageError } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
 import { DRY_RUN } from './common/flags.ts'
-import { count, formatBytes } from './common/text.ts'
+import { count, formatBytes, visible } from './common/text.ts'
 
 const FORCE = toggle('force', 'Overwrite what is there.')
 
@@ -60,7 +60,7 @@ const command: Command = {
       })
       const [only] = skipped
       if (entries.length === 1 && only !== undefined) throw withWay(only.reason)
-      for (const item of restored) await out.result(item, item.path)
+      for (const item of restored) await out.result(item, visible(item.path))
       for (const item of skipped) log.info(`${item.name} is left out: ${sentenceOf(item.reason)}`)
       log.info(`${count(restored.length, 'entry', 'entries')} restored, ${formatBytes(bytes)}`)
       bad.tell(context)

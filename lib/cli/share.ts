@@ -35,6 +35,7 @@ import { openRegistry, readingFolder } from './common/folders.ts'
 import { tellNames } from './common/names.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { announced, tellCloneCommand } from './common/other-side.ts'
+import { isMissed, skippedText } from './common/skipped.ts'
 import { contentsText, count, quote } from './common/text.ts'
 
 const COPY = toggle(
@@ -317,17 +318,7 @@ async function tellImport(
 }
 
 function tellSkipped({ log }: Context, skipped: readonly Skipped[]): void {
-  const lines = skipped.map(
-    ({ name, reason, code }) =>
-      `${name}: ${SKIP_TEXTS[reason] ?? reason}${code === undefined ? '' : ` (${code})`}`
-  )
-  tellNames(log, `${skipped.length} not shared`, lines)
-}
-
-const SKIP_TEXTS: Partial<Record<Skipped['reason'], string>> = {
-  special: 'no file, folder or link',
-  name: 'its name is not UTF-8 or holds a backslash',
-  unreadable: 'it cannot be read'
+  tellNames(log, `${skipped.length} not shared`, skipped.map(skippedText))
 }
 
 function contentsOf({ files, links, emptyFolders, bytes }: ScanCounts): object {
@@ -363,11 +354,9 @@ function changesText(report: ImportReport): string {
     : parts.map(([what, number]) => `${number} ${what}`).join(', ')
 }
 
-/** What is not readable as it should be is a failure; what cannot be shared at all is only told. */
 function exitOf({ heldBack, skipped, unsettled }: ImportReport): number {
   if (heldBack.length > 0) return EXIT_REFUSED
-  const failed = skipped.some(({ reason }) => reason !== 'special')
-  return failed || unsettled.length > 0 ? EXIT_FAILED : EXIT_DONE
+  return skipped.some(isMissed) || unsettled.length > 0 ? EXIT_FAILED : EXIT_DONE
 }
 
 async function dryRun(context: Context): Promise<number> {

@@ -9,7 +9,8 @@ import { EXIT_DONE } from './common/exit.ts'
 import { toggle } from './common/flag.ts'
 import { folderAt, readingFolder, type NamedFolder } from './common/folders.ts'
 import { tellNames } from './common/names.ts'
-import { contentsText, count, formatBytes } from './common/text.ts'
+import { skippedText } from './common/skipped.ts'
+import { contentsText, count, formatBytes, visible } from './common/text.ts'
 
 const IGNORED = toggle('ignored', 'List each ignored name, with the rule that ignores it.')
 
@@ -36,10 +37,10 @@ const command: Command = {
       const { file = '', line = 0, pattern = '' } = rule ?? {}
       await out.result(
         { event: 'ignored', name, folder, file, line, pattern },
-        `${file}:${line}:${pattern}\t${name}`
+        `${file}:${line}:${pattern}\t${visible(name)}`
       )
     }
-    const lines = status.skipped.map(({ name, reason }) => `${name}: ${reason}`)
+    const lines = status.skipped.map(skippedText)
     tellNames(log, `${lines.length} that cannot be shared`, lines)
     return EXIT_DONE
   }
@@ -77,9 +78,12 @@ async function tell(
   }
   await out.result(record, textOf(root, config, key, status))
   for (const { type, name, byteLength } of changes) {
-    await out.result({ event: 'changed', type, name, byteLength }, `${SIGNS[type]} ${name}`)
+    await out.result(
+      { event: 'changed', type, name, byteLength },
+      `${SIGNS[type]} ${visible(name)}`
+    )
   }
-  for (const name of conflicts) await out.result({ event: 'conflict', name }, `! ${name}`)
+  for (const name of conflicts) await out.result({ event: 'conflict', name }, `! ${visible(name)}`)
 }
 
 const SIGNS: Record<LocalChange['type'], string> = {

@@ -9,7 +9,7 @@ import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { Command, Context } from './common/command.ts'
 import { diagnose } from './common/diagnosis.ts'
 import { EXIT_DONE, sentenceOf, UsageError } from './common/exit.ts'
-import { findDrive } from './common/drive-argument.ts'
+import { findDrive, type FoundDrive } from './common/drive-argument.ts'
 import { ENCRYPTION_KEY, UNTIL_PEERS } from './common/drive-flags.ts'
 import { blockRange, choice, list, toggle, type BlockRange, type Flag } from './common/flag.ts'
 import { DRY_RUN, NETWORK, SWARM, TIMEOUT } from './common/flags.ts'
@@ -55,7 +55,8 @@ const command: Command = {
     'A KEY is hex, z-base-32, hyper://KEY, pear://KEY, or the name of a stored feed,\n' +
     'or a drive: a folder that is shared or cloned, its name, or the name of a mirror. Of a KEY that\n' +
     'proves to be a drive its blobs are synchronized as well, without any folder.\n' +
-    'With --mode pull it exits with 0 when all is here, and with 4 if nobody had it in time.\n' +
+    'With --mode pull it exits with 0 when all is here, and with 4 if nobody had it in time. Feeds that you\n' +
+    'write are waited for if they are named, or have no blocks yet.\n' +
     'Examples:\n' +
     '  syncline sync logs --listen 0.0.0.0:7000\n' +
     '  syncline sync KEY --mode pull --peer 192.168.1.2:7000',
@@ -78,15 +79,19 @@ const command: Command = {
       await tellOtherSide(context, named, addresses)
       const oneShot = get(MODE) === 'pull' || get(UNTIL_PEERS) > 0
       const outside = new OutsideAppends(context, sync, feeds, openedAt)
+      const ours = new Set(feeds.filter((feed) => isOurs(context, feed)))
+      const needsNothing = (feed: Watched): boolean =>
+        feed.session.mode === 'serve' || ours.has(feed)
       const lookups = new Lookups(context, sync, get(MODE) !== 'pull')
       const finished = await watch(context, sync, feeds, {
-        isDone: ({ session }, progress) =>
-          !drives.isUnclear(session) && isDone(context, session, progress),
-        ondone: async ({ session }) => {
+        isDone: (feed, progress) =>
+          !drives.isUnclear(feed.session) &&
+          isDone(context, feed.session, progress, needsNothing(feed)),
+        ondone: async (feed) => {
+          const { session } = feed
           const { length, byteLength } = session
-          // Nobody waited for what was ours, or is only given away.
-          const isNews = get(UNTIL_PEERS) > 0 || (session.mode !== 'serve' && !session.writable)
-          if (!isNews) return
+          // Nobody waited for it.
+          if (get(UNTIL_PEERS) === 0 && needsNothing(feed)) return
           const key = formatKey(session.key)
           await out.result(
             { event: 'synced', key, length, byteLength },
@@ -117,10 +122,24 @@ const command: Command = {
   }
 }
 
-function isDone({ get }: Context, session: FeedSession, progress: Progress): boolean {
+/**
+ * True for a feed that is written here, so that nobody waits for it. The key of one without blocks may have been imported:
+ * what was written elsewhere is still to come, and of one that is named it may be.
+ */
+function isOurs({ args, get }: Context, { session }: Watched): boolean {
+  const { writable, length, contiguousLength } = session
+  if (!writable || get(MODE) !== 'pull') return writable
+  return args.length === 0 && length > 0 && contiguousLength === length
+}
+
+function isDone(
+  { get }: Context,
+  session: FeedSession,
+  progress: Progress,
+  isNeedless: boolean
+): boolean {
   const peers = get(UNTIL_PEERS)
-  const needsNothing = session.writable || session.mode === 'serve'
-  const pulled = needsNothing || progress.synced
+  const pulled = isNeedless || progress.synced
   if (peers === 0) return pulled
   if (get(MODE) === 'pull' && !pulled) return false
   return session.length > 0 && progress.peers.filter(({ hasAll }) => hasAll).length >= peers
@@ -187,7 +206,7 @@ async function openNamed(
       if (!isSynclineError(error, 'FEED_NOT_FOUND', 'BAD_ARGUMENT')) throw error
     }
   }
-  const drive = await findDrive(context, text)
+  const drive = await findFeed(context, text)
   if (drive.here !== null) {
     await drives.addHere(drive, options)
     return null
@@ -195,6 +214,17 @@ async function openNamed(
   const session = sync.add(drive.key, options)
   await session.ready()
   return session
+}
+
+/** As {@link findDrive}: a stored feed is found, too. */
+async function findFeed(context: Context, text: string): Promise<FoundDrive> {
+  try {
+    return await findDrive(context, text)
+  } catch (error) {
+    if (!isSynclineError(error, 'FEED_NOT_FOUND')) throw error
+    const reason = `${text} is neither a feed nor a drive: no name, folder or key of one`
+    throw new SynclineError('FEED_NOT_FOUND', reason)
+  }
 }
 
 /** Prints where we are reached, and what to type on the other side. */
@@ -236,7 +266,7 @@ async function dryRun(context: Context): Promise<number> {
     return context.out.result({ dryRun: true, key: id, mode }, `would sync ${id} (${mode})`)
   }
   for (const text of context.args) {
-    await tell((await findDrive(context, text)).key)
+    await tell((await findFeed(context, text)).key)
   }
   if (context.args.length === 0) for await (const { key } of folder.list()) await tell(key)
   return EXIT_DONE

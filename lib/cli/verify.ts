@@ -18,7 +18,7 @@ import { DRY_RUN, NETWORK } from './common/flags.ts'
 import { openRegistry, readingFolder, type NamedFolder } from './common/folders.ts'
 import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { openFolder } from './common/storage.ts'
-import { count, formatBytes, quote } from './common/text.ts'
+import { count, formatBytes, quote, visible } from './common/text.ts'
 
 const REPAIR = toggle('repair', 'Fetch what is bad again from peers; edited files go to the trash.')
 
@@ -55,7 +55,7 @@ async function check(context: Context, named: NamedFolder): Promise<VerifyReport
     verifyFolder(folder, { signal, progress: new ProgressNotes() })
   )
   for (const { name, verdict } of report.bad) {
-    await out.result({ event: 'bad', name, verdict }, `${verdict} ${name}`)
+    await out.result({ event: 'bad', name, verdict }, `${verdict} ${visible(name)}`)
   }
   const { entries, bytes, bad } = report
   await out.result(

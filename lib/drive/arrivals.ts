@@ -8,7 +8,6 @@
  */
 import { setMaxListeners } from 'node:events'
 import { chmod, rm, truncate } from 'node:fs/promises'
-import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import { Mutex } from '../feed/mutex.ts'
@@ -311,9 +310,9 @@ export class Arrivals {
   /** True if a local file may hold part of what is to come, and nothing of it came yet. */
   #isComparable({ name, source }: PutStep, { feed }: Blobs): boolean {
     const { blockOffset, blockLength, byteLength } = source.entry.blob as BlobRange
-    const at = this.#placement.names.pathOf(name)
-    if (!this.#folder.inPlace || at === null || byteLength <= FETCHED_WHOLE_BYTES) return false
-    const stats = look(path.join(this.#folder.root, at))
+    const file = this.#placement.basisOf(name)
+    if (!this.#folder.inPlace || file === null || byteLength <= FETCHED_WHOLE_BYTES) return false
+    const stats = look(file)
     if (stats === null || !stats.isFile() || stats.size === 0n) return false
     if (blockLength === 1 && stats.size !== BigInt(byteLength)) return false
     return feed.have.firstSet(blockOffset, blockOffset + blockLength) === -1
@@ -325,7 +324,7 @@ export class Arrivals {
     const work = async (): Promise<void> => {
       for (const { name, source } of queue) {
         const blob = source.entry.blob as BlobRange
-        const file = path.join(this.#folder.root, this.#placement.names.pathOf(name) as string)
+        const file = this.#placement.basisOf(name) as string
         await this.#reuse(file, blob, blobs, signal).catch((error: unknown) => {
           // Whatever it was: all of it can be fetched.
           if (isSynclineError(error, 'DISK_FULL')) throw error

@@ -13,6 +13,7 @@ import type { StoredFeed } from '../feed/stored-feed.ts'
 import { NODE_BYTES } from '../kernels/fold.ts'
 import { IMPORT_ENTRIES_MAX, SETTLE_MS } from '../limits.ts'
 import { adoptAll, sameBlob } from './blob-check.ts'
+import { compareContent } from './content.ts'
 import { keyOfName } from './drive-name.ts'
 import { encodeEntry, readMetadata, writeMetadata, type BlobRange, type Entry } from './entry.ts'
 import type { CatalogRow, Known } from './folder/catalog.ts'
@@ -157,7 +158,7 @@ class Import {
       this.#progress.set({ filesTotal: counts.files, bytesTotal: counts.bytes })
       for (const step of batch) {
         if (step.type === 'remove') removals.push(step.target)
-        else if (dryRun) this.#foresee(step)
+        else if (dryRun) await this.#foresee(step)
         else await this.#take(step)
       }
     }
@@ -210,8 +211,21 @@ class Import {
     await feed.release([[folder.catalog.blocksEnd, feed.length]])
   }
 
-  #foresee({ type, name, source }: Step): void {
-    this.#note({ type: type === 'check' ? 'change' : type, name, byteLength: source.size })
+  async #foresee({ type, name, source, target }: Step): Promise<void> {
+    const change = type === 'check' ? await this.#foreseeChecked(source, target) : type
+    if (change !== null) this.#note({ type: change, name, byteLength: source.size })
+  }
+
+  /** What will become of a name that both sides have, once its file is read; null for nothing. */
+  async #foreseeChecked(
+    source: ScannedEntry,
+    { known }: CatalogRow
+  ): Promise<Change['type'] | null> {
+    const { signal } = this.#options
+    const options = signal === undefined ? {} : { signal }
+    const verdict = await compareContent(this.#folder, this.#pathOf(source.name), known, options)
+    if (verdict !== 'ok') return 'change'
+    return sameMetadata(known.entry, source) ? null : 'touch'
   }
 
   #withoutUnreadable(removals: readonly CatalogRow[]): CatalogRow[] {

@@ -54,6 +54,8 @@ export class Placement {
   readonly #target: Target
   #signal: AbortSignal | null = null
   #unsaved = 0
+  /** Where files went that were discarded, absolute, by the name that they had. */
+  readonly #discarded = new Map<string, string>()
 
   constructor(folder: DriveFolder, options: CloneOptions, progress: ProgressNotes) {
     this.#folder = folder
@@ -149,10 +151,29 @@ export class Placement {
           ? this.#target.moveAside(at, Date.now()).path
           : path.relative(root, trashed.entry.path)
     }
-    if (known.entry.blob !== null) this.#folder.leaveFile(name, known.entry.blob)
-    catalog.delete(name)
+    if (moved !== null) this.#discarded.set(name, path.join(root, moved))
+    await this.#forget(name, known)
+    // A stop may come before the update does.
+    catalog.version = 0
     await catalog.save()
     return moved
+  }
+
+  /** A file that may hold part of what is to come under a name: what was discarded, else what stands there. */
+  basisOf(name: string): string | null {
+    const at = this.names.pathOf(name)
+    return this.#discarded.get(name) ?? (at === null ? null : path.join(this.#folder.root, at))
+  }
+
+  /** What the drive has under a name is no longer here. */
+  async #forget(name: string, { entry: { blob } }: Known): Promise<void> {
+    const folder = this.#folder
+    folder.catalog.delete(name)
+    if (blob === null || blob.byteLength === 0 || !folder.leaveFile(name, blob)) return
+    // Nobody has its bytes here any more: they are asked for.
+    await folder.places.drop(blob)
+    const { feed } = await folder.blobs()
+    await feed.release([[blob.blockOffset, blob.blockOffset + blob.blockLength]])
   }
 
   /**
@@ -178,14 +199,7 @@ export class Placement {
       if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
       return false
     }
-    if (known === undefined) return true
-    const { blob } = known.entry
-    catalog.delete(name)
-    if (blob === null || blob.byteLength === 0 || !this.#folder.leaveFile(name, blob)) return true
-    // Nobody has its bytes here any more: they are asked for.
-    await this.#folder.places.drop(blob)
-    const { feed } = await this.#folder.blobs()
-    await feed.release([[blob.blockOffset, blob.blockOffset + blob.blockLength]])
+    if (known !== undefined) await this.#forget(name, known)
     return true
   }
 

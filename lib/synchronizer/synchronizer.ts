@@ -18,7 +18,11 @@ import { StoredFeed } from '../feed/stored-feed.ts'
 import { simd } from '../kernels/hash.ts'
 import { CONNECTIONS_MAX, FEEDS_OPENING_MAX, IDLE_FEED_MS } from '../limits.ts'
 import { attach, type AttachOptions } from '../transport/attach.ts'
-import { HyperswarmTransport, type TopicStatus } from '../transport/hyperswarm.ts'
+import {
+  HyperswarmTransport,
+  type BootstrapNode,
+  type TopicStatus
+} from '../transport/hyperswarm.ts'
 import type { NoiseKeyPair } from '../transport/secret-stream.ts'
 import { TcpTransport } from '../transport/tcp.ts'
 import type { TransportConnection } from '../transport/transport.ts'
@@ -85,8 +89,8 @@ export interface CreateOptions extends NewIdentityOptions, Omit<AddOptions, 'dri
 
 /** Options of {@link Synchronizer.swarm}. */
 export interface SwarmOptions {
-  /** `HOST:PORT` of nodes to begin with instead of the public ones. */
-  readonly bootstrap?: readonly string[]
+  /** Nodes to begin with instead of the public ones: `HOST:PORT`, or `{ host, port }` as in Hyperswarm. */
+  readonly bootstrap?: readonly BootstrapNode[]
 }
 
 /** Events of a {@link Synchronizer}. */

@@ -19,14 +19,17 @@ import { rawBytes } from './raw-bytes.ts'
 import type { NoiseKeyPair } from './secret-stream.ts'
 import type { FramedStream, Transport, TransportConnection } from './transport.ts'
 
+/** A node of the table: `HOST:PORT`, or as Hyperswarm's own networks for tests list theirs. */
+export type BootstrapNode = string | { readonly host: string; readonly port: number }
+
 /** Options of {@link HyperswarmTransport}. */
 export interface HyperswarmOptions {
   /** Who we are; a fresh key pair by default. */
   readonly keyPair?: NoiseKeyPair
   /**
-   * `HOST:PORT` of nodes to begin with instead of the public ones. If all of them are on the loopback, so are we.
+   * Nodes to begin with instead of the public ones. If all of them are on the loopback, so are we.
    */
-  readonly bootstrap?: readonly string[]
+  readonly bootstrap?: readonly BootstrapNode[]
   /** Connections at a time; CONNECTIONS_MAX by default. */
   readonly maxPeers?: number
   /** Takes connections, whoever began them. Hyperswarm dials lost ones again by itself. */
@@ -257,12 +260,13 @@ async function loadLibrary(): Promise<{
   }
 }
 
-function parseNode(node: string): { host: string; port: number } {
-  const colon = node.lastIndexOf(':')
-  const host = node.slice(0, colon)
-  const port = Number(node.slice(colon + 1))
+function parseNode(node: BootstrapNode): { host: string; port: number } {
+  const text = typeof node === 'string' ? node : `${node.host}:${node.port}`
+  const colon = text.lastIndexOf(':')
+  const host = text.slice(0, colon)
+  const port = Number(text.slice(colon + 1))
   if (colon < 1 || !Number.isInteger(port) || port < 1 || port > 65_535) {
-    throw new SynclineError('BAD_ARGUMENT', `${node} is not HOST:PORT`)
+    throw new SynclineError('BAD_ARGUMENT', `${text} is not HOST:PORT`)
   }
   return { host: host === 'localhost' ? '127.0.0.1' : host, port }
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import {
@@ -64,6 +65,48 @@ test('a folder is mirrored into a drive of the store, and its versions are kept'
   t.ok((await fails(2, 'mirror', dir, 'away')).includes('shared folder'))
 })
 
+test('-n reads files of which nothing but the contents can tell whether they changed', async (t) => {
+  const { tmp, store, run } = await stage(t)
+  const [dir, shared] = [path.join(tmp, 'src'), path.join(tmp, 'shared')]
+  for (const root of [dir, shared]) await plant(root, { 'a.txt': 'one', 'b.txt': 'two' })
+  await run('mirror', dir, 'backup')
+  await share(store, shared)
+  for (const root of [dir, shared]) {
+    await writeFile(path.join(root, 'a.txt'), 'one')
+    await writeFile(path.join(root, 'b.txt'), 'TWO')
+  }
+  t.alike((await run('mirror', dir, 'backup', '-n')).text.split('\n'), [
+    't      3 B  /a.txt',
+    '~      3 B  /b.txt'
+  ])
+  t.ok((await run('share', shared, '-n')).text.endsWith(': 1 changed, 1 touched'))
+  // As after a copy of the folder: all of it is read, and nothing changed.
+  for (const root of [dir, shared]) {
+    await plant(root, { 'a.txt': 'one', 'b.txt': 'two' })
+    await rename(path.join(root, 'a.txt'), path.join(root, 'aside'))
+    await plant(root, { 'a.txt': 'one' })
+    await rm(path.join(root, 'aside'))
+  }
+  t.is((await run('mirror', dir, 'backup', '-n')).text, '')
+  t.ok((await run('share', shared, '-n')).text.endsWith(': nothing new'))
+})
+
+test(
+  'what is no file is told of, and no failure',
+  { skip: process.platform === 'win32' },
+  async (t) => {
+    const { tmp, store, run } = await stage(t)
+    const dir = path.join(tmp, 'src')
+    await plant(dir, { 'a.txt': 'one' })
+    execFileSync('mkfifo', [path.join(dir, 'pipe')])
+    const mirrored = await run('mirror', dir, 'backup')
+    t.is(mirrored.exit, 0)
+    t.ok(mirrored.stderr.includes('/pipe: no file, folder or link'), mirrored.stderr)
+    await share(store, dir)
+    t.ok((await run('status', dir)).stderr.includes('/pipe: no file, folder or link'))
+  }
+)
+
 test('too many deletes are held back, and the rest is taken in', async (t) => {
   const { tmp, run } = await stage(t)
   const dir = path.join(tmp, 'many')
@@ -73,7 +116,7 @@ test('too many deletes are held back, and the rest is taken in', async (t) => {
   for (let i = 0; i < 12; i++) await rm(path.join(dir, `${i}.txt`))
   await plant(dir, { 'new.txt': 'new' })
   const held = await run('mirror', dir, 'many')
-  t.is(held.exit, 1)
+  t.is(held.exit, 6)
   t.ok(held.stderr.includes('--max-delete 12'), held.stderr)
   t.is((await run('ls', 'many')).text.split('\n').length, 21)
   t.is((await run('mirror', dir, 'many', '--max-delete', '12')).exit, 0)
@@ -176,7 +219,7 @@ test('a folder is made equal to a drive of peers; the deletes of many files are 
   const files = Object.fromEntries(Array.from({ length: 15 }, (_, i) => [`${i}.txt`, `${i}`]))
   await plant(to, files)
   const held = await run('mirror', key, to, '--peer', peer)
-  t.is(held.exit, 1)
+  t.is(held.exit, 6)
   t.ok(held.stderr.includes('--max-delete 15'), held.stderr)
   t.is(await readFile(path.join(to, 'a.txt'), 'utf8'), 'one')
   t.ok(existsSync(path.join(to, '3.txt')))

@@ -66,6 +66,7 @@ test('ls, cat and log of a folder here, by path, name and key, at any version', 
     ]
   )
   t.is((await run('log', dir, 'sub/b.txt')).text.split('\n').length, 2)
+  t.ok((await fails(3, 'log', dir, 'nothing')).includes('/nothing'))
 
   const diff = await run('diff', dir, String(first.version), String(second.version))
   t.alike(diff.text.split('\n'), ['+      3 B  /d.txt', '-     10 B  /sub/b.txt'])
@@ -76,6 +77,32 @@ test('ls, cat and log of a folder here, by path, name and key, at any version', 
 function names(text: string): string[] {
   return text.split('\n').map((line) => (JSON.parse(line) as { name: string }).name)
 }
+
+test(
+  'names that hold control characters move no cursor and begin no line',
+  { skip: process.platform === 'win32' },
+  async (t) => {
+    const { tmp, run, store } = await stage(t)
+    const dir = path.join(tmp, 'odd')
+    await plant(dir, { '\u001b[2Jtwo\nlines\u009b': 'x' })
+    const { version } = await share(store, dir)
+    const shown = '/\\x1b[2Jtwo\\nlines\\x9b'
+    for (const words of [
+      ['ls', dir],
+      ['log', dir],
+      ['diff', dir, '1', String(version)]
+    ]) {
+      const { text } = await run(...words)
+      t.ok(text.endsWith(`  ${shown}`) && !text.includes('\n'), words[0])
+    }
+    const [listed = ''] = (await run('ls', dir, '--json')).text.split('\n')
+    t.is((JSON.parse(listed) as { name: string }).name, '/\u001b[2Jtwo\nlines\u009b')
+    await plant(dir, { 'new\u0007': 'x' })
+    t.ok((await run('status', dir)).text.endsWith('+ /new\\x07'))
+    const missing = await run('cat', dir, '\u001b[31mred')
+    t.absent(missing.stderr.includes('\u001b'), 'nor in what is told on stderr')
+  }
+)
 
 test('what its owner changed in place is not kept; copies are', async (t) => {
   const { tmp, store, run, fails } = await stage(t)

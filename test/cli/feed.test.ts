@@ -102,6 +102,11 @@ test('files are appended one after the other, stdin where - stands', async (t) =
   t.ok(missing.stderr.includes('code: ENOENT'))
   t.ok((await syncline('feed', 'ls', '-l')).text.includes(' 4  '), 'nothing of it was appended')
   t.is((await syncline('feed', 'append', 'nothing', { input: 'x' })).exit, 3)
+  for (const flags of [['-n'], ['--no-swarm', '--listen', '127.0.0.1:0']]) {
+    const unknown = await syncline('sync', 'nothing', ...flags)
+    t.is(unknown.exit, 3)
+    t.ok(unknown.stderr.includes('nothing is neither a feed nor a drive'), unknown.stderr)
+  }
 })
 
 test('an interrupt keeps the whole lines that came', async (t) => {

@@ -16,6 +16,8 @@ export interface CommandOptions {
   readonly input?: Uint8Array | string | Readable
   readonly env?: Record<string, string>
   readonly signal?: AbortSignal
+  /** Takes what would be printed, in place of {@link Result.stdout}. */
+  readonly stdout?: Writable
 }
 
 /** Runs a command line in this process. */
@@ -25,11 +27,12 @@ export async function inside(
 ): Promise<Result> {
   const { input = '', env = {}, signal = new AbortController().signal } = options
   const [out, err]: [Buffer[], Buffer[]] = [[], []]
+  const { stdout: target = sink(out) } = options
   const stdin =
     input instanceof Readable
       ? input
       : Readable.from(input.length === 0 ? [] : [Buffer.from(input)])
-  const streams = { stdin, stdout: sink(out), stderr: sink(err), env, signal }
+  const streams = { stdin, stdout: target, stderr: sink(err), env, signal }
   const exit = await run(argv, streams)
   const stdout = Buffer.concat(out)
   const stderr = Buffer.concat(err).toString()

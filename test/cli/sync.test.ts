@@ -353,6 +353,30 @@ test('without a key all stored feeds are served, also many', { timeout: 120_000 
   t.is((await run(['sync', ...net.slice(0, -1), `${folder}-empty`])).exit, 2, 'nothing is stored')
 })
 
+test(
+  'a feed whose secret key was imported is fetched before it is appended to',
+  { timeout: 120_000 },
+  async (t) => {
+    const source = await makeFeed(t, Buffer.from('one\ntwo\n'))
+    const { address } = await serve(t, source.folder)
+    const { stdout: keys } = await local(['keys', 'export', '--storage', source.folder])
+    const net = ['--mode', 'pull', '--no-swarm', '--timeout', '2']
+    for (const named of [[], [source.key]]) {
+      const to = ['--storage', `${source.folder}-moved-${named.length}`]
+      await local(['keys', 'import', ...to], { input: keys })
+      // Nobody listens there.
+      const away = await run(['sync', ...named, ...net, '--peer', '127.0.0.1:1', ...to])
+      t.is(away.exit, 4, away.stderr)
+      const pulled = await run(['sync', ...named, ...net, '--peer', address, ...to])
+      t.is(pulled.exit, 0, pulled.stderr)
+      t.ok(pulled.stdout.toString().startsWith('synced '))
+      t.is((await local(['feed', 'append', 'feed', ...to], { input: 'x' })).text, '3')
+      const alone = await run(['sync', ...net, '--peer', '127.0.0.1:1', ...to])
+      t.is(alone.exit, 0, 'one that is written here needs nothing unless it is named')
+    }
+  }
+)
+
 interface Source {
   readonly folder: string
   readonly key: string

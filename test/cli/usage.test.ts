@@ -161,6 +161,22 @@ test('-v shows the stack of an error, and it is hidden otherwise', async (t) => 
   t.ok((await syncline('feed', 'info', 'nothing', '-v')).stderr.includes('    at '))
 })
 
+test('results that cannot be written are a failure like any other', async (t) => {
+  const { folder, syncline } = await storage(t)
+  await syncline('feed', 'create', 'logs')
+  await syncline('feed', 'append', 'logs', { input: 'a\n' })
+  for (const command of [['ls'], ['cat', 'logs'], ['info', 'logs', '--json']]) {
+    const stdout = new Writable({
+      write(_chunk, _, done) {
+        done(Object.assign(new Error('no space left on device, write'), { code: 'ENOSPC' }))
+      }
+    })
+    const { exit, stderr } = await inside(['feed', ...command, '--storage', folder], { stdout })
+    t.is(exit, 1, command.join(' '))
+    t.is(stderr, 'error: no space left on device, write\ncode: ENOSPC\n')
+  }
+})
+
 test('progress is redrawn on a terminal and printed now and then elsewhere', (t) => {
   const status: FeedStatus = {
     label: 'logs',

@@ -5,6 +5,7 @@ import path from 'node:path'
 import type { ClonedFolder } from '../../lib/drive/cloned-folder.ts'
 import { isHeld } from '../../lib/drive/blob-check.ts'
 import type { SharedFolder } from '../../lib/drive/shared-folder.ts'
+import { folderStatus } from '../../lib/drive/status.ts'
 import {
   age,
   bytesOf,
@@ -88,6 +89,27 @@ test('reuse: what was moved or copied comes from here', async (t) => {
 
   const { dir } = await cloneFrom(t, source, share.key)
   t.alike(treeOf(dir), treeOf(root), 'all of it can still be given')
+})
+
+test('reuse: a repair brings what differs, and a stop before it is seen', async (t) => {
+  const root = await t.tmp()
+  const large = bytesOf(30 * BLOCK, 3)
+  fs.writeFileSync(`${root}/large`, large)
+  age(root)
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  const { dir, clone } = await cloneFrom(t, source, share.key)
+  large.writeUInt8(large.readUInt8(3 * BLOCK) ^ 1, 3 * BLOCK)
+  fs.writeFileSync(`${dir}/large`, large)
+
+  const received = await countBlobs(clone)
+  const moved = await clone.clone.discard('/large')
+  t.ok(fs.readFileSync(path.join(dir, moved ?? '')).equals(large), 'it is in the trash')
+  t.alike((await folderStatus(clone.folder)).missing, { entries: 1, bytes: 30 * BLOCK })
+  await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.is(received(), BLOCK)
+  t.alike(treeOf(dir), treeOf(root))
 })
 
 test('reuse: a clone onto a copy brings what differs', async (t) => {

@@ -126,7 +126,7 @@ async function network(t: Assertions): Promise<Testnet> {
 
 /** Our side; `storage` and `sync` find the local table by its loopback nodes. */
 function joinSwarm(sync: Synchronizer, testnet: Testnet): ReturnType<Synchronizer['swarm']> {
-  return sync.swarm({ bootstrap: testnet.bootstrap.map(({ host, port }) => `${host}:${port}`) })
+  return sync.swarm({ bootstrap: testnet.bootstrap })
 }
 
 /** A swarm that replicates one hypercore, as its README shows it. */

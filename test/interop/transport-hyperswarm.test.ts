@@ -88,7 +88,7 @@ test('a peer can be joined by its public key, and left', async (t) => {
 })
 
 test('wrong options and a closed swarm are refused', async (t) => {
-  for (const node of ['127.0.0.1', ':1', 'host:0', 'host:x']) {
+  for (const node of ['127.0.0.1', ':1', 'host:0', 'host:x', { host: 'host', port: 0 }]) {
     await t.exception(() => new HyperswarmTransport({ bootstrap: [node] }), /BAD_ARGUMENT/)
   }
   const transport = new HyperswarmTransport()

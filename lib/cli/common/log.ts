@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream'
+import { visible, visibleLines } from './text.ts'
 
 /** Settings of a {@link Log}. */
 export interface LogOptions {
@@ -57,7 +58,7 @@ export class Log {
   draw(lines: readonly string[]): void {
     this.#erase()
     const { columns } = this.size
-    for (const line of lines) this.#stream.write(`${line.slice(0, columns - 1)}\n`)
+    for (const line of lines) this.#stream.write(`${visible(line).slice(0, columns - 1)}\n`)
     this.#drawn = lines.length
   }
 
@@ -73,7 +74,7 @@ export class Log {
 
   #print(text: string): void {
     this.#erase()
-    this.#stream.write(`${text}\n`)
+    this.#stream.write(`${visibleLines(text)}\n`)
   }
 
   #erase(): void {

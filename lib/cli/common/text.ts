@@ -43,3 +43,18 @@ export function contentsText(contents: {
 export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 }
+
+const ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
+
+/** A name on one line: control characters in it are spelled out, so that it moves no cursor and begins no line. */
+export function visible(name: string): string {
+  return name.replace(/\p{Cc}/gu, (character) => {
+    const hex = character.charCodeAt(0).toString(16).padStart(2, '0')
+    return ESCAPES[character] ?? `\\x${hex}`
+  })
+}
+
+/** As {@link visible}, for text of several lines and columns. */
+export function visibleLines(text: string): string {
+  return text.replace(/(?![\n\t])\p{Cc}/gu, visible)
+}

@@ -21,7 +21,7 @@ const command: Command = {
   details:
     'The feeds become writable here, and so do the drives of folders that are moved here.\n' +
     'Before you append, fetch what was written elsewhere:\n' +
-    '  syncline sync --mode pull',
+    '  syncline sync KEY --mode pull',
   async run(context) {
     const [file = '-'] = context.args
     const input = file === '-' ? context.stdin : createReadStream(file)

@@ -163,6 +163,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   }
   readonly #idleTimers = new Set<() => void>()
   #stopSignals: (() => void) | null = null
+  /** Feeds that are being removed, by key. */
+  readonly #removals = new Map<string, Promise<void>>()
   #closing: Promise<void> | null = null
 
   constructor(options: SynchronizerOptions) {
@@ -256,7 +258,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const feed = await StoredFeed.open(store)
     const id = toHex(feed.key)
     // It may have been opened meanwhile, and under a name we may not have known that it is.
-    if (this.#entries.has(id)) {
+    if (this.#entries.has(id) || this.#removals.has(id)) {
       await feed.close()
       return this.open(feed.key, options)
     }
@@ -346,8 +348,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
           'a writable feed cannot be fetched again: its secret key is only here'
         )
       }
-      await this.#entries.get(toHex(info.key))?.session.close()
-      return storage.remove(info.key)
+      return this.#remove(storage, info.key)
     }
     throw new SynclineError(
       'FEED_NOT_FOUND',
@@ -484,9 +485,25 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     return entry.session
   }
 
-  /** Resolves when the session of a feed that is being closed has let go of it: until then it cannot be opened anew. */
+  /** Resolves when a feed that is being closed or removed can be opened anew. */
   async #closed(id: string): Promise<void> {
+    const removal = this.#removals.get(id)
     await this.#entries.get(id)?.session.closing?.catch(() => {})
+    await removal?.catch(() => {})
+  }
+
+  /** Nobody opens a feed while it is removed, not even for a remote that asks for it. */
+  async #remove(storage: FeedStorage, key: Uint8Array): Promise<void> {
+    const id = toHex(key)
+    const before = this.#removals.get(id)?.catch(() => {})
+    const closing = this.#entries.get(id)?.session.close()
+    const removal = Promise.all([before, closing]).then(() => storage.remove(key))
+    this.#removals.set(id, removal)
+    try {
+      await removal
+    } finally {
+      if (this.#removals.get(id) === removal) this.#removals.delete(id)
+    }
   }
 
   #idOfName(name: string): string | null {
@@ -763,7 +780,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       const id = toHex(feed.key)
       // Somebody may be adding it, or opened it meanwhile: a feed is hosted once.
       let session = this.#entries.get(id)?.session
-      if (session === undefined && this.#closing === null) {
+      const isFree = !this.#removals.has(id) && this.#closing === null
+      if (session === undefined && isFree) {
         session = this.#enter(feed.key, id, Promise.resolve(feed), { mode: 'serve' })
         const entry = this.#entries.get(id)
         if (entry !== undefined) entry.lazy = true

@@ -11,26 +11,16 @@ test('a feed that a remote asks for while it is being added is hosted once, and 
   await feed.append(['a', 'b', 'c'])
   const [address = ''] = await source.listen(0, '127.0.0.1')
 
-  const folder = await FeedFolder.open(await t.tmp())
   const signals = new EventEmitter()
   const [released, asked] = [once(signals, 'release'), once(signals, 'asked')]
-  const storage: FeedStorage = {
-    create: (name, options) => folder.create(name, options),
-    openByName: (name) => folder.openByName(name),
-    openByKey: (key) => folder.openByKey(key),
-    remove: (key) => folder.remove(key),
-    list: () => folder.list(),
+  const folder = await FeedFolder.open(await t.tmp())
+  const storage = heldStorage(folder, signals, {
     async add(key) {
       const store = await folder.add(key)
       await released
       return store
-    },
-    async openByDiscoveryKey(discoveryKey) {
-      const store = await folder.openByDiscoveryKey(discoveryKey)
-      if (store !== null) signals.emit('asked')
-      return store
     }
-  }
+  })
   const reader = new Synchronizer({ storage })
   t.teardown(() => Promise.all([source.close(), reader.close()]))
   const copy = reader.add(feed.key, { mode: 'pull' })
@@ -43,6 +33,39 @@ test('a feed that a remote asks for while it is being added is hosted once, and 
   await copy.synced({ timeoutMs: 5000 })
   t.is(String(await copy.get(2)), 'c')
   t.is(reader.add(feed.key), copy, 'the session of who added it is the one that stays')
+  t.is(copy.mode, 'pull')
+})
+
+test('a feed that a remote asks for while it is being removed is not hosted', async (t) => {
+  const source = new Synchronizer({ storage: memory() })
+  const feed = await source.create('log')
+  await feed.append(['a', 'b', 'c'])
+  const [address = ''] = await source.listen(0, '127.0.0.1')
+  const port = Number(address.split(':').pop())
+
+  const signals = new EventEmitter()
+  const [released, asked] = [once(signals, 'release'), once(signals, 'asked')]
+  const folder = await FeedFolder.open(await t.tmp())
+  const storage = heldStorage(folder, signals, {
+    async remove(key) {
+      await released
+      await folder.remove(key)
+    }
+  })
+  const reader = new Synchronizer({ storage })
+  t.teardown(() => Promise.all([source.close(), reader.close()]))
+  await reader.connect('127.0.0.1', port)
+  await reader.add(feed.key, { mode: 'pull' }).synced({ timeoutMs: 5000 })
+  const removed = reader.remove(feed.key)
+  await source.add(feed.key).append(['d'])
+  for (const peer of reader.peers) peer.close()
+  await asked
+  for (let i = 0; i < 100; i++) await turn()
+  const copy = reader.add(feed.key, { mode: 'pull' })
+  signals.emit('release')
+  await removed
+  await copy.synced({ timeoutMs: 5000 })
+  t.is(String(await copy.get(3)), 'd')
   t.is(copy.mode, 'pull')
 })
 
@@ -82,6 +105,28 @@ test('a remote that asks for a feed which is being closed is served', async (t) 
   await copy.synced({ timeoutMs: 5000 })
   t.is(String(await copy.get(0)), 'a')
 })
+
+/** A folder of which some methods are others. `asked` is emitted when a remote's feed was found in it. */
+function heldStorage(
+  folder: FeedFolder,
+  signals: EventEmitter,
+  others: Partial<FeedStorage>
+): FeedStorage {
+  return {
+    create: (name, options) => folder.create(name, options),
+    openByName: (name) => folder.openByName(name),
+    openByKey: (key) => folder.openByKey(key),
+    add: (key) => folder.add(key),
+    remove: (key) => folder.remove(key),
+    list: () => folder.list(),
+    async openByDiscoveryKey(discoveryKey) {
+      const store = await folder.openByDiscoveryKey(discoveryKey)
+      if (store !== null) signals.emit('asked')
+      return store
+    },
+    ...others
+  }
+}
 
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))

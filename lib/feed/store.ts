@@ -36,6 +36,8 @@ export interface Head {
 export interface StoreState {
   readonly identity: Identity
   readonly head: Head
+  /** Roots of the tree of `head`, where they were read already. */
+  readonly roots?: readonly TreeNode[]
   readonly bitmap: Bitmap
   /** Found by the last close or checkpoint; a lower bound. */
   readonly contiguousLength: number

@@ -172,11 +172,13 @@ export class StoredFeed implements Feed {
   ): Promise<StoredFeed> {
     const { head, identity } = state
     const nodes = new TreeNodes(store, head.length)
-    const roots: TreeNode[] = []
-    for (const index of fullRoots(head.length)) {
-      const root = await nodes.get(index)
-      if (root === null) throw damaged(identity.key, `root ${index} is missing`)
-      roots.push(root)
+    const roots = [...(state.roots ?? [])]
+    if (state.roots === undefined) {
+      for (const index of fullRoots(head.length)) {
+        const root = await nodes.get(index)
+        if (root === null) throw damaged(identity.key, `root ${index} is missing`)
+        roots.push(root)
+      }
     }
     const { rootHash } = head
     if (head.length > 0 && !equalBytes(new GrowingTree(head.fork, roots).hash(), rootHash)) {

@@ -14,7 +14,7 @@
  * @module
  */
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
+import { link, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import { equalBytes, toHex as hexOf } from '../bytes.ts'
@@ -24,6 +24,7 @@ import { lockedError } from './feed-lock.ts'
 import { JournalStore } from './journal-store.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { storageError, systemCode } from './file-error.ts'
+import { readSmallFile } from './file.ts'
 import { type FilePool, sharedPool } from './file-pool.ts'
 import { FileStore, type FileStoreOptions } from './file-store.ts'
 import { identityFromKey, newIdentity, type NewIdentityOptions } from '../identity.ts'
@@ -593,10 +594,8 @@ export class FeedFolder {
   }
 
   async #refuseV11(): Promise<void> {
-    const guard = await readFile(this.#path('CORESTORE'), 'utf8').catch((error: unknown) => {
-      if (systemCode(error) === 'ENOENT') return GUARD_MARK
-      throw storageError(error, this.#path('CORESTORE'))
-    })
+    const bytes = await readSmallFile(this.#path('CORESTORE'))
+    const guard = bytes === null ? GUARD_MARK : new TextDecoder().decode(bytes)
     const database = await this.#pool.layer.exists(this.#path('db', 'CURRENT'))
     if (guard.includes(GUARD_MARK) && !database) return
     const hint = 'open it with corestore 7 and hand over its feeds, or replicate from it'
@@ -659,13 +658,8 @@ async function openStored(store: Store): Promise<StoredFeed> {
 }
 
 async function readPrimaryKey(file: string): Promise<Uint8Array | null> {
-  try {
-    const bytes = await readFile(file)
-    return bytes.byteLength < 32 ? null : Uint8Array.from(bytes.subarray(0, 32))
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null
-    throw storageError(error, file)
-  }
+  const bytes = await readSmallFile(file)
+  return bytes === null || bytes.byteLength < 32 ? null : Uint8Array.from(bytes.subarray(0, 32))
 }
 
 async function subfolders(folder: string): Promise<string[]> {

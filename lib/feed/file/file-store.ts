@@ -205,7 +205,12 @@ export class FileStore implements Store {
       contiguousLength: 0
     }
     this.#opened = opened
-    unfolded.head = { ...unfolded.head, rootHash: await this.#rootHash(header.head, unfolded.head) }
+    const { head } = unfolded
+    const roots = await this.#roots(head.length)
+    if (head !== header.head) {
+      const rootHash = head.length === 0 ? NO_BYTES : treeHash(roots)
+      unfolded.head = { ...head, rootHash }
+    }
     const bitmap = this.#bitmap(opened, image.bitfield)
     const doubtful = await this.#findDoubt(opened, image, bitmap)
     this.#foldDue ||= unfolded.hides
@@ -216,6 +221,7 @@ export class FileStore implements Store {
     return {
       identity: opened.identity,
       head: unfolded.head,
+      roots,
       bitmap,
       contiguousLength,
       frozen,
@@ -446,19 +452,18 @@ export class FileStore implements Store {
     return this.#opened
   }
 
-  async #rootHash(stored: Head, head: Head): Promise<Uint8Array> {
+  async #roots(length: number): Promise<TreeNode[]> {
     const roots: TreeNode[] = []
-    for (const index of fullRoots(head.length)) {
+    for (const index of fullRoots(length)) {
       const root = await this.getNode(index)
       if (root === null) {
         const { path } = this.#files.tree
-        const reason = `${path} lacks root ${index} of ${head.length} blocks`
+        const reason = `${path} lacks root ${index} of ${length} blocks`
         throw new SynclineError('FEED_DAMAGED', reason, { path, node: index })
       }
       roots.push(root)
     }
-    if (head === stored) return stored.rootHash
-    return head.length === 0 ? NO_BYTES : treeHash(roots)
+    return roots
   }
 
   #bitmap(opened: Opened, bytes: Uint8Array): Bitmap {

@@ -9,6 +9,7 @@ import fs from 'node:fs'
 import { access, mkdir, open as openHandle, readFile, rename, rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import RandomAccessFile from 'random-access-file'
+import { storageError, systemCode } from './file-error.ts'
 import { lockFeed, type Release } from './feed-lock.ts'
 import { loadFileLocks } from './native-file.ts'
 import { Pace, SMALL_BYTES } from './pace.ts'
@@ -68,6 +69,24 @@ export function openFilesLimit(): number {
   }
 }
 
+/**
+ * All of a file of some hundred bytes, or null if there is none.
+ *
+ * @throws SynclineError STORAGE_FAILED
+ */
+export async function readSmallFile(path: string): Promise<Uint8Array | null> {
+  try {
+    return await pace.run(
+      0,
+      () => fs.readFileSync(path),
+      () => readFile(path)
+    )
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return null
+    throw storageError(error, path)
+  }
+}
+
 /** Files of the disk, through random-access-file; see pace.ts for where each operation runs. */
 export const diskFiles: FileLayer = {
   async open(path, mode) {
@@ -109,17 +128,23 @@ export const diskFiles: FileLayer = {
         )
     )
   },
-  bootId() {
-    boot ??= readFile('/proc/sys/kernel/random/boot_id', 'utf8').then(
-      (text) => text.trim(),
-      () => ''
-    )
+  async bootId() {
+    boot ??= readBootId()
     return boot
   },
   lock: lockFeed
 }
 
-let boot: Promise<string> | undefined
+let boot: string | undefined
+
+/** Nothing on a disk: it is read on the spot. */
+function readBootId(): string {
+  try {
+    return fs.readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
+  } catch {
+    return ''
+  }
+}
 
 /** One for all: feeds are on one disk as a rule, and a wrong guess costs little. */
 const pace = new Pace()

@@ -884,6 +884,8 @@ function isPending({ opened, remote, feed }: Channel): boolean {
 }
 
 function isSynced(feed: FeedState): boolean {
+  // Asked after each answer, while something is under way as a rule.
+  if (feed.chunks.size > 0) return false
   let heard = false
   for (const channel of feed.channels.values()) {
     if (!channel.opened || channel.remote === null) continue
@@ -892,7 +894,7 @@ function isSynced(feed: FeedState): boolean {
     heard = true
   }
   const length = highestLength(feed)
-  if (!heard || length === 0 || length > feed.view.length || feed.chunks.size > 0) return false
+  if (!heard || length === 0 || length > feed.view.length) return false
   for (const [start, end] of feed.wanted.ranges) {
     if (!feed.have.hasAll(start, Math.min(end, length))) return false
   }

@@ -44,8 +44,10 @@ export async function removeStrayNodes({ tree }: FeedFiles, length: number): Pro
 /** The bitmap that the bytes of `bitfield` hold. */
 export function decodeBitfield(bytes: Uint8Array): Bitmap {
   const bitmap = new Bitmap()
-  const whole = bytes.slice(0, bytes.byteLength - (bytes.byteLength % 4))
-  bitmap.setWords(0, new Uint32Array(whole.buffer))
+  // Bits of millions of blocks are copied once, into their pages.
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  const words = Math.floor(bytes.byteLength / 4)
+  bitmap.setWords(0, new Uint32Array(aligned.buffer, aligned.byteOffset, words))
   return bitmap
 }
 

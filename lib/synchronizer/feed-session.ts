@@ -638,6 +638,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   #changed(change: FeedChange): void {
     if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
     else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
+    else if (change.type === 'close') this.close().catch(() => {})
     for (const view of this.#sessions ?? []) view.changed(change)
     this.#waiters.check()
   }

@@ -685,6 +685,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         return
       }
       case 'feed-error': {
+        // The user is closing the core below: nothing failed, and its close event may be yet to come.
+        if (telling.code === 'SESSION_CLOSED') {
+          session.close().catch(() => {})
+          return
+        }
         const error = new SynclineError(telling.code, telling.message, {
           feed: toHex(session.discoveryKey)
         })

@@ -165,6 +165,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   #stopSignals: (() => void) | null = null
   /** Feeds that are being removed, by key. */
   readonly #removals = new Map<string, Promise<void>>()
+  /** What has stores open that no session knows of yet. */
+  readonly #underWay = new Set<Promise<unknown>>()
   #closing: Promise<void> | null = null
 
   constructor(options: SynchronizerOptions) {
@@ -232,10 +234,15 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    *
    * @throws SynclineError FEED_EXISTS, BAD_ARGUMENT, INVALID_MANIFEST; what the storage throws.
    */
-  async create(name: string, options: CreateOptions = {}): Promise<FeedSession> {
+  create(name: string, options: CreateOptions = {}): Promise<FeedSession> {
+    return this.#track(this.#create(name, options))
+  }
+
+  async #create(name: string, options: CreateOptions): Promise<FeedSession> {
     const storage = await this.#open()
     const { compat = false } = options
     const feed = await StoredFeed.open(await storage.create(name, { ...options, compat }))
+    await this.#closeIfLate(feed)
     const session = this.#enter(feed.key, toHex(feed.key), Promise.resolve(feed), options, name)
     await session.ready()
     return session
@@ -246,7 +253,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    *
    * @throws SynclineError FEED_NOT_FOUND; what the storage throws.
    */
-  async open(nameOrKey: string | Uint8Array, options: AddOptions = {}): Promise<FeedSession> {
+  open(nameOrKey: string | Uint8Array, options: AddOptions = {}): Promise<FeedSession> {
+    return this.#track(this.#openFeed(nameOrKey, options))
+  }
+
+  async #openFeed(nameOrKey: string | Uint8Array, options: AddOptions): Promise<FeedSession> {
     const key = typeof nameOrKey === 'string' ? parseKey(nameOrKey) : nameOrKey
     const known = key === null ? this.#idOfName(nameOrKey as string) : toHex(key)
     const present = known === null ? null : this.#present(known)
@@ -256,11 +267,12 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const store =
       key === null ? await storage.openByName(nameOrKey as string) : await storage.openByKey(key)
     const feed = await StoredFeed.open(store)
+    await this.#closeIfLate(feed)
     const id = toHex(feed.key)
     // It may have been opened meanwhile, and under a name we may not have known that it is.
     if (this.#entries.has(id) || this.#removals.has(id)) {
       await feed.close()
-      return this.open(feed.key, options)
+      return this.#openFeed(feed.key, options)
     }
     const name = key === null ? (nameOrKey as string) : null
     const session = this.#enter(feed.key, id, Promise.resolve(feed), options, name)
@@ -330,10 +342,14 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    *
    * @throws SynclineError FEED_NOT_FOUND, REFUSED for a writable one without `force`.
    */
-  async remove(
+  remove(
     nameOrKey: string | Uint8Array,
     options: { readonly force?: boolean } = {}
   ): Promise<void> {
+    return this.#track(this.#removeStored(nameOrKey, options.force === true))
+  }
+
+  async #removeStored(nameOrKey: string | Uint8Array, force: boolean): Promise<void> {
     const storage = await this.#open()
     const wanted = typeof nameOrKey === 'string' ? null : nameOrKey
     for await (const info of storage.list()) {
@@ -342,7 +358,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
           ? info.name === nameOrKey || sameKey(info.key, nameOrKey as string)
           : b4a.equals(info.key, wanted)
       if (!same) continue
-      if (info.writable && options.force !== true) {
+      if (info.writable && !force) {
         throw new SynclineError(
           'REFUSED',
           'a writable feed cannot be fetched again: its secret key is only here'
@@ -454,6 +470,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     for (const peer of this.#peers.values()) peer.close()
     await gone
     await this.#loop.close()
+    await Promise.allSettled(this.#underWay)
     for (const { session } of [...this.#entries.values()]) await session.close()
     await this.#swarm?.close()
     this.emit('close')
@@ -476,6 +493,21 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   #open(): Promise<FeedStorage> {
     if (this.#closing !== null) return Promise.reject(closedError())
     return this.#storage
+  }
+
+  /** Lets `close` wait for work on stores. */
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#underWay.add(work)
+    const done = (): void => void this.#underWay.delete(work)
+    work.then(done, done)
+    return work
+  }
+
+  /** A feed that was opened while the synchronizer closed would stay open. */
+  async #closeIfLate(feed: Feed): Promise<void> {
+    if (this.#closing === null) return
+    await feed.close()
+    throw closedError()
   }
 
   #present(id: string): FeedSession | null {

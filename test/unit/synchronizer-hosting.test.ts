@@ -106,6 +106,38 @@ test('a remote that asks for a feed which is being closed is served', async (t) 
   t.is(String(await copy.get(0)), 'a')
 })
 
+test('a feed that is being opened or made while the synchronizer closes does not stay open', async (t) => {
+  const signals = new EventEmitter()
+  const [released, asked] = [once(signals, 'release'), once(signals, 'asked')]
+  const folder = await FeedFolder.open(await t.tmp())
+  const first = new Synchronizer({ storage: folder })
+  await first.create('log')
+  await first.close()
+  const storage = heldStorage(folder, signals, {
+    async openByName(name) {
+      signals.emit('asked')
+      await released
+      return folder.openByName(name)
+    },
+    async create(name, options) {
+      await released
+      return folder.create(name, options)
+    }
+  })
+  const sync = new Synchronizer({ storage })
+  const [opened, created] = [sync.open('log'), sync.create('other')]
+  opened.catch(() => {})
+  created.catch(() => {})
+  await asked
+  const closed = sync.close()
+  for (let i = 0; i < 100; i++) await turn()
+  signals.emit('release')
+  await closed
+  t.alike(sync.feeds, [])
+  await t.exception(opened, /SESSION_CLOSED/)
+  await t.exception(created, /SESSION_CLOSED/)
+})
+
 /** A folder of which some methods are others. `asked` is emitted when a remote's feed was found in it. */
 function heldStorage(
   folder: FeedFolder,

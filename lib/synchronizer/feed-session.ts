@@ -596,6 +596,11 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     return this.close()
   }
 
+  /** Not for users: takes other settings, before anybody has used the session. */
+  configure(settings: SessionSettings): void {
+    this.#settings = settings
+  }
+
   /** Not for users: looks at what is waited for. */
   check(): void {
     this.#waiters.check()

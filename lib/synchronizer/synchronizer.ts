@@ -112,9 +112,10 @@ export interface SynchronizerEvents {
 interface Entry {
   readonly name: string | null
   readonly session: FeedSession
-  readonly settings: SessionSettings
-  readonly ranges: readonly (readonly [number, number])[]
-  feed: Feed | null
+  settings: SessionSettings
+  ranges: readonly (readonly [number, number])[]
+  /** Null until the feed is in the loop. */
+  host: HostedFeed | null
   /** True while only remotes asked for it: it is closed again once they left. */
   lazy: boolean
   /** Null until there is one. */
@@ -133,6 +134,10 @@ const FAULTS = new Set<string>([
   'PEER_TIMEOUT',
   'TOO_MANY'
 ])
+
+const ALL: readonly (readonly [number, number])[] = [[0, Infinity]]
+/** How a feed is opened that only remotes asked for. */
+const LAZY: AddOptions = { mode: 'serve', ranges: [] }
 
 let warned = false
 
@@ -260,7 +265,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   async #openFeed(nameOrKey: string | Uint8Array, options: AddOptions): Promise<FeedSession> {
     const key = typeof nameOrKey === 'string' ? parseKey(nameOrKey) : nameOrKey
     const known = key === null ? this.#idOfName(nameOrKey as string) : toHex(key)
-    const present = known === null ? null : this.#present(known)
+    const present = known === null ? null : this.#present(known, options)
     if (present !== null) return present
     const storage = await this.#open()
     if (known !== null) await this.#closed(known)
@@ -295,7 +300,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     if (typeof source === 'string' || source instanceof Uint8Array) {
       const key = toKey(source)
       const id = toHex(key)
-      const present = this.#present(id)
+      const present = this.#present(id, options)
       if (present !== null) return present
       const closed = this.#closed(id)
       const feed = this.#opening.run(async () => {
@@ -310,7 +315,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       throw new SynclineError('UNSUPPORTED', 'wait for ready() of the hypercore first')
     }
     const id = toHex(key)
-    const present = this.#present(id)
+    const present = this.#present(id, options)
     if (present !== null) return present
     const feed = this.#closed(id).then(() => HypercoreFeed.open(source))
     return this.#enter(key, id, feed, options)
@@ -325,7 +330,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   host(key: Uint8Array, opening: () => Promise<Feed>, options: AddOptions = {}): FeedSession {
     if (this.#closing !== null) throw closedError()
     const id = toHex(key)
-    const present = this.#present(id)
+    const present = this.#present(id, options)
     if (present !== null) return present
     const closed = this.#closed(id)
     const feed = this.#opening.run(() => closed.then(opening))
@@ -510,11 +515,27 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     throw closedError()
   }
 
-  #present(id: string): FeedSession | null {
+  #present(id: string, options: AddOptions): FeedSession | null {
     const entry = this.#entries.get(id)
     if (entry === undefined || entry.session.closing !== null) return null
-    entry.lazy = false
+    if (entry.lazy) this.#claim(entry, options)
     return entry.session
+  }
+
+  /** Only remotes had asked for the feed: who adds it now says how it is synchronized. */
+  #claim(entry: Entry, options: AddOptions): void {
+    const { session, host } = entry
+    entry.lazy = false
+    entry.settings = settingsOf(options)
+    entry.ranges = options.ranges ?? ALL
+    session.configure(entry.settings)
+    if (host === null) return
+    const { mode, priority, direction } = entry.settings
+    host.setPriority(priority)
+    host.setDirection(direction, null)
+    for (const [start, end] of entry.ranges) host.want(start, end)
+    host.setMode(mode)
+    this.#join(entry)
   }
 
   /** Resolves when a feed that is being closed or removed can be opened anew. */
@@ -551,21 +572,15 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     options: AddOptions,
     name: string | null = null
   ): FeedSession {
-    const settings: SessionSettings = {
-      mode: options.mode ?? 'both',
-      priority: options.priority ?? 0,
-      direction: options.direction ?? 'both',
-      encryptionKey: options.encryptionKey ?? null,
-      valueEncoding: options.valueEncoding ?? 'binary'
-    }
+    const settings = settingsOf(options)
     const hosted = opening.then((feed) => this.#host(entry, feed))
     hosted.catch(() => this.#forget(entry))
     const entry: Entry = {
       name,
       session: new FeedSession(key, settings, hosted),
       settings,
-      ranges: options.ranges ?? [[0, Infinity]],
-      feed: null,
+      ranges: options.ranges ?? ALL,
+      host: null,
       lazy: false,
       extensions: null
     }
@@ -583,9 +598,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       wants: entry.ranges
     })
     this.#byId.set(id, entry)
-    entry.feed = feed
+    entry.host = new HostedFeed(id, feed, loop, this.#owner)
     this.#join(entry)
-    return new HostedFeed(id, feed, loop, this.#owner)
+    return entry.host
   }
 
   async #release(id: number): Promise<void> {
@@ -595,7 +610,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     if (entry === undefined) return
     if (this.#closing === null) await this.#swarm?.leave(entry.session.discoveryKey)
     try {
-      await entry.feed?.close()
+      await entry.host?.feed.close()
     } finally {
       this.#forget(entry)
     }
@@ -627,7 +642,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
 
   #join(entry: Entry): void {
     const swarm = this.#swarm
-    if (swarm === null || entry.feed === null) return
+    if (swarm === null || entry.host === null) return
     const server = entry.settings.mode !== 'pull'
     const client = entry.settings.mode !== 'serve'
     swarm.join(entry.session.discoveryKey, { server, client }).catch((error: unknown) => {
@@ -819,7 +834,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       let session = this.#entries.get(id)?.session
       const isFree = !this.#removals.has(id) && this.#closing === null
       if (session === undefined && isFree) {
-        session = this.#enter(feed.key, id, Promise.resolve(feed), { mode: 'serve' })
+        session = this.#enter(feed.key, id, Promise.resolve(feed), LAZY)
         const entry = this.#entries.get(id)
         if (entry !== undefined) entry.lazy = true
       } else {
@@ -836,6 +851,16 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       // What cannot be opened is not served; whoever opens it by name hears why.
       return false
     }
+  }
+}
+
+function settingsOf(options: AddOptions): SessionSettings {
+  return {
+    mode: options.mode ?? 'both',
+    priority: options.priority ?? 0,
+    direction: options.direction ?? 'both',
+    encryptionKey: options.encryptionKey ?? null,
+    valueEncoding: options.valueEncoding ?? 'binary'
   }
 }
 

@@ -126,13 +126,14 @@ export class BlockReader {
   }
 
   /** Where a block begins: known at once for all blocks of a page once it is known for the first. */
-  async #offset(tree: TreeView, block: number): Promise<number> {
+  async #offset(tree: ReturnType<BlockSource['tree']>, block: number): Promise<number> {
     const { nodes } = this.#source
     const known = nodes.offsetOf(block)
     if (known !== undefined) return known
     const first = nodes.pageStart(block)
     const offset = await byteOffset(tree, first).catch(() => null)
-    if (offset !== null) nodes.noteOffset(first, offset)
+    const isCurrent = this.#source.tree().fork === tree.fork
+    if (offset !== null && isCurrent) nodes.noteOffset(first, offset)
     return nodes.offsetOf(block) ?? byteOffset(tree, block)
   }
 

@@ -97,6 +97,8 @@ export type FeedChange =
   | { readonly type: 'truncate'; readonly length: number; readonly fork: number }
   | { readonly type: 'freeze' }
   | { readonly type: 'manifest' }
+  /** Whoever owns what is below closed it; nothing follows. */
+  | { readonly type: 'close' }
 
 /**
  * One step of following a remote that rewrote its feed.

@@ -110,6 +110,8 @@ export class StoredFeed implements Feed {
   #unsynced: boolean
   #appends: PendingAppend[] = []
   #chunks: PendingChunk[] = []
+  /** A commit under way that takes nodes away; the store knows of it before the feed does. */
+  #cutting: Promise<void> | null = null
   #closing: Promise<void> | null = null
 
   private constructor(
@@ -289,17 +291,17 @@ export class StoredFeed implements Feed {
 
   async read(index: number): Promise<Uint8Array | null> {
     this.#requireOpen()
-    return this.#reader.read(index)
+    return this.#steady(() => this.#reader.read(index))
   }
 
   async readRun(start: number, end: number): Promise<Uint8Array[]> {
     this.#requireOpen()
-    return this.#reader.readRun(start, end)
+    return this.#steady(() => this.#reader.readRun(start, end))
   }
 
   async readPacked(start: number, end: number, pool?: BufferPool): Promise<PackedBlocks> {
     this.#requireOpen()
-    return this.#reader.readPacked(start, end, pool)
+    return this.#steady(() => this.#reader.readPacked(start, end, pool))
   }
 
   async seek(bytes: number): Promise<readonly [index: number, offset: number] | null> {
@@ -385,6 +387,10 @@ export class StoredFeed implements Feed {
 
   async proof(request: ProofRequest): Promise<Proof> {
     this.#requireOpen()
+    return this.#steady(() => this.#prove(request))
+  }
+
+  async #prove(request: ProofRequest): Promise<Proof> {
     const { block, hash, seek, upgrade, manifest } = request
     // A head that is lost and signed anew is a conflict, which freezes the feed for ever.
     if (upgrade) while (this.#unsynced) await this.flush()
@@ -735,7 +741,7 @@ export class StoredFeed implements Feed {
     const { head, bits = [], nodes = [], nodeRuns = [] } = change
     const length = head?.tree.length ?? this.length
     const kept = Math.min(this.#contiguousLength, head?.ancestors ?? this.length)
-    await this.#store.commit({
+    const committed = this.#store.commit({
       // Field by field: a spread costs twenty times as much.
       data: change.data,
       nodes: change.nodes,
@@ -748,6 +754,12 @@ export class StoredFeed implements Feed {
       head: head && headOf(head.tree, head.ancestors),
       contiguousLength: contiguousAfter(kept, this.#bitmap, bits)
     })
+    if (head !== undefined && head.ancestors < this.length) this.#cutting = committed
+    try {
+      await committed
+    } finally {
+      this.#cutting = null
+    }
     if (head !== undefined) {
       this.#nodes.length = length
       if (head.ancestors < this.length) this.#nodes.clear()
@@ -793,6 +805,21 @@ export class StoredFeed implements Feed {
       throw new SynclineError('NOT_WRITABLE', 'the secret key of the feed is not here')
     }
     return { keyPair, verifier }
+  }
+
+  /** Reads anew what a truncation came between: half of the nodes may have been those of another fork. */
+  async #steady<T>(read: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const { fork } = this
+      try {
+        const result = await read()
+        await this.#cutting?.catch(() => {})
+        if (this.fork === fork) return result
+      } catch (error) {
+        await this.#cutting?.catch(() => {})
+        if (this.fork === fork) throw error
+      }
+    }
   }
 
   #requireOpen(): void {

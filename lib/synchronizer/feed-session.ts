@@ -596,6 +596,11 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     return this.close()
   }
 
+  /** Not for users: takes other settings, before anybody has used the session. */
+  configure(settings: SessionSettings): void {
+    this.#settings = settings
+  }
+
   /** Not for users: looks at what is waited for. */
   check(): void {
     this.#waiters.check()
@@ -638,6 +643,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   #changed(change: FeedChange): void {
     if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
     else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
+    else if (change.type === 'close') this.close().catch(() => {})
     for (const view of this.#sessions ?? []) view.changed(change)
     this.#waiters.check()
   }

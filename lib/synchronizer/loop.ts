@@ -889,6 +889,8 @@ function localChanges(change: FeedChange): LocalChange[] {
     case 'freeze':
     case 'manifest':
       return [{ type: 'state' }]
+    case 'close':
+      return []
     default:
       change satisfies never
       return []

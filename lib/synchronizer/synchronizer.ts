@@ -112,9 +112,10 @@ export interface SynchronizerEvents {
 interface Entry {
   readonly name: string | null
   readonly session: FeedSession
-  readonly settings: SessionSettings
-  readonly ranges: readonly (readonly [number, number])[]
-  feed: Feed | null
+  settings: SessionSettings
+  ranges: readonly (readonly [number, number])[]
+  /** Null until the feed is in the loop. */
+  host: HostedFeed | null
   /** True while only remotes asked for it: it is closed again once they left. */
   lazy: boolean
   /** Null until there is one. */
@@ -133,6 +134,10 @@ const FAULTS = new Set<string>([
   'PEER_TIMEOUT',
   'TOO_MANY'
 ])
+
+const ALL: readonly (readonly [number, number])[] = [[0, Infinity]]
+/** How a feed is opened that only remotes asked for. */
+const LAZY: AddOptions = { mode: 'serve', ranges: [] }
 
 let warned = false
 
@@ -165,6 +170,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   #stopSignals: (() => void) | null = null
   /** Feeds that are being removed, by key. */
   readonly #removals = new Map<string, Promise<void>>()
+  /** What has stores open that no session knows of yet. */
+  readonly #underWay = new Set<Promise<unknown>>()
   #closing: Promise<void> | null = null
 
   constructor(options: SynchronizerOptions) {
@@ -232,10 +239,15 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    *
    * @throws SynclineError FEED_EXISTS, BAD_ARGUMENT, INVALID_MANIFEST; what the storage throws.
    */
-  async create(name: string, options: CreateOptions = {}): Promise<FeedSession> {
+  create(name: string, options: CreateOptions = {}): Promise<FeedSession> {
+    return this.#track(this.#create(name, options))
+  }
+
+  async #create(name: string, options: CreateOptions): Promise<FeedSession> {
     const storage = await this.#open()
     const { compat = false } = options
     const feed = await StoredFeed.open(await storage.create(name, { ...options, compat }))
+    await this.#closeIfLate(feed)
     const session = this.#enter(feed.key, toHex(feed.key), Promise.resolve(feed), options, name)
     await session.ready()
     return session
@@ -246,21 +258,26 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    *
    * @throws SynclineError FEED_NOT_FOUND; what the storage throws.
    */
-  async open(nameOrKey: string | Uint8Array, options: AddOptions = {}): Promise<FeedSession> {
+  open(nameOrKey: string | Uint8Array, options: AddOptions = {}): Promise<FeedSession> {
+    return this.#track(this.#openFeed(nameOrKey, options))
+  }
+
+  async #openFeed(nameOrKey: string | Uint8Array, options: AddOptions): Promise<FeedSession> {
     const key = typeof nameOrKey === 'string' ? parseKey(nameOrKey) : nameOrKey
     const known = key === null ? this.#idOfName(nameOrKey as string) : toHex(key)
-    const present = known === null ? null : this.#present(known)
+    const present = known === null ? null : this.#present(known, options)
     if (present !== null) return present
     const storage = await this.#open()
     if (known !== null) await this.#closed(known)
     const store =
       key === null ? await storage.openByName(nameOrKey as string) : await storage.openByKey(key)
     const feed = await StoredFeed.open(store)
+    await this.#closeIfLate(feed)
     const id = toHex(feed.key)
     // It may have been opened meanwhile, and under a name we may not have known that it is.
     if (this.#entries.has(id) || this.#removals.has(id)) {
       await feed.close()
-      return this.open(feed.key, options)
+      return this.#openFeed(feed.key, options)
     }
     const name = key === null ? (nameOrKey as string) : null
     const session = this.#enter(feed.key, id, Promise.resolve(feed), options, name)
@@ -283,7 +300,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     if (typeof source === 'string' || source instanceof Uint8Array) {
       const key = toKey(source)
       const id = toHex(key)
-      const present = this.#present(id)
+      const present = this.#present(id, options)
       if (present !== null) return present
       const closed = this.#closed(id)
       const feed = this.#opening.run(async () => {
@@ -298,7 +315,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       throw new SynclineError('UNSUPPORTED', 'wait for ready() of the hypercore first')
     }
     const id = toHex(key)
-    const present = this.#present(id)
+    const present = this.#present(id, options)
     if (present !== null) return present
     const feed = this.#closed(id).then(() => HypercoreFeed.open(source))
     return this.#enter(key, id, feed, options)
@@ -313,7 +330,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   host(key: Uint8Array, opening: () => Promise<Feed>, options: AddOptions = {}): FeedSession {
     if (this.#closing !== null) throw closedError()
     const id = toHex(key)
-    const present = this.#present(id)
+    const present = this.#present(id, options)
     if (present !== null) return present
     const closed = this.#closed(id)
     const feed = this.#opening.run(() => closed.then(opening))
@@ -330,10 +347,14 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    *
    * @throws SynclineError FEED_NOT_FOUND, REFUSED for a writable one without `force`.
    */
-  async remove(
+  remove(
     nameOrKey: string | Uint8Array,
     options: { readonly force?: boolean } = {}
   ): Promise<void> {
+    return this.#track(this.#removeStored(nameOrKey, options.force === true))
+  }
+
+  async #removeStored(nameOrKey: string | Uint8Array, force: boolean): Promise<void> {
     const storage = await this.#open()
     const wanted = typeof nameOrKey === 'string' ? null : nameOrKey
     for await (const info of storage.list()) {
@@ -342,7 +363,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
           ? info.name === nameOrKey || sameKey(info.key, nameOrKey as string)
           : b4a.equals(info.key, wanted)
       if (!same) continue
-      if (info.writable && options.force !== true) {
+      if (info.writable && !force) {
         throw new SynclineError(
           'REFUSED',
           'a writable feed cannot be fetched again: its secret key is only here'
@@ -454,6 +475,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     for (const peer of this.#peers.values()) peer.close()
     await gone
     await this.#loop.close()
+    await Promise.allSettled(this.#underWay)
     for (const { session } of [...this.#entries.values()]) await session.close()
     await this.#swarm?.close()
     this.emit('close')
@@ -478,11 +500,42 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     return this.#storage
   }
 
-  #present(id: string): FeedSession | null {
+  /** Lets `close` wait for work on stores. */
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#underWay.add(work)
+    const done = (): void => void this.#underWay.delete(work)
+    work.then(done, done)
+    return work
+  }
+
+  /** A feed that was opened while the synchronizer closed would stay open. */
+  async #closeIfLate(feed: Feed): Promise<void> {
+    if (this.#closing === null) return
+    await feed.close()
+    throw closedError()
+  }
+
+  #present(id: string, options: AddOptions): FeedSession | null {
     const entry = this.#entries.get(id)
     if (entry === undefined || entry.session.closing !== null) return null
-    entry.lazy = false
+    if (entry.lazy) this.#claim(entry, options)
     return entry.session
+  }
+
+  /** Only remotes had asked for the feed: who adds it now says how it is synchronized. */
+  #claim(entry: Entry, options: AddOptions): void {
+    const { session, host } = entry
+    entry.lazy = false
+    entry.settings = settingsOf(options)
+    entry.ranges = options.ranges ?? ALL
+    session.configure(entry.settings)
+    if (host === null) return
+    const { mode, priority, direction } = entry.settings
+    host.setPriority(priority)
+    host.setDirection(direction, null)
+    for (const [start, end] of entry.ranges) host.want(start, end)
+    host.setMode(mode)
+    this.#join(entry)
   }
 
   /** Resolves when a feed that is being closed or removed can be opened anew. */
@@ -519,21 +572,15 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     options: AddOptions,
     name: string | null = null
   ): FeedSession {
-    const settings: SessionSettings = {
-      mode: options.mode ?? 'both',
-      priority: options.priority ?? 0,
-      direction: options.direction ?? 'both',
-      encryptionKey: options.encryptionKey ?? null,
-      valueEncoding: options.valueEncoding ?? 'binary'
-    }
+    const settings = settingsOf(options)
     const hosted = opening.then((feed) => this.#host(entry, feed))
     hosted.catch(() => this.#forget(entry))
     const entry: Entry = {
       name,
       session: new FeedSession(key, settings, hosted),
       settings,
-      ranges: options.ranges ?? [[0, Infinity]],
-      feed: null,
+      ranges: options.ranges ?? ALL,
+      host: null,
       lazy: false,
       extensions: null
     }
@@ -551,9 +598,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       wants: entry.ranges
     })
     this.#byId.set(id, entry)
-    entry.feed = feed
+    entry.host = new HostedFeed(id, feed, loop, this.#owner)
     this.#join(entry)
-    return new HostedFeed(id, feed, loop, this.#owner)
+    return entry.host
   }
 
   async #release(id: number): Promise<void> {
@@ -563,7 +610,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     if (entry === undefined) return
     if (this.#closing === null) await this.#swarm?.leave(entry.session.discoveryKey)
     try {
-      await entry.feed?.close()
+      await entry.host?.feed.close()
     } finally {
       this.#forget(entry)
     }
@@ -595,7 +642,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
 
   #join(entry: Entry): void {
     const swarm = this.#swarm
-    if (swarm === null || entry.feed === null) return
+    if (swarm === null || entry.host === null) return
     const server = entry.settings.mode !== 'pull'
     const client = entry.settings.mode !== 'serve'
     swarm.join(entry.session.discoveryKey, { server, client }).catch((error: unknown) => {
@@ -685,6 +732,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         return
       }
       case 'feed-error': {
+        // The user is closing the core below: nothing failed, and its close event may be yet to come.
+        if (telling.code === 'SESSION_CLOSED') {
+          session.close().catch(() => {})
+          return
+        }
         const error = new SynclineError(telling.code, telling.message, {
           feed: toHex(session.discoveryKey)
         })
@@ -782,7 +834,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       let session = this.#entries.get(id)?.session
       const isFree = !this.#removals.has(id) && this.#closing === null
       if (session === undefined && isFree) {
-        session = this.#enter(feed.key, id, Promise.resolve(feed), { mode: 'serve' })
+        session = this.#enter(feed.key, id, Promise.resolve(feed), LAZY)
         const entry = this.#entries.get(id)
         if (entry !== undefined) entry.lazy = true
       } else {
@@ -799,6 +851,16 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       // What cannot be opened is not served; whoever opens it by name hears why.
       return false
     }
+  }
+}
+
+function settingsOf(options: AddOptions): SessionSettings {
+  return {
+    mode: options.mode ?? 'both',
+    priority: options.priority ?? 0,
+    direction: options.direction ?? 'both',
+    encryptionKey: options.encryptionKey ?? null,
+    valueEncoding: options.valueEncoding ?? 'binary'
   }
 }
 

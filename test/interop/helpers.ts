@@ -105,11 +105,22 @@ function versionOf(name: string): string {
 /** An open hypercore in a folder of its own. */
 export async function openCore(
   t: Assertions,
-  { Core }: Version,
+  version: Version,
   key: Uint8Array | null = null,
   options: object = {}
 ): Promise<Core> {
-  const core = new Core(await t.tmp(), key, options)
+  return openCoreIn(t, version, await t.tmp(), key, options)
+}
+
+/** As {@link openCore}, in a folder that may have held it before. */
+export async function openCoreIn(
+  t: Assertions,
+  { Core }: Version,
+  folder: string,
+  key: Uint8Array | null = null,
+  options: object = {}
+): Promise<Core> {
+  const core = new Core(folder, key, options)
   await core.ready()
   t.teardown(() => core.close(), { order: 2 })
   return core

@@ -14,6 +14,7 @@ import {
   DIALLING,
   faultsOf,
   filledCore,
+  openCoreIn,
   openCore,
   openSync,
   replicatePair,
@@ -115,6 +116,46 @@ test(`a live ${V11.name} replicates by itself beside us`, async (t) => {
   await source.append('more')
   await until(() => other.length === COUNT + 1)
   t.alike(String(await other.get(COUNT)), 'more')
+})
+
+test(`a live ${V11.name} that its user closes can be opened and added again`, async (t) => {
+  const source = openSync(t)
+  const feed = await source.create('feed')
+  await feed.append(blocksOf(0, COUNT))
+  const folder = await t.tmp()
+  const core = await openCoreIn(t, V11, folder, feed.key)
+  const sync = openSync(t)
+  const faults = faultsOf(sync)
+  const live = sync.add(core as unknown as HypercoreLike, { ranges: [[0, 100]] })
+  await connectSyncs(sync, source)
+  await live.synced()
+  await core.close()
+  await until(() => live.closed)
+  t.alike(sync.feeds, [])
+  const again = await openCoreIn(t, V11, folder, feed.key)
+  const added = sync.add(again as unknown as HypercoreLike)
+  await feed.append('more')
+  await until(() => again.contiguousLength === COUNT + 1)
+  await sameFeed(t, added, again)
+  t.alike(faults, [])
+})
+
+test(`a remote that asks a live ${V11.name} which is being closed is no failure of the feed`, async (t) => {
+  const core = await filledCore(t, V11, COUNT)
+  const [sync, reader] = [openSync(t), openSync(t)]
+  const faults = [sync, reader].map(faultsOf)
+  const live = sync.add(core as unknown as HypercoreLike)
+  const copy = reader.add(core.key, { ranges: [] })
+  await connectSyncs(reader, sync)
+  await copy.get(0)
+  // As it is between the call of close and its end.
+  const closable = core as unknown as { closing: Promise<void> | null }
+  closable.closing = Promise.resolve()
+  await copy.want([0, COUNT])
+  await until(() => live.closed)
+  closable.closing = null
+  t.alike(faults, [[], []])
+  t.alike(sync.feeds, [])
 })
 
 test('a raw duplex can be attached, and is ours then', async (t) => {

@@ -106,6 +106,64 @@ test('a remote that asks for a feed which is being closed is served', async (t) 
   t.is(String(await copy.get(0)), 'a')
 })
 
+test('a feed that a remote asked for first is synchronized as who adds it says', async (t) => {
+  const folder = await FeedFolder.open(await t.tmp())
+  const source = new Synchronizer({ storage: await t.tmp() })
+  const feed = await source.create('log')
+  await feed.append(['a', 'b', 'c'])
+  const before = new Synchronizer({ storage: folder })
+  await connect(before, source)
+  await before.add(feed.key, { mode: 'pull' }).synced({ timeoutMs: 5000 })
+  await before.close()
+  await feed.append(['d', 'e'])
+
+  const sync = new Synchronizer({ storage: folder })
+  const other = new Synchronizer({ storage: memory() })
+  t.teardown(() => Promise.all([source.close(), sync.close(), other.close()]))
+  await connect(other, sync)
+  await other.add(feed.key, { mode: 'pull' }).synced({ timeoutMs: 5000 })
+  t.is(sync.feeds.length, 1, 'it is open since the remote asked for it')
+  const copy = sync.add(feed.key, { valueEncoding: 'utf-8', ranges: [[4, 5]] })
+  t.is(copy.mode, 'both')
+  await connect(sync, source)
+  await copy.update({ wait: true, timeoutMs: 5000 })
+  await copy.synced({ timeoutMs: 5000 })
+  t.is(await copy.get(4, { wait: false }), 'e')
+  t.is(await copy.has(3), false, 'no more than was asked for')
+})
+
+test('a feed that is being opened or made while the synchronizer closes does not stay open', async (t) => {
+  const signals = new EventEmitter()
+  const [released, asked] = [once(signals, 'release'), once(signals, 'asked')]
+  const folder = await FeedFolder.open(await t.tmp())
+  const first = new Synchronizer({ storage: folder })
+  await first.create('log')
+  await first.close()
+  const storage = heldStorage(folder, signals, {
+    async openByName(name) {
+      signals.emit('asked')
+      await released
+      return folder.openByName(name)
+    },
+    async create(name, options) {
+      await released
+      return folder.create(name, options)
+    }
+  })
+  const sync = new Synchronizer({ storage })
+  const [opened, created] = [sync.open('log'), sync.create('other')]
+  opened.catch(() => {})
+  created.catch(() => {})
+  await asked
+  const closed = sync.close()
+  for (let i = 0; i < 100; i++) await turn()
+  signals.emit('release')
+  await closed
+  t.alike(sync.feeds, [])
+  await t.exception(opened, /SESSION_CLOSED/)
+  await t.exception(created, /SESSION_CLOSED/)
+})
+
 /** A folder of which some methods are others. `asked` is emitted when a remote's feed was found in it. */
 function heldStorage(
   folder: FeedFolder,
@@ -126,6 +184,11 @@ function heldStorage(
     },
     ...others
   }
+}
+
+async function connect(from: Synchronizer, to: Synchronizer): Promise<void> {
+  const [address = ''] = await to.listen(0, '127.0.0.1')
+  await from.connect('127.0.0.1', Number(address.split(':').pop()))
 }
 
 function turn(): Promise<void> {

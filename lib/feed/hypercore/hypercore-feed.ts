@@ -541,6 +541,8 @@ export class HypercoreFeed implements Feed {
   }
 
   readonly #onclose = (): void => {
+    // A core that is frozen closes by itself, and its freeze stays to be seen.
+    if (!this.#frozen) this.#emit({ type: 'close' })
     this.#detach()
     // The user's session may be one of several, so the feed's own is still open.
     this.close().catch(() => {})

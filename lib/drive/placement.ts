@@ -390,8 +390,13 @@ export class Placement {
     if (local === null) return
     const file = path.join(this.#folder.root, local)
     const present = this.#putOptions(step)
-    const options = withOld(present, seen ?? present.expected ?? look(file), null)
-    const placed = await this.#target.place(file, step.name, options).catch((error: unknown) => {
+    // Looked at before it is read: whoever changes it meanwhile keeps it.
+    const expected = seen ?? present.expected ?? look(file)
+    const isOurs =
+      seen !== null || present.expected !== null || (await this.#holds(local, step.source))
+    const options = withOld(present, expected, null)
+    const placing = isOurs ? this.#target.place(file, step.name, options) : null
+    const placed = await placing?.catch((error: unknown) => {
       if (isSynclineError(error, 'STORAGE_FAILED')) return null
       throw error
     })
@@ -462,21 +467,21 @@ export class Placement {
     const owner = isOwn ? name : this.names.nameOf(at)
     const known = this.#folder.catalog.get(owner)
     const isBare = by === 'file' || by === 'link'
-    if (isBare && (await this.#isKnown(at, known))) {
-      const stats = look(path.join(this.#folder.root, at))
-      if (stats !== null && isOwn && step.source.kind !== 'folder') {
+    // Looked at before it is read: whoever changes it meanwhile keeps it.
+    const stats = isBare ? look(path.join(this.#folder.root, at)) : null
+    if (stats !== null && (await this.#isKnown(at, known))) {
+      if (isOwn && step.source.kind !== 'folder') {
         const old = this.#trashInfo(name, known)
         return withOld(options, stats, old)
       }
-      if (stats !== null && known !== undefined) {
+      if (known !== undefined) {
         await this.#removeFile(owner, known, stats)
         return options
       }
     }
-    if (isBare && isOwn && (await this.#holds(at, step.source))) {
+    if (stats !== null && isOwn && (await this.#holds(at, step.source))) {
       // Just what is to come: only its time and mode are to be set.
-      const stats = look(path.join(this.#folder.root, at))
-      if (stats !== null) return withOld(options, stats, null)
+      return withOld(options, stats, null)
     }
     const moved = this.#target.moveAside(at, Date.now())
     this.state.conflicts.push({ name: owner, path: moved.path })

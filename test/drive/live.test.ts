@@ -152,6 +152,24 @@ test('live: local edits with a remote change get a name of their own', async (t)
   t.is(contents(dir).has('mine'), true)
 })
 
+test('live: an edited file is the user’s however often the drive touches it', async (t) => {
+  const pair = await openPair(t, { file: 'old' }, { keep: '0' })
+  const { dir, root } = pair
+  fs.writeFileSync(`${dir}/file`, 'mine')
+  for (const seconds of [1000, 2000, 3000]) {
+    fs.utimesSync(`${root}/file`, seconds, seconds)
+    await bring(pair)
+  }
+  t.not(fs.statSync(`${dir}/file`).mtimeMs, 3_000_000, 'its time is its own')
+  fs.writeFileSync(`${root}/file`, 'theirs')
+  const report = await bring(pair)
+  t.alike(
+    report.conflicts.map(({ name }) => name),
+    ['/file']
+  )
+  t.ok(contents(dir).has('mine'))
+})
+
 test('live: files in places of folders, and folders in places of files', async (t) => {
   const pair = await openPair(t, {
     'file to folder': 'x',

@@ -627,7 +627,8 @@ export class Placement {
   /** What the trash no longer keeps, and what nobody has, is said to be gone. */
   async expire(): Promise<void> {
     const folder = this.#folder
-    const lost = this.state.lost.splice(0)
+    // Another file may have got the bytes since.
+    const lost = this.state.lost.splice(0).filter((blob) => !folder.isPlaced(blob))
     if (this.#trash !== null) {
       const dataBytes = folder.catalog.byteLength
       const rule = parseKeep(folder.config.keep)

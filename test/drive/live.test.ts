@@ -170,6 +170,17 @@ test('live: an edited file is the user’s however often the drive touches it', 
   t.ok(contents(dir).has('mine'))
 })
 
+test('live: an empty folder comes and goes where its pattern takes all in it', async (t) => {
+  const pair = await openPair(t, { 'd/a': 'a', b: 'b' }, { only: ['/d/'] })
+  const { dir, root } = pair
+  fs.rmSync(`${root}/d/a`)
+  await bring(pair)
+  t.alike(treeOf(dir), { '/d/': 'empty' })
+  fs.rmdirSync(`${root}/d`)
+  await bring(pair)
+  t.alike(treeOf(dir), {})
+})
+
 test('live: files in places of folders, and folders in places of files', async (t) => {
   const pair = await openPair(t, {
     'file to folder': 'x',

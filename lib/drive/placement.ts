@@ -194,7 +194,12 @@ export class Placement {
         ...(stamp === null ? {} : { expected: fieldsOf(stamp) }),
         mayRemove: (folder) => !this.state.folders.has(folder)
       })
-      if (removed.verdict === 'blocked' || removed.verdict === 'refused') return false
+      if (removed.verdict === 'refused') return false
+      if (removed.verdict === 'blocked') {
+        // A folder in the place of a file, or a file in that of a folder: it gives way when the drive's comes again.
+        const isOther = removed.by === 'folder' || removed.path !== this.names.pathOf(name)
+        if (known === undefined || !isOther) return false
+      }
     } catch (error) {
       if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
       return false

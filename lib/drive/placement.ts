@@ -7,7 +7,7 @@
  * @module
  */
 import type { BigIntStats } from 'node:fs'
-import { open, rm } from 'node:fs/promises'
+import { chmod, open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
@@ -365,12 +365,29 @@ export class Placement {
     const stats = look(file)
     if (stats === null || !stats.isFile() || !sameStamp(stampOf(stats), known.stamp)) return false
     await this.#put(step, (options) => this.#target.place(file, step.name, options))
-    if (look(file) !== null) return true
-    this.#folder.leaveFile(from.name, known.entry.blob as BlobRange)
+    const blob = known.entry.blob as BlobRange
+    if (look(file) !== null && !(await this.#keepMoved(step, from.name, file, blob))) return true
+    this.#folder.leaveFile(from.name, blob)
     catalog.delete(from.name)
     await this.#removeEmptyFolders(from.name)
     this.state.reused++
     this.state.removed++
+    return true
+  }
+
+  /** A file whose new place is not free yet waits among what is to come: its bytes must not go with its old name. */
+  async #keepMoved(step: PutStep, from: string, file: string, blob: BlobRange): Promise<boolean> {
+    const { inPlace, places } = this.#folder
+    if (!inPlace || !this.state.deferred.includes(step)) return false
+    if (this.#folder.hasOther(from, blob)) return false
+    try {
+      await rename(file, places.incomingPath(blob))
+    } catch {
+      // Where it lies on another file system, it comes from peers again.
+      return false
+    }
+    await chmod(places.incomingPath(blob), 0o600)
+    places.expect(blob)
     return true
   }
 

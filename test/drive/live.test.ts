@@ -215,6 +215,18 @@ test('live: files in places of folders, and folders in places of files', async (
   t.is(again.added + again.changed + again.removed + again.conflicts.length, 0)
 })
 
+test('live: a file takes the place of the folder that it was in, with no trash between', async (t) => {
+  const pair = await openPair(t, { 'd/a': 'content', 'd/sub/b': 'b', e: 'e' }, { keep: '0' })
+  const { dir, root } = pair
+  fs.renameSync(`${root}/d/a`, `${root}/moved`)
+  fs.rmSync(`${root}/d`, { recursive: true })
+  fs.renameSync(`${root}/moved`, `${root}/d`)
+  const report = await bring(pair)
+  t.alike(report.skipped, [])
+  t.alike(treeOf(dir), treeOf(root))
+  t.alike(fs.readdirSync(`${dir}/.syncline/incoming`), [])
+})
+
 test('live: an edited file and a copy of what it was', async (t) => {
   const text = bytesOf(100_000, 5)
   const pair = await openPair(t, { a: text })

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { BigIntStats } from 'node:fs'
+import { rmSync, type BigIntStats } from 'node:fs'
 import { chmod, open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
@@ -77,6 +77,7 @@ export class Placement {
   /** Begins an update. */
   begin(signal: AbortSignal | null): void {
     this.#signal = signal
+    for (const copy of this.state.copies.values()) rmSync(copy, { force: true })
     this.state = newState()
   }
 
@@ -286,13 +287,19 @@ export class Placement {
       places.expects(blob) &&
       look(incoming) !== null &&
       (places.isWhole(blob) || (await hasBytes(this.#folder, incoming, blob)))
-    const file = isIncoming ? incoming : await this.#copyOf(blob, blobs)
+    const copy = this.state.copies.get(step) ?? null
+    this.state.copies.delete(step)
+    const file = isIncoming ? incoming : (copy ?? (await this.#copyOf(blob, blobs)))
     if (file === null) return false
-    if (!isIncoming) this.state.reused++
+    if (!isIncoming && copy === null) this.state.reused++
+    const isDeferred = this.state.deferred.includes(step)
     try {
       await this.#put(step, (options) => this.#target.place(file, step.name, options))
+      // What it was copied from may be gone by the time that its place is free.
+      const isLater = !isDeferred && this.state.deferred.includes(step)
+      if (isLater && !isIncoming) this.state.copies.set(step, file)
     } finally {
-      if (!isIncoming) await rm(file, { force: true })
+      if (!isIncoming && !this.state.copies.has(step)) await rm(file, { force: true })
     }
     return true
   }
@@ -722,6 +729,8 @@ export interface State {
   readonly folders: Set<string>
   /** Steps that wait until what is below their name is gone. */
   readonly deferred: PutStep[]
+  /** Files of ours with the bytes of steps that wait. */
+  readonly copies: Map<PutStep, string>
   /** Files whose blocks are listed in a map. */
   readonly mapped: PutStep[]
   /** Blobs that nobody has here any more. */
@@ -739,6 +748,7 @@ function newState(): State {
     skipped: [],
     folders: new Set(),
     deferred: [],
+    copies: new Map(),
     mapped: [],
     lost: []
   }

@@ -227,6 +227,18 @@ test('live: a file takes the place of the folder that it was in, with no trash b
   t.alike(fs.readdirSync(`${dir}/.syncline/incoming`), [])
 })
 
+test('live: a file takes the place of a folder, and what it was copied from changes', async (t) => {
+  const pair = await openPair(t, { 'd/a': 'a', 'd/sub/b': 'b', e: 'content' }, { keep: '0' })
+  const { dir, root } = pair
+  fs.rmSync(`${root}/d`, { recursive: true })
+  fs.renameSync(`${root}/e`, `${root}/d`)
+  fs.writeFileSync(`${root}/e`, 'new')
+  const report = await bring(pair)
+  t.alike(report.skipped, [])
+  t.alike(treeOf(dir), treeOf(root))
+  t.alike(fs.readdirSync(`${dir}/.syncline/incoming`), [])
+})
+
 test('live: an edited file and a copy of what it was', async (t) => {
   const text = bytesOf(100_000, 5)
   const pair = await openPair(t, { a: text })

@@ -7,7 +7,7 @@
  * @module
  */
 import { rmSync, type BigIntStats } from 'node:fs'
-import { chmod, open, rename, rm } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
@@ -235,7 +235,7 @@ export class Placement {
       await this.touch(step, stats)
       return true
     }
-    return (await this.#move(step, moved)) || this.putHeld(step, blobs)
+    return (await this.#move(step, moved, blobs)) || this.putHeld(step, blobs)
   }
 
   /**
@@ -361,7 +361,7 @@ export class Placement {
   }
 
   /** Renames the file that had these bytes, if it is to go and nobody changed it. */
-  async #move(step: PutStep, from: Step | undefined): Promise<boolean> {
+  async #move(step: PutStep, from: Step | undefined, blobs: Blobs): Promise<boolean> {
     const { catalog, root } = this.#folder
     const known = from?.target?.known
     if (from === undefined || known === undefined || !catalog.get(from.name)) return false
@@ -373,28 +373,17 @@ export class Placement {
     if (stats === null || !stats.isFile() || !sameStamp(stampOf(stats), known.stamp)) return false
     await this.#put(step, (options) => this.#target.place(file, step.name, options))
     const blob = known.entry.blob as BlobRange
-    if (look(file) !== null && !(await this.#keepMoved(step, from.name, file, blob))) return true
+    if (look(file) !== null) {
+      // Its bytes must not go with the names that have them before its place is free.
+      const copy = this.state.deferred.includes(step) ? await this.#copyOf(blob, blobs) : null
+      if (copy !== null) this.state.copies.set(step, copy)
+      return true
+    }
     this.#folder.leaveFile(from.name, blob)
     catalog.delete(from.name)
     await this.#removeEmptyFolders(from.name)
     this.state.reused++
     this.state.removed++
-    return true
-  }
-
-  /** A file whose new place is not free yet waits among what is to come: its bytes must not go with its old name. */
-  async #keepMoved(step: PutStep, from: string, file: string, blob: BlobRange): Promise<boolean> {
-    const { inPlace, places } = this.#folder
-    if (!inPlace || !this.state.deferred.includes(step)) return false
-    if (this.#folder.hasOther(from, blob)) return false
-    try {
-      await rename(file, places.incomingPath(blob))
-    } catch {
-      // Where it lies on another file system, it comes from peers again.
-      return false
-    }
-    await chmod(places.incomingPath(blob), 0o600)
-    places.expect(blob)
     return true
   }
 

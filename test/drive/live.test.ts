@@ -216,8 +216,10 @@ test('live: files in places of folders, and folders in places of files', async (
 })
 
 test('live: a file takes the place of the folder that it was in, with no trash between', async (t) => {
-  const pair = await openPair(t, { 'd/a': 'content', 'd/sub/b': 'b', e: 'e' }, { keep: '0' })
+  const files = { 'd/a': 'content', 'd/sub/b': 'b', e: 'e', same: 'content' }
+  const pair = await openPair(t, files, { keep: '0' })
   const { dir, root } = pair
+  fs.rmSync(`${root}/same`)
   fs.renameSync(`${root}/d/a`, `${root}/moved`)
   fs.rmSync(`${root}/d`, { recursive: true })
   fs.renameSync(`${root}/moved`, `${root}/d`)

@@ -182,8 +182,9 @@ export class Clone extends EventEmitter<CloneEvents> {
       // All of the index is here.
       for await (const batch of listBatches(index, version, { onbad, readAhead: false })) {
         yield batch.filter((item) => {
-          if (!selection.has(item.name)) return false
-          if (item.kind === 'folder') state.folders.add(item.name)
+          const isFolder = item.kind === 'folder'
+          if (!selection.has(item.name, isFolder)) return false
+          if (isFolder) state.folders.add(item.name)
           const refusal = names.add(item.name)
           if (refusal !== null) state.skipped.push({ name: item.name, reason: refusal })
           return refusal === null
@@ -199,7 +200,8 @@ export class Clone extends EventEmitter<CloneEvents> {
       this.#signal?.throwIfAborted()
       for (const step of batch) {
         // What is not selected any more stays as it is.
-        if (step.type !== 'remove' || selection.has(step.name)) steps.push(step)
+        const isFolder = step.target?.known.kind === 'folder'
+        if (step.type !== 'remove' || selection.has(step.name, isFolder)) steps.push(step)
       }
       await this.#arrivals.askAhead(batch, blobs)
       const turn = this.#placement.turn()

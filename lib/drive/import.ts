@@ -114,8 +114,8 @@ class Import {
   /** Leaves that are about to be appended, by their first block. */
   readonly #pending = new Map<number, Uint8Array>()
   #reused = 0
-  readonly #lostNames: string[] = []
-  #lost: BlobRange[] = []
+  /** Contents that a name left and no other had by then. */
+  #lost: { readonly name: string; readonly blob: BlobRange }[] = []
 
   constructor(folder: DriveFolder, options: ImportOptions) {
     this.#folder = folder
@@ -193,7 +193,7 @@ class Import {
       reused: this.#reused,
       heldBack: Array.from(held, ({ name }) => name),
       skipped: this.#skipped,
-      lost: this.#lostNames,
+      lost: this.#lost.map(({ name }) => name),
       unsettled: this.#unsettled
     }
   }
@@ -468,18 +468,21 @@ class Import {
   /** The file of `name` holds something else now. */
   #leave(name: string, blob: BlobRange): void {
     if (!this.#folder.leaveFile(name, blob) || blob.byteLength === 0) return
-    if (!this.#folder.inPlace) return
-    this.#lost.push(blob)
-    this.#lostNames.push(name)
+    if (this.#folder.inPlace) this.#lost.push({ name, blob })
   }
 
   /** Says of contents that nobody has any more that they are gone. */
   async #dropLost(): Promise<void> {
+    // A name that was looked at later may have them now.
+    this.#lost = this.#lost.filter(({ blob }) => !this.#folder.isPlaced(blob))
     if (this.#lost.length === 0) return
     const { feed } = await this.#folder.blobs()
-    for (const blob of this.#lost) await this.#folder.places.drop(blob)
+    for (const { blob } of this.#lost) await this.#folder.places.drop(blob)
     await feed.release(
-      this.#lost.map(({ blockOffset, blockLength }) => [blockOffset, blockOffset + blockLength])
+      this.#lost.map(({ blob: { blockOffset, blockLength } }) => [
+        blockOffset,
+        blockOffset + blockLength
+      ])
     )
   }
 

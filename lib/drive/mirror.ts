@@ -7,7 +7,6 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
-import { systemCode } from '../feed/file/file-error.ts'
 import { createKeyPair } from '../feed/signature.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import { newDriveIdentities } from './blobs-key.ts'
@@ -18,11 +17,13 @@ import type { CatalogRow, Catalog, Known } from './folder/catalog.ts'
 import {
   DEFAULTS,
   DriveFolder,
+  filePath,
   readBegun,
   readConfig,
   type FolderConfig
 } from './folder/drive-folder.ts'
 import { hashFile } from './folder/file-reader.ts'
+import { look } from './folder/look.ts'
 import { scan, type ScannedEntry } from './folder/scan.ts'
 import { sameStamp, type Stamp } from './folder/stamp.ts'
 import { importFolder, type Change, type ImportOptions, type ImportReport } from './import.ts'
@@ -178,7 +179,21 @@ export async function mirrorDrive(
     await clone.delete(name, stamp)
   }
   const report = await cloned.update(signal === undefined ? {} : { signal })
-  const left = extras.filter(({ name }) => catalog.get(name) === undefined)
+  const moved = new Map(
+    report.conflicts.map((conflict) => [
+      conflict.name,
+      `/${conflict.path.split(path.sep).join('/')}`
+    ])
+  )
+  const left = extras.flatMap((extra) => {
+    if (catalog.get(extra.name) !== undefined) return []
+    // A folder that stood in the way of a file has another name now.
+    for (let end = extra.name.indexOf('/', 1); end !== -1; end = extra.name.indexOf('/', end + 1)) {
+      const to = moved.get(extra.name.slice(0, end))
+      if (to !== undefined) return [{ ...extra, name: to + extra.name.slice(end) }]
+    }
+    return [extra]
+  })
   const held = holdsBack(left.length, before + left.length, maxDelete)
   const deleted: string[] = []
   const conflicts: { readonly name: string; readonly path: string }[] = []
@@ -191,7 +206,8 @@ export async function mirrorDrive(
   }
   // What stood in the way of the drive's own was told apart from it, and is no more of the drive than the rest.
   for (const conflict of report.conflicts) {
-    const name = `/${conflict.path.split(path.sep).join('/')}`
+    const name = moved.get(conflict.name) as string
+    if (!held) await clone.deleteFolder(name)
     if (!held && (await clone.delete(name, null))) deleted.push(conflict.name)
     else conflicts.push(conflict)
   }
@@ -241,8 +257,9 @@ async function findChanges(
         const { known } = step.target
         if (known.path !== undefined) continue
         // It may be here all the same: left out by an ignore rule, or a folder that is not empty any more.
-        if (!(await isHere(root, name))) edited.push({ name, kind: known.kind, stamp: null })
-      } else if (step.source.kind !== 'folder') {
+        const { kind } = known
+        if (!isHere(root, name, kind)) edited.push({ name, kind, stamp: null })
+      } else if (step.source.kind !== 'folder' || step.target.known.kind !== 'folder') {
         const { kind, stamp } = step.source
         const { known } = step.target
         if (!(await isUnchanged(folder, name, step.source, known)))
@@ -254,12 +271,13 @@ async function findChanges(
   return { extras, edited }
 }
 
-async function isHere(root: string, name: string): Promise<boolean> {
-  const file = path.join(root, ...name.split('/'))
-  return readdir(path.dirname(file)).then(
-    (names) => names.includes(path.basename(file)),
-    (error: unknown) => !['ENOENT', 'ENOTDIR'].includes(systemCode(error))
-  )
+/** True if something of this kind stands there: in a folder, not behind a link. */
+function isHere(root: string, name: string, kind: Known['kind']): boolean {
+  for (let end = name.indexOf('/', 1); end !== -1; end = name.indexOf('/', end + 1)) {
+    if (look(path.join(root, filePath(name.slice(0, end))))?.isDirectory() !== true) return false
+  }
+  const stats = look(path.join(root, filePath(name)))
+  return stats !== null && stats.isDirectory() === (kind === 'folder')
 }
 
 /** True if a file whose stamp is another still holds what was brought here. */

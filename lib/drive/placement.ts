@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { BigIntStats } from 'node:fs'
+import { rmSync, type BigIntStats } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
@@ -77,6 +77,7 @@ export class Placement {
   /** Begins an update. */
   begin(signal: AbortSignal | null): void {
     this.#signal = signal
+    for (const copy of this.state.copies.values()) rmSync(copy, { force: true })
     this.state = newState()
   }
 
@@ -194,7 +195,12 @@ export class Placement {
         ...(stamp === null ? {} : { expected: fieldsOf(stamp) }),
         mayRemove: (folder) => !this.state.folders.has(folder)
       })
-      if (removed.verdict === 'blocked' || removed.verdict === 'refused') return false
+      if (removed.verdict === 'refused') return false
+      if (removed.verdict === 'blocked') {
+        // A folder in the place of a file, or a file in that of a folder: it gives way when the drive's comes again.
+        const isOther = removed.by === 'folder' || removed.path !== this.names.pathOf(name)
+        if (known === undefined || !isOther) return false
+      }
     } catch (error) {
       if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
       return false
@@ -229,7 +235,7 @@ export class Placement {
       await this.touch(step, stats)
       return true
     }
-    return (await this.#move(step, moved)) || this.putHeld(step, blobs)
+    return (await this.#move(step, moved, blobs)) || this.putHeld(step, blobs)
   }
 
   /**
@@ -281,13 +287,19 @@ export class Placement {
       places.expects(blob) &&
       look(incoming) !== null &&
       (places.isWhole(blob) || (await hasBytes(this.#folder, incoming, blob)))
-    const file = isIncoming ? incoming : await this.#copyOf(blob, blobs)
+    const copy = this.state.copies.get(step) ?? null
+    this.state.copies.delete(step)
+    const file = isIncoming ? incoming : (copy ?? (await this.#copyOf(blob, blobs)))
     if (file === null) return false
-    if (!isIncoming) this.state.reused++
+    if (!isIncoming && copy === null) this.state.reused++
+    const isDeferred = this.state.deferred.includes(step)
     try {
       await this.#put(step, (options) => this.#target.place(file, step.name, options))
+      // What it was copied from may be gone by the time that its place is free.
+      const isLater = !isDeferred && this.state.deferred.includes(step)
+      if (isLater && !isIncoming) this.state.copies.set(step, file)
     } finally {
-      if (!isIncoming) await rm(file, { force: true })
+      if (!isIncoming && !this.state.copies.has(step)) await rm(file, { force: true })
     }
     return true
   }
@@ -349,7 +361,7 @@ export class Placement {
   }
 
   /** Renames the file that had these bytes, if it is to go and nobody changed it. */
-  async #move(step: PutStep, from: Step | undefined): Promise<boolean> {
+  async #move(step: PutStep, from: Step | undefined, blobs: Blobs): Promise<boolean> {
     const { catalog, root } = this.#folder
     const known = from?.target?.known
     if (from === undefined || known === undefined || !catalog.get(from.name)) return false
@@ -360,8 +372,14 @@ export class Placement {
     const stats = look(file)
     if (stats === null || !stats.isFile() || !sameStamp(stampOf(stats), known.stamp)) return false
     await this.#put(step, (options) => this.#target.place(file, step.name, options))
-    if (look(file) !== null) return true
-    this.#folder.leaveFile(from.name, known.entry.blob as BlobRange)
+    const blob = known.entry.blob as BlobRange
+    if (look(file) !== null) {
+      // Its bytes must not go with the names that have them before its place is free.
+      const copy = this.state.deferred.includes(step) ? await this.#copyOf(blob, blobs) : null
+      if (copy !== null) this.state.copies.set(step, copy)
+      return true
+    }
+    this.#folder.leaveFile(from.name, blob)
     catalog.delete(from.name)
     await this.#removeEmptyFolders(from.name)
     this.state.reused++
@@ -390,8 +408,13 @@ export class Placement {
     if (local === null) return
     const file = path.join(this.#folder.root, local)
     const present = this.#putOptions(step)
-    const options = withOld(present, seen ?? present.expected ?? look(file), null)
-    const placed = await this.#target.place(file, step.name, options).catch((error: unknown) => {
+    // Looked at before it is read: whoever changes it meanwhile keeps it.
+    const expected = seen ?? present.expected ?? look(file)
+    const isOurs =
+      seen !== null || present.expected !== null || (await this.#holds(local, step.source))
+    const options = withOld(present, expected, null)
+    const placing = isOurs ? this.#target.place(file, step.name, options) : null
+    const placed = await placing?.catch((error: unknown) => {
       if (isSynclineError(error, 'STORAGE_FAILED')) return null
       throw error
     })
@@ -462,21 +485,21 @@ export class Placement {
     const owner = isOwn ? name : this.names.nameOf(at)
     const known = this.#folder.catalog.get(owner)
     const isBare = by === 'file' || by === 'link'
-    if (isBare && (await this.#isKnown(at, known))) {
-      const stats = look(path.join(this.#folder.root, at))
-      if (stats !== null && isOwn && step.source.kind !== 'folder') {
+    // Looked at before it is read: whoever changes it meanwhile keeps it.
+    const stats = isBare ? look(path.join(this.#folder.root, at)) : null
+    if (stats !== null && (await this.#isKnown(at, known))) {
+      if (isOwn && step.source.kind !== 'folder') {
         const old = this.#trashInfo(name, known)
         return withOld(options, stats, old)
       }
-      if (stats !== null && known !== undefined) {
+      if (known !== undefined) {
         await this.#removeFile(owner, known, stats)
         return options
       }
     }
-    if (isBare && isOwn && (await this.#holds(at, step.source))) {
+    if (stats !== null && isOwn && (await this.#holds(at, step.source))) {
       // Just what is to come: only its time and mode are to be set.
-      const stats = look(path.join(this.#folder.root, at))
-      if (stats !== null) return withOld(options, stats, null)
+      return withOld(options, stats, null)
     }
     const moved = this.#target.moveAside(at, Date.now())
     this.state.conflicts.push({ name: owner, path: moved.path })
@@ -622,7 +645,8 @@ export class Placement {
   /** What the trash no longer keeps, and what nobody has, is said to be gone. */
   async expire(): Promise<void> {
     const folder = this.#folder
-    const lost = this.state.lost.splice(0)
+    // Another file may have got the bytes since.
+    const lost = this.state.lost.splice(0).filter((blob) => !folder.isPlaced(blob))
     if (this.#trash !== null) {
       const dataBytes = folder.catalog.byteLength
       const rule = parseKeep(folder.config.keep)
@@ -694,6 +718,8 @@ export interface State {
   readonly folders: Set<string>
   /** Steps that wait until what is below their name is gone. */
   readonly deferred: PutStep[]
+  /** Files of ours with the bytes of steps that wait. */
+  readonly copies: Map<PutStep, string>
   /** Files whose blocks are listed in a map. */
   readonly mapped: PutStep[]
   /** Blobs that nobody has here any more. */
@@ -711,6 +737,7 @@ function newState(): State {
     skipped: [],
     folders: new Set(),
     deferred: [],
+    copies: new Map(),
     mapped: [],
     lost: []
   }

@@ -10,10 +10,11 @@ export class Selection {
     this.#scope = patterns.length === 0 ? null : scopeWith(null, '--only', '', text)
   }
 
-  has(name: string): boolean {
+  /** @param isFolder - true for an empty folder: `/photos/` takes it, too. */
+  has(name: string, isFolder = false): boolean {
     const scope = this.#scope
     if (scope === null) return true
-    const rule = rulingOf(name, false, () => scope)
+    const rule = rulingOf(name, isFolder, () => scope)
     return rule !== null && !rule.pattern.startsWith('!')
   }
 }

@@ -195,7 +195,7 @@ async function missingHere(folder: DriveFolder): Promise<FolderStatus['missing']
   if (version !== catalog.version || config.only.length > 0) {
     for await (const { name, kind, entry } of listDrive(index, version)) {
       const known = catalog.get(name)
-      if (!selection.has(name)) continue
+      if (!selection.has(name, kind === 'folder')) continue
       const isHere =
         known?.kind === kind &&
         known.entry.linkname === entry.linkname &&

@@ -14,6 +14,7 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import test from 'brittle'
+import { treeOf } from '../drive/folders.ts'
 import { plant, serve, share, stage } from './drive-stage.ts'
 
 test('a folder is mirrored into a drive of the store, and its versions are kept', async (t) => {
@@ -208,6 +209,39 @@ test('a folder is made equal to a drive: extras and edits go to the trash', asyn
   await fails(6, 'mirror', 'nowhere', to)
   t.ok(existsSync(path.join(to, 'same')), 'nothing was done')
   t.is((await run('cat', 'drive', 'a.txt')).text, 'newer', 'the drive is still the mirror')
+})
+
+test('a folder is made equal to a drive where files and folders took each other’s places', async (t) => {
+  const { tmp, run } = await stage(t)
+  const dir = path.join(tmp, 'source')
+  await plant(dir, {
+    file: 'f',
+    'file in a link': 'l',
+    'other/a': 'a',
+    'folder/a': 'a',
+    'folder/sub/b': 'b',
+    'linked/a': 'a',
+    'full/empty': null,
+    empty: null
+  })
+  t.is((await run('mirror', dir, 'drive')).exit, 0)
+  const to = path.join(tmp, 'to')
+  t.is((await run('mirror', 'drive', to)).exit, 0)
+  for (const name of ['file', 'file in a link', 'folder', 'linked', 'full', 'empty']) {
+    await rm(path.join(to, name), { recursive: true })
+  }
+  await mkdir(path.join(to, 'file/sub/none'), { recursive: true })
+  await plant(to, { 'file/sub/a': '1', 'file/b': '2', folder: '3', full: '4', empty: '5' })
+  await mkdir(path.join(to, 'file in a link'))
+  await mkdir(path.join(tmp, 'outside'))
+  await writeFile(path.join(tmp, 'outside/a'), 'outside')
+  await symlink('../outside', path.join(to, 'linked'))
+  const equal = await run('mirror', 'drive', to, '--max-delete', '100')
+  t.is(equal.exit, 0, equal.stderr)
+  t.alike(treeOf(to), treeOf(dir))
+  t.alike(await readdir(path.join(tmp, 'outside')), ['a'], 'nothing outside was touched')
+  t.is((await run('verify', to)).exit, 0)
+  t.is((await readdir(path.join(to, '.syncline/trash'))).length, 6)
 })
 
 test('a folder is made equal to a drive of peers; the deletes of many files are held back', async (t) => {

@@ -152,6 +152,35 @@ test('live: local edits with a remote change get a name of their own', async (t)
   t.is(contents(dir).has('mine'), true)
 })
 
+test('live: an edited file is the user’s however often the drive touches it', async (t) => {
+  const pair = await openPair(t, { file: 'old' }, { keep: '0' })
+  const { dir, root } = pair
+  fs.writeFileSync(`${dir}/file`, 'mine')
+  for (const seconds of [1000, 2000, 3000]) {
+    fs.utimesSync(`${root}/file`, seconds, seconds)
+    await bring(pair)
+  }
+  t.not(fs.statSync(`${dir}/file`).mtimeMs, 3_000_000, 'its time is its own')
+  fs.writeFileSync(`${root}/file`, 'theirs')
+  const report = await bring(pair)
+  t.alike(
+    report.conflicts.map(({ name }) => name),
+    ['/file']
+  )
+  t.ok(contents(dir).has('mine'))
+})
+
+test('live: an empty folder comes and goes where its pattern takes all in it', async (t) => {
+  const pair = await openPair(t, { 'd/a': 'a', b: 'b' }, { only: ['/d/'] })
+  const { dir, root } = pair
+  fs.rmSync(`${root}/d/a`)
+  await bring(pair)
+  t.alike(treeOf(dir), { '/d/': 'empty' })
+  fs.rmdirSync(`${root}/d`)
+  await bring(pair)
+  t.alike(treeOf(dir), {})
+})
+
 test('live: files in places of folders, and folders in places of files', async (t) => {
   const pair = await openPair(t, {
     'file to folder': 'x',
@@ -184,6 +213,32 @@ test('live: files in places of folders, and folders in places of files', async (
   t.is(tree['/kept'], '644 4 "file"')
   const again = await bring(pair)
   t.is(again.added + again.changed + again.removed + again.conflicts.length, 0)
+})
+
+test('live: a file takes the place of the folder that it was in, with no trash between', async (t) => {
+  const files = { 'd/a': 'content', 'd/sub/b': 'b', e: 'e', same: 'content' }
+  const pair = await openPair(t, files, { keep: '0' })
+  const { dir, root } = pair
+  fs.rmSync(`${root}/same`)
+  fs.renameSync(`${root}/d/a`, `${root}/moved`)
+  fs.rmSync(`${root}/d`, { recursive: true })
+  fs.renameSync(`${root}/moved`, `${root}/d`)
+  const report = await bring(pair)
+  t.alike(report.skipped, [])
+  t.alike(treeOf(dir), treeOf(root))
+  t.alike(fs.readdirSync(`${dir}/.syncline/incoming`), [])
+})
+
+test('live: a file takes the place of a folder, and what it was copied from changes', async (t) => {
+  const pair = await openPair(t, { 'd/a': 'a', 'd/sub/b': 'b', e: 'content' }, { keep: '0' })
+  const { dir, root } = pair
+  fs.rmSync(`${root}/d`, { recursive: true })
+  fs.renameSync(`${root}/e`, `${root}/d`)
+  fs.writeFileSync(`${root}/e`, 'new')
+  const report = await bring(pair)
+  t.alike(report.skipped, [])
+  t.alike(treeOf(dir), treeOf(root))
+  t.alike(fs.readdirSync(`${dir}/.syncline/incoming`), [])
 })
 
 test('live: an edited file and a copy of what it was', async (t) => {

@@ -100,5 +100,7 @@ test('a selection takes names by patterns', (t) => {
   t.absent(pictures.has('/docs/old/y.txt'))
   t.absent(pictures.has('/other/docs/y.txt'))
   t.absent(pictures.has('/a.png'))
+  t.ok(new Selection(['/docs/']).has('/docs', true), 'an empty folder is one')
+  t.absent(new Selection(['/docs/']).has('/docs'), 'a file is none')
   t.ok(new Selection([]).has('/anything'), 'without patterns everything')
 })

@@ -6,6 +6,7 @@ import type { ClonedFolder } from '../../lib/drive/cloned-folder.ts'
 import { isHeld } from '../../lib/drive/blob-check.ts'
 import type { SharedFolder } from '../../lib/drive/shared-folder.ts'
 import { folderStatus } from '../../lib/drive/status.ts'
+import { IMPORT_ENTRIES_MAX } from '../../lib/limits.ts'
 import {
   age,
   bytesOf,
@@ -89,6 +90,43 @@ test('reuse: what was moved or copied comes from here', async (t) => {
 
   const { dir } = await cloneFrom(t, source, share.key)
   t.alike(treeOf(dir), treeOf(root), 'all of it can still be given')
+})
+
+test('reuse: files that took each other’s names are seeded, with no trash between', async (t) => {
+  const root = await t.tmp()
+  for (const name of ['a', 'b']) fs.writeFileSync(`${root}/${name}`, name)
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  const { clone } = await cloneFrom(t, source, share.key, { keep: '0' })
+  fs.renameSync(`${root}/a`, `${root}/c`)
+  fs.renameSync(`${root}/b`, `${root}/a`)
+  fs.renameSync(`${root}/c`, `${root}/b`)
+  await follow(t, share, clone)
+  const { feed } = await clone.folder.blobs()
+  for (const name of ['/a', '/b']) {
+    const blob = clone.folder.catalog.get(name)?.entry.blob ?? null
+    t.ok(blob !== null && isHeld({ feed }, blob), `${name} is held`)
+  }
+})
+
+test('reuse: what moved to a name far away is still given', { timeout: 90_000 }, async (t) => {
+  const root = await t.tmp()
+  fs.writeFileSync(`${root}/a`, 'moved')
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  fs.renameSync(`${root}/a`, `${root}/z`)
+  fs.writeFileSync(`${root}/a`, 'new')
+  // So many changes between the two are not written together.
+  fs.mkdirSync(`${root}/m`)
+  for (let i = 0; i < IMPORT_ENTRIES_MAX; i++) fs.writeFileSync(`${root}/m/${i}`, '')
+  const report = await share.import()
+  t.is(report.reused, 1)
+  t.alike(report.lost, [])
+  const { feed } = await share.folder.blobs()
+  const blob = share.folder.catalog.get('/z')?.entry.blob ?? null
+  t.ok(blob !== null && isHeld({ feed }, blob))
 })
 
 test('reuse: a repair brings what differs, and a stop before it is seen', async (t) => {

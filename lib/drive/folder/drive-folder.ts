@@ -415,6 +415,11 @@ export class DriveFolder {
     return other === undefined
   }
 
+  /** True if a file holds a blob. */
+  isPlaced({ byteOffset }: BlobRange): boolean {
+    return this.#users.has(byteOffset)
+  }
+
   /** True if a file of another name holds the same blob. */
   hasOther(name: string, blob: BlobRange | null): boolean {
     if (blob === null || blob.byteLength === 0) return false

@@ -117,7 +117,7 @@ class GuardedMux extends Protomux {
     if (this._remote.length > CHANNELS_MAX) {
       throw new SynclineError('TOO_MANY', `more than ${CHANNELS_MAX} channels`)
     }
-    const remote = decodeUint({ ...state }, CHANNELS_MAX + 1, 'number of a channel')
+    const remote = numberAt(state)
     this.#closedEarly.delete(remote)
     const result = super._onopensession(state)
     // An open that answers one of ours which we closed meanwhile is ignored. A remote that did not answer before our
@@ -127,7 +127,7 @@ class GuardedMux extends Protomux {
   }
 
   override _onclosesession(state: { start: number; end: number; buffer: Uint8Array }): void {
-    const remote = decodeUint({ ...state }, CHANNELS_MAX + 1, 'number of a channel')
+    const remote = numberAt(state)
     const slot = this._remote[remote - 1] ?? null
     if (slot !== null && slot.session === null) this.#closedEarly.add(remote)
     super._onclosesession(state)
@@ -325,6 +325,11 @@ export class Mux {
     const mine = this.#pairs.get(key)
     return mine !== undefined && this.#mux._notify.get(key) === mine
   }
+}
+
+/** The number of a channel that a message begins with, which stays to be read. */
+function numberAt({ start, end, buffer }: CodecState): number {
+  return decodeUint({ start, end, buffer }, CHANNELS_MAX + 1, 'number of a channel')
 }
 
 /** The key under which Protomux keeps a pair handler. */

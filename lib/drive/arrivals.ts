@@ -20,7 +20,7 @@ import {
   FETCHED_WHOLE_BYTES
 } from '../limits.ts'
 import { BlobMap } from './blob-map.ts'
-import { blocksOf, fittingOf, isFitting, isHeld, isImpossible, keyOf } from './blob-check.ts'
+import { fittingOf, isFitting, isHeld, isImpossible, keyOf, letGo } from './blob-check.ts'
 import { type BlockRange, joinRanges } from '../primitives/ranges.ts'
 import type { PutStep, Step } from './clone-report.ts'
 import type { BlobRange } from './entry.ts'
@@ -479,7 +479,7 @@ export class Arrivals {
   }
 
   /** What came of blobs that this version does not have is given up. */
-  async dropStale(steps: readonly Step[], { feed }: Blobs): Promise<void> {
+  async dropStale(steps: readonly Step[]): Promise<void> {
     const { places } = this.#folder
     const expected = places.expected().filter((blob) => this.#pending.get(blob) === undefined)
     if (expected.length === 0) return
@@ -488,9 +488,7 @@ export class Arrivals {
       if (source?.entry.blob != null) kept.add(keyOf(source.entry.blob))
     }
     const stale = expected.filter((blob) => !kept.has(keyOf(blob)))
-    if (stale.length === 0) return
-    for (const blob of stale) await places.drop(blob)
-    await feed.release(stale.map(blocksOf))
+    await letGo(this.#folder, stale)
   }
 }
 

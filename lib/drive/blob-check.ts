@@ -95,3 +95,11 @@ export async function adoptAll(
   }
   return true
 }
+
+/** Says of contents that no file holds any more that they are gone: their blocks are not here from then on. */
+export async function letGo(folder: DriveFolder, blobs: readonly BlobRange[]): Promise<void> {
+  if (blobs.length === 0) return
+  const { feed } = await folder.blobs()
+  for (const blob of blobs) await folder.places.drop(blob)
+  await feed.release(blobs.map(blocksOf))
+}

@@ -148,7 +148,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       await this.#arrivals.expectAhead(blobs)
       const removals = steps.filter((step) => step.type === 'remove')
       const fetches = await this.#putWhatIsHere(steps, removals, blobs)
-      await this.#arrivals.dropStale(steps, blobs)
+      await this.#arrivals.dropStale(steps)
       const superseded = await this.#arrivals.fetch(fetches, version, blobs)
       if (superseded) return null
       for (const step of this.#placement.state.mapped) await this.#placement.putMapped(step, blobs)

@@ -12,7 +12,7 @@ import { storageError, systemCode } from '../feed/file/file-error.ts'
 import type { StoredFeed } from '../feed/stored-feed.ts'
 import { NODE_BYTES } from '../kernels/fold.ts'
 import { IMPORT_ENTRIES_MAX, SETTLE_MS } from '../limits.ts'
-import { adoptAll, sameBlob } from './blob-check.ts'
+import { adoptAll, letGo, sameBlob } from './blob-check.ts'
 import { compareContent } from './content.ts'
 import { keyOfName } from './drive-name.ts'
 import { encodeEntry, readMetadata, writeMetadata, type BlobRange, type Entry } from './entry.ts'
@@ -475,14 +475,9 @@ class Import {
   async #dropLost(): Promise<void> {
     // A name that was looked at later may have them now.
     this.#lost = this.#lost.filter(({ blob }) => !this.#folder.isPlaced(blob))
-    if (this.#lost.length === 0) return
-    const { feed } = await this.#folder.blobs()
-    for (const { blob } of this.#lost) await this.#folder.places.drop(blob)
-    await feed.release(
-      this.#lost.map(({ blob: { blockOffset, blockLength } }) => [
-        blockOffset,
-        blockOffset + blockLength
-      ])
+    await letGo(
+      this.#folder,
+      this.#lost.map(({ blob }) => blob)
     )
   }
 

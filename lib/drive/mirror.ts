@@ -188,9 +188,9 @@ export async function mirrorDrive(
   const left = extras.flatMap((extra) => {
     if (catalog.get(extra.name) !== undefined) return []
     // A folder that stood in the way of a file has another name now.
-    for (let end = extra.name.indexOf('/', 1); end !== -1; end = extra.name.indexOf('/', end + 1)) {
-      const to = moved.get(extra.name.slice(0, end))
-      if (to !== undefined) return [{ ...extra, name: to + extra.name.slice(end) }]
+    for (const folder of foldersAbove(extra.name)) {
+      const to = moved.get(folder)
+      if (to !== undefined) return [{ ...extra, name: to + extra.name.slice(folder.length) }]
     }
     return [extra]
   })
@@ -271,10 +271,17 @@ async function findChanges(
   return { extras, edited }
 }
 
+/** Names of the folders that a name is in, the topmost first. */
+function* foldersAbove(name: string): IterableIterator<string> {
+  for (let end = name.indexOf('/', 1); end !== -1; end = name.indexOf('/', end + 1)) {
+    yield name.slice(0, end)
+  }
+}
+
 /** True if something of this kind stands there: in a folder, not behind a link. */
 function isHere(root: string, name: string, kind: Known['kind']): boolean {
-  for (let end = name.indexOf('/', 1); end !== -1; end = name.indexOf('/', end + 1)) {
-    if (look(path.join(root, filePath(name.slice(0, end))))?.isDirectory() !== true) return false
+  for (const folder of foldersAbove(name)) {
+    if (look(path.join(root, filePath(folder)))?.isDirectory() !== true) return false
   }
   const stats = look(path.join(root, filePath(name)))
   return stats !== null && stats.isDirectory() === (kind === 'folder')

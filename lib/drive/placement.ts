@@ -11,7 +11,7 @@ import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError } from '../errors.ts'
 import { systemCode } from '../feed/file/file-error.ts'
-import { adoptAll, blocksOf, hasBytes, isFitting, sameBlob } from './blob-check.ts'
+import { adoptAll, hasBytes, isFitting, letGo, sameBlob } from './blob-check.ts'
 import type { CloneOptions } from './clone.ts'
 import type { CloneReport, PutStep, SkippedEntry, Step } from './clone-report.ts'
 import { compareContent } from './content.ts'
@@ -172,9 +172,7 @@ export class Placement {
     folder.catalog.delete(name)
     if (blob === null || blob.byteLength === 0 || !folder.leaveFile(name, blob)) return
     // Nobody has its bytes here any more: they are asked for.
-    await folder.places.drop(blob)
-    const { feed } = await folder.blobs()
-    await feed.release([[blob.blockOffset, blob.blockOffset + blob.blockLength]])
+    await letGo(folder, [blob])
   }
 
   /**
@@ -655,10 +653,7 @@ export class Placement {
         if (folder.places.fileOf(blob) === path.relative(folder.root, file)) lost.push(blob)
       }
     }
-    if (lost.length === 0) return
-    const { feed } = await folder.blobs()
-    for (const blob of lost) await folder.places.drop(blob)
-    await feed.release(lost.map(blocksOf))
+    await letGo(folder, lost)
   }
 
   /** Notes that an entry is not applied. */

@@ -301,26 +301,18 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     }
     if (typeof source === 'string' || source instanceof Uint8Array) {
       const key = toKey(source)
-      const id = toHex(key)
-      const present = this.#present(id, options)
-      if (present !== null) return present
-      const closed = this.#closed(id)
-      const feed = this.#opening.run(async () => {
-        await closed
+      const opening = async (): Promise<Feed> => {
         const storage = await this.#storage
         return StoredFeed.open(await storage.add(key))
-      })
-      return this.#enter(key, id, feed, options)
+      }
+      return this.host(key, opening, options)
     }
     const { key } = source
     if (!(key instanceof Uint8Array)) {
       throw new SynclineError('UNSUPPORTED', 'wait for ready() of the hypercore first')
     }
-    const id = toHex(key)
-    const present = this.#present(id, options)
-    if (present !== null) return present
-    const feed = this.#closed(id).then(() => HypercoreFeed.open(source))
-    return this.#enter(key, id, feed, options)
+    // Open already: it takes none of the places for those that are being opened.
+    return this.#hostOnce(key, options, (free) => free.then(() => HypercoreFeed.open(source)))
   }
 
   /**
@@ -331,12 +323,17 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    */
   host(key: Uint8Array, opening: () => Promise<Feed>, options: AddOptions = {}): FeedSession {
     if (this.#closing !== null) throw closedError()
+    return this.#hostOnce(key, options, (free) => this.#opening.run(() => free.then(opening)))
+  }
+
+  /** The session of a feed: the one that is there, or a new one, for which `open` opens it once it is free. */
+  #hostOnce(
+    key: Uint8Array,
+    options: AddOptions,
+    open: (free: Promise<unknown>) => Promise<Feed>
+  ): FeedSession {
     const id = toHex(key)
-    const present = this.#present(id, options)
-    if (present !== null) return present
-    const closed = this.#closed(id)
-    const feed = this.#opening.run(() => closed.then(opening))
-    return this.#enter(key, id, feed, options)
+    return this.#present(id, options) ?? this.#enter(key, id, open(this.#closed(id)), options)
   }
 
   /** All stored feeds, open or not. */

@@ -27,6 +27,7 @@ import { storageError, systemCode } from './file-error.ts'
 import { readSmallFile } from './file.ts'
 import { type FilePool, sharedPool } from './file-pool.ts'
 import { FileStore, type FileStoreOptions } from './file-store.ts'
+import { readText } from './text-file.ts'
 import { identityFromKey, newIdentity, type NewIdentityOptions } from '../identity.ts'
 import type { Manifest } from '../../wire/manifest.ts'
 import { discoveryKeyOf } from '../namespace.ts'
@@ -594,8 +595,7 @@ export class FeedFolder {
   }
 
   async #refuseV11(): Promise<void> {
-    const bytes = await readSmallFile(this.#path('CORESTORE'))
-    const guard = bytes === null ? GUARD_MARK : new TextDecoder().decode(bytes)
+    const guard = (await readText(this.#path('CORESTORE'))) ?? GUARD_MARK
     const database = await this.#pool.layer.exists(this.#path('db', 'CURRENT'))
     if (guard.includes(GUARD_MARK) && !database) return
     const hint = 'open it with corestore 7 and hand over its feeds, or replicate from it'

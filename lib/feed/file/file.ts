@@ -74,7 +74,7 @@ export function openFilesLimit(): number {
  *
  * @throws SynclineError STORAGE_FAILED
  */
-export async function readSmallFile(path: string): Promise<Uint8Array | null> {
+export async function readSmallFile(path: string): Promise<Buffer | null> {
   try {
     return await pace.run(
       0,

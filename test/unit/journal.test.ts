@@ -97,10 +97,7 @@ test('what only files can hold moves a copy out, and nothing is lost', async (t)
 })
 
 test('a folder without a journal gives copies their own files, those of the journal with the next write', async (t) => {
-  const { root, folder } = await makeFolder(t)
-  const source = await sourceOf(10)
-  const copy = await folder.addFeed(source.key)
-  await copyBlocks(source, copy, 0, 5)
+  const { root, source, copy } = await halfCopied(t)
   await copy.close()
   const files = await FeedFolder.open(root, { journal: false })
   const again = await files.openFeed(source.key)
@@ -222,10 +219,7 @@ test('a feed that moved out behind our back is not written in the journal any mo
 })
 
 test('a feed that moved out while this process writes the journal is refused every time', async (t) => {
-  const { root, folder } = await makeFolder(t)
-  const source = await sourceOf(10)
-  const copy = await folder.addFeed(source.key)
-  await copyBlocks(source, copy, 0, 5)
+  const { root, folder, source, copy } = await halfCopied(t)
   await copy.close()
   const writer = await folder.addFeed(newIdentity().key)
   const reader = await folder.openFeed(source.key)
@@ -394,10 +388,7 @@ test('feeds are found and read while the journal is written anew', async (t) => 
 })
 
 test('a copy is read on after another process wrote it and the journal anew', async (t) => {
-  const { root, folder } = await makeFolder(t)
-  const source = await sourceOf(10)
-  const copy = await folder.addFeed(source.key)
-  await copyBlocks(source, copy, 0, 5)
+  const { root, folder, source, copy } = await halfCopied(t)
   const other = await FeedFolder.open(root)
   const reader = await other.openFeed(source.key)
   const blocks = await source.readRun(0, 5)
@@ -417,10 +408,7 @@ test('a copy is read on after another process wrote it and the journal anew', as
 })
 
 test('a copy is read on after another process moved it out', async (t) => {
-  const { root, folder } = await makeFolder(t)
-  const source = await sourceOf(10)
-  const copy = await folder.addFeed(source.key)
-  await copyBlocks(source, copy, 0, 5)
+  const { root, folder, source, copy } = await halfCopied(t)
   const other = await FeedFolder.open(root)
   const reader = await other.openFeed(source.key)
   await copyBlocks(source, copy)
@@ -572,10 +560,7 @@ test('a copy that is being removed cannot be written any more', async (t) => {
 })
 
 test('a folder that is only read changes nothing', async (t) => {
-  const { root, folder } = await makeFolder(t)
-  const source = await sourceOf(10)
-  const copy = await folder.addFeed(source.key)
-  await copyBlocks(source, copy, 0, 5)
+  const { root, source, copy } = await halfCopied(t)
   await copy.close()
   const log = await readFile(path.join(root, 'journal', 'log'))
   const readOnly = await FeedFolder.open(root, { readOnly: true })
@@ -710,6 +695,20 @@ async function sourceOf(count: number, bytes = 100): Promise<StoredFeed> {
   const blocks = Array.from({ length: count }, (_, i) => Buffer.alloc(bytes, `block ${i} `))
   if (count > 0) await source.append(blocks)
   return source
+}
+
+/** A folder with a copy of the first half of a feed of ten blocks. */
+async function halfCopied(t: Assertions): Promise<{
+  root: string
+  folder: FeedFolder
+  source: StoredFeed
+  copy: StoredFeed
+}> {
+  const { root, folder } = await makeFolder(t)
+  const source = await sourceOf(10)
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 5)
+  return { root, folder, source, copy }
 }
 
 /** Fills the journal with records that do not count any more, so that the next one who writes it does so anew. */

@@ -82,11 +82,12 @@ function rounds({ add, xor, rotr }: Dialect): string[] {
           )
         })
       }
-      step(([a, b], x) => `${a} = ${add(add(a as string, b as string), x)}`)
+      // The word of the message first: b comes last, and every later step waits for it.
+      step(([a, b], x) => `${a} = ${add(add(a as string, x), b as string)}`)
       step(([a, , , d]) => `${d} = ${rotr(xor(d as string, a as string), 32)}`)
       step(([, , c, d]) => `${c} = ${add(c as string, d as string)}`)
       step(([, b, c]) => `${b} = ${rotr(xor(b as string, c as string), 24)}`)
-      step(([a, b], _, y) => `${a} = ${add(add(a as string, b as string), y)}`)
+      step(([a, b], _, y) => `${a} = ${add(add(a as string, y), b as string)}`)
       step(([a, , , d]) => `${d} = ${rotr(xor(d as string, a as string), 16)}`)
       step(([, , c, d]) => `${c} = ${add(c as string, d as string)}`)
       step(([, b, c]) => `${b} = ${rotr(xor(b as string, c as string), 63)}`)

@@ -1,4 +1,7 @@
 #!/usr/bin/env node
-import { main } from '../lib/cli/main.ts'
+import { tuneProcess } from '../lib/tuning.ts'
 
+tuneProcess()
+// Only now: loading is a good part of a short command.
+const { main } = await import('../lib/cli/main.ts')
 await main()

@@ -27,6 +27,7 @@ export {
 export { SharedSession } from './synchronizer/shared-session.ts'
 export { formatKey, parseKey } from './synchronizer/key.ts'
 export { Peer } from './synchronizer/peer.ts'
+export { tuneProcess } from './tuning.ts'
 export { memory, type FeedStorage, type StoredFeedInfo } from './synchronizer/storage.ts'
 export type {
   AddOptions,

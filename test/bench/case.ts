@@ -22,6 +22,11 @@ export interface Contestant {
   readonly name: string
   /** Program that it needs on the PATH, of the package of the same name; it is left out where there is none. */
   readonly needs?: string
+  /**
+   * Whether its processes begin with `tuneProcess` of syncline, as its command line does. Unless told, syncline's do and
+   * those of others do not.
+   */
+  readonly tuned?: boolean
   /** Runs once, checks what came out, and gives what was measured. */
   run(stage: Stage): Promise<Sample>
 }

@@ -43,7 +43,7 @@ export function allCases(quick: boolean): Case[] {
     latencyCase(100, few(4000, 400)),
     latencyCase(200, few(4000, 400)),
     firstBlockCase(),
-    feedsCase('feeds-1000', few(1000, 50), [
+    tuningCase('feeds-1000', few(1000, 50), [
       rateGoal('hypercore', 5),
       { ...against('hypercore', 'peakBytes'), title: 'peak memory of both', atMost: 1 / 3 }
     ]),
@@ -262,6 +262,19 @@ function feedsCase(name: string, feeds: number, goals: readonly Goal[]): Case {
     columns: [STALL, PEAK, ...PROCESSES],
     contestants: [feedsOf('syncline', 'syncline', feeds), feedsOf('hypercore', 'hypercore', feeds)],
     goals
+  }
+}
+
+/** {@link feedsCase}, and the same for syncline without what its command line asks of V8, and for hypercore with it. */
+function tuningCase(name: string, feeds: number, goals: readonly Goal[]): Case {
+  const case_ = feedsCase(name, feeds, goals)
+  return {
+    ...case_,
+    contestants: [
+      ...case_.contestants,
+      { ...feedsOf('syncline, not tuned', 'syncline', feeds), tuned: false },
+      { ...feedsOf('hypercore, tuned', 'hypercore', feeds), tuned: true }
+    ]
   }
 }
 

@@ -30,9 +30,12 @@ export class RoleProcess {
 
   /**
    * @param script - of the folder of this file, without its extension.
-   * @param profile - file that a CPU profile goes to at the end, or null.
+   * @param options - `profile`: file that a CPU profile goes to at the end; `tuned`: begins with `tuneProcess`.
    */
-  constructor(script: string, profile: string | null = null) {
+  constructor(
+    script: string,
+    { profile = null, tuned = false }: { profile?: string | null; tuned?: boolean } = {}
+  ) {
     this.#name = script
     // From dist/ the compiled script, from the sources (under tsx) the source itself.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
@@ -45,9 +48,13 @@ export class RoleProcess {
             `--cpu-prof-dir=${path.dirname(profile)}`,
             `--cpu-prof-name=${path.basename(profile)}`
           ]
-    this.#child = spawn(process.execPath, [...process.execArgv, ...flags, file], {
-      stdio: ['pipe', 'pipe', 'inherit']
-    })
+    this.#child = spawn(
+      process.execPath,
+      [...process.execArgv, ...flags, file, ...(tuned ? ['--tuned'] : [])],
+      {
+        stdio: ['pipe', 'pipe', 'inherit']
+      }
+    )
     const { stdin, stdout } = this.#child
     if (stdin === null || stdout === null) throw new Error('a role has no pipes')
     stdin.on('error', () => {})

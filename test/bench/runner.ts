@@ -39,7 +39,7 @@ export async function runCase(case_: Case, options: RunOptions): Promise<CaseRes
                 path.resolve(profileFolder),
                 `${case_.name}-${run}-${name.replace(/\W+/g, '-')}`
               )
-        const stage = new Stage(shared, profile)
+        const stage = new Stage(shared, profile, contestant.tuned ?? null)
         const began = performance.now()
         let end: string
         try {

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import type { Contestant } from './case.ts'
 import { RoleProcess } from './role-process.ts'
 
 /** What a role made by its step `prepare`, and where. */
@@ -34,12 +35,17 @@ export class CaseStage {
 export class Stage {
   readonly #shared: CaseStage
   readonly #profile: string | null
+  readonly #tuned: boolean | null
   readonly #roles: RoleProcess[] = []
   readonly #folder: string
 
-  /** @param profile - folder and beginning of the names of CPU profiles of the roles, or null for none. */
-  constructor(shared: CaseStage, profile: string | null) {
+  /**
+   * @param profile - folder and beginning of the names of CPU profiles of the roles, or null for none.
+   * @param tuned - see {@link Contestant.tuned}; null is the default.
+   */
+  constructor(shared: CaseStage, profile: string | null, tuned: boolean | null = null) {
     this.#shared = shared
+    this.#tuned = tuned
     this.#profile = profile
     this.#folder = mkdtempSync(path.join(shared.folder, 'run-'))
   }
@@ -51,7 +57,8 @@ export class Stage {
       this.#profile === null
         ? null
         : `${this.#profile}-${length}-${path.basename(script)}.cpuprofile`
-    const role = new RoleProcess(script, profile)
+    const tuned = this.#tuned ?? path.basename(script).startsWith('syncline-')
+    const role = new RoleProcess(script, { profile, tuned })
     this.#roles.push(role)
     return role
   }

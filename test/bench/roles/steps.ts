@@ -3,13 +3,14 @@
  *
  *     {"step":"fetch","args":{...}}   ->   {"result":{...}} or {"error":"..."}
  *
- * The process ends when stdin does.
+ * The process ends when stdin does. With the argument `--tuned` it begins with `tuneProcess`.
  *
  * @module
  */
 import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks'
 import { createInterface } from 'node:readline'
+import { tuneProcess } from '../../../lib/tuning.ts'
 import type { Usage } from '../feed-group.ts'
 
 /** Milliseconds between two looks at the event loop. */
@@ -22,6 +23,7 @@ let stalls: IntervalHistogram | null = null
 
 /** Takes steps until stdin ends. Every role has `watch` and `usage` besides its own. */
 export async function serveSteps(own: Steps): Promise<void> {
+  if (process.argv.includes('--tuned')) tuneProcess()
   const steps: Steps = { watch, usage, ...own }
   // Even in the middle of a step: whoever asked for it is gone.
   process.stdin.on('end', () => process.exit())

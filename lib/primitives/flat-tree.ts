@@ -15,12 +15,12 @@ export function depth(index: number): number {
 
 /** The node at `offset` from the left among those of height `height`. */
 export function nodeAt(height: number, offset: number): number {
-  return offset * 2 ** (height + 1) + 2 ** height - 1
+  return offset * power(height + 1) + power(height) - 1
 }
 
 /** Position from the left among the nodes of the same height. */
 export function offset(index: number, height: number = depth(index)): number {
-  return (index - (2 ** height - 1)) / 2 ** (height + 1)
+  return (index - (power(height) - 1)) / power(height + 1)
 }
 
 export function parent(index: number, height: number = depth(index)): number {
@@ -34,28 +34,28 @@ export function sibling(index: number, height: number = depth(index)): number {
 
 /** Left child; the caller makes sure that `index` is no leaf. */
 export function leftChild(index: number, height: number = depth(index)): number {
-  return index - 2 ** (height - 1)
+  return index - power(height - 1)
 }
 
 /** Right child; the caller makes sure that `index` is no leaf. */
 export function rightChild(index: number, height: number = depth(index)): number {
-  return index + 2 ** (height - 1)
+  return index + power(height - 1)
 }
 
 /** First block below a node. */
 export function firstBlock(index: number, height: number = depth(index)): number {
-  return offset(index, height) * 2 ** height
+  return offset(index, height) * power(height)
 }
 
 /** Number of blocks below a node. */
 export function blockCount(index: number): number {
-  return 2 ** depth(index)
+  return power(depth(index))
 }
 
 /** Block after the last one below a node. */
 export function endBlock(index: number): number {
   const height = depth(index)
-  return (offset(index, height) + 1) * 2 ** height
+  return (offset(index, height) + 1) * power(height)
 }
 
 /** True if block `block` lies below node `index`. */
@@ -70,7 +70,7 @@ export function fullRoots(length: number): number[] {
   for (let rest = length; rest > 0;) {
     const height = Math.floor(Math.log2(rest))
     // log2 of values near 2^53 may round up to the next power.
-    const size = 2 ** height > rest ? 2 ** (height - 1) : 2 ** height
+    const size = power(height) > rest ? power(height - 1) : power(height)
     roots.push(start * 2 + size - 1)
     start += size
     rest -= size
@@ -83,4 +83,9 @@ export function rootOf(block: number, length: number): number {
   if (block >= length) return -1
   for (const root of fullRoots(length)) if (covers(root, block)) return root
   return -1
+}
+
+/** 2 ** `exponent`. The operator is a call of the C library each time; a shift holds for nearly all trees. */
+function power(exponent: number): number {
+  return exponent < 31 ? 1 << exponent : 2 ** exponent
 }

@@ -53,14 +53,24 @@ export function keyedHash(key: Uint8Array, message: Uint8Array): Uint8Array {
   return hashParts(key.byteLength, [keyBlock, message])
 }
 
-/** BLAKE2b-256 of each message: 32 x n bytes in their order, the caller's. */
-export function hashMany(messages: readonly Uint8Array[]): Uint8Array {
-  return hashBatches(messages, false)
+/**
+ * BLAKE2b-256 of each message: 32 x n bytes in their order.
+ *
+ * @param hashes - where they go; the caller's. Who hashes again and again saves the making of new memory.
+ */
+export function hashMany(
+  messages: readonly Uint8Array[],
+  hashes: Uint8Array = new Uint8Array(HASH_BYTES * messages.length)
+): Uint8Array {
+  return hashBatches(messages, false, hashes)
 }
 
 /** What {@link hashMany} does; with `leaf`, each message is hashed as a leaf of the tree. */
-export function hashBatches(messages: readonly Uint8Array[], leaf: boolean): Uint8Array {
-  const hashes = new Uint8Array(HASH_BYTES * messages.length)
+export function hashBatches(
+  messages: readonly Uint8Array[],
+  leaf: boolean,
+  hashes: Uint8Array = new Uint8Array(HASH_BYTES * messages.length)
+): Uint8Array {
   for (let start = 0; start < messages.length;) {
     const first = messages[start] as Uint8Array
     if (first.byteLength > MESSAGE_BYTES_MAX) {

@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import type { Contestant } from './case.ts'
 import { RoleProcess } from './role-process.ts'
 
 /** What a role made by its step `prepare`, and where. */
@@ -41,7 +40,7 @@ export class Stage {
 
   /**
    * @param profile - folder and beginning of the names of CPU profiles of the roles, or null for none.
-   * @param tuned - see {@link Contestant.tuned}; null is the default.
+   * @param tuned - whether its processes are, see `Contestant`; null is the default.
    */
   constructor(shared: CaseStage, profile: string | null, tuned: boolean | null = null) {
     this.#shared = shared

@@ -15,6 +15,14 @@ import type { Manifest } from '../wire/manifest.ts'
 import { packedBlock, type PackedBlocks } from '../wire/run.ts'
 import type { TreeNode } from '../wire/message.ts'
 import { formatKey } from './key.ts'
+import {
+  checkBlock,
+  checkDirection,
+  checkMode,
+  checkPriority,
+  checkRange,
+  checkRanges
+} from './arguments.ts'
 import type { ExtensionHandlers, FeedExtension } from './extension.ts'
 import type { Peer } from './peer.ts'
 import { SharedSession } from './shared-session.ts'
@@ -282,7 +290,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
    */
   async get(index: number, options: GetOptions = {}): Promise<any> {
     const host = await this.#opened()
-    checkIndex(index)
+    checkBlock(index)
     const { feed } = host
     let stored = feed.have.get(index) ? await feed.read(index) : null
     if (stored === null) {
@@ -418,7 +426,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     return host.feed.length > length || host.feed.fork > fork
   }
 
-  /** Downloads a range, all of the feed by default. */
+  /** Downloads a range, all of the feed by default. @throws SynclineError BAD_ARGUMENT. */
   download(range: DownloadRange = {}): Download {
     const { start = 0, length } = range
     const end = range.end ?? (length === undefined ? Infinity : start + length)
@@ -426,6 +434,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       range.blocks === undefined
         ? [[start, end === -1 ? Infinity : end]]
         : [...range.blocks].map((block) => [block, block + 1])
+    for (const [from, to] of ranges) checkRange(from, to)
     let destroyed = false
     const began = this.#opened().then((host) => {
       if (!destroyed) for (const [from, to] of ranges) host.want(from, to)
@@ -456,14 +465,16 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     }
   }
 
-  /** Adds ranges to what is wanted; ends may be Infinity. */
+  /** Adds ranges to what is wanted; ends may be Infinity. @throws SynclineError BAD_ARGUMENT. */
   async want(...ranges: (readonly [start: number, end: number])[]): Promise<void> {
+    checkRanges(ranges)
     const host = await this.#opened()
     for (const [start, end] of ranges) host.want(start, end)
   }
 
-  /** Takes ranges from what is wanted; what is on its way is cancelled. */
+  /** Takes ranges from what is wanted; what is on its way is cancelled. @throws SynclineError BAD_ARGUMENT. */
   async unwant(...ranges: (readonly [start: number, end: number])[]): Promise<void> {
+    checkRanges(ranges)
     const host = await this.#opened()
     for (const [start, end] of ranges) host.unwant(start, end)
   }
@@ -475,6 +486,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** Drops the bytes of blocks `[start, end)`; they are no longer wanted, and peers are told. */
   async clear(start: number, end: number = start + 1): Promise<void> {
+    checkRange(start, end)
     const host = await this.#opened()
     host.unwant(start, end)
     await host.feed.clear(start, end)
@@ -525,17 +537,20 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** Changes what the feed is synchronized for. */
   async setMode(mode: Mode): Promise<void> {
+    checkMode(mode)
     this.#settings = { ...this.#settings, mode }
     ;(await this.#opened()).setMode(mode)
   }
 
   /** Feeds of a higher number are served first. */
   async setPriority(priority: number): Promise<void> {
+    checkPriority(priority)
     ;(await this.#opened()).setPriority(priority)
   }
 
   /** Says which way bytes may go, for all peers or for one. */
   async setDirection(direction: Direction, peer: Peer | null = null): Promise<void> {
+    checkDirection(direction)
     ;(await this.#opened()).setDirection(direction, peer)
   }
 
@@ -692,10 +707,4 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
 function endOf(host: SessionHost): number {
   return Math.max(host.progress().knownLength, 1)
-}
-
-function checkIndex(index: number): void {
-  if (!Number.isSafeInteger(index) || index < 0) {
-    throw new SynclineError('BAD_ARGUMENT', `a block index is a whole number, not ${index}`)
-  }
 }

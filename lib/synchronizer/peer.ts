@@ -1,5 +1,6 @@
 import type { PeerProgress } from '../engine/engine.ts'
 import type { Direction, RateLimits } from '../engine/input.ts'
+import { checkDirection, checkLimits } from './arguments.ts'
 
 /** What a peer can be told; the synchronizer carries it out. */
 export interface PeerControl {
@@ -43,13 +44,15 @@ export class Peer {
     return this.#control.progress(this.id)
   }
 
-  /** Says which way bytes may go, for all feeds. */
+  /** Says which way bytes may go, for all feeds. @throws SynclineError BAD_ARGUMENT. */
   setDirection(direction: Direction): void {
+    checkDirection(direction)
     this.#control.configure(this.id, { direction })
   }
 
-  /** Bytes per second each way; 0 is no limit. */
+  /** Bytes per second each way; 0 is no limit. @throws SynclineError BAD_ARGUMENT. */
   setLimits(limits: RateLimits): void {
+    checkLimits(limits)
     this.#control.configure(this.id, { limits })
   }
 

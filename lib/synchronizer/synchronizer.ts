@@ -37,6 +37,7 @@ import {
 } from './extension.ts'
 import { Gate } from './gate.ts'
 import { HostedFeed, type HostOwner } from './hosted-feed.ts'
+import { checkAdding, checkLimits, checkName, checkStorage } from './arguments.ts'
 import { FeedSession, type SessionHost, type SessionSettings } from './feed-session.ts'
 import { parseKey, toKey } from './key.ts'
 import { Loop } from './loop.ts'
@@ -183,6 +184,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       warned = true
       process.emitWarning('WebAssembly SIMD is missing: syncline hashes in JavaScript, slowly')
     }
+    checkStorage(options?.storage)
+    if (options.limits !== undefined) checkLimits(options.limits)
     this.#options = options
     this.#limits = options.limits ?? { upload: 0, download: 0 }
     const { storage, journal, keyPair } = options
@@ -246,6 +249,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   }
 
   async #create(name: string, options: CreateOptions): Promise<FeedSession> {
+    checkName(name)
+    checkAdding(options)
     const storage = await this.#open()
     const { compat = false } = options
     const feed = await StoredFeed.open(await storage.create(name, { ...options, compat }))
@@ -265,6 +270,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   }
 
   async #openFeed(nameOrKey: string | Uint8Array, options: AddOptions): Promise<FeedSession> {
+    if (!(nameOrKey instanceof Uint8Array)) checkName(nameOrKey)
+    checkAdding(options)
     const key = typeof nameOrKey === 'string' ? parseKey(nameOrKey) : nameOrKey
     const known = key === null ? this.#idOfName(nameOrKey as string) : toHex(key)
     const present = known === null ? null : this.#present(known, options)
@@ -307,7 +314,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       }
       return this.host(key, opening, options)
     }
-    const { key } = source
+    const key = source?.key
     if (!(key instanceof Uint8Array)) {
       throw new SynclineError('UNSUPPORTED', 'wait for ready() of the hypercore first')
     }
@@ -332,6 +339,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     options: AddOptions,
     open: (free: Promise<unknown>) => Promise<Feed>
   ): FeedSession {
+    checkAdding(options)
     const id = toHex(key)
     return this.#present(id, options) ?? this.#enter(key, id, open(this.#closed(id)), options)
   }
@@ -451,6 +459,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
 
   /** Bytes per second each way over all peers; 0 is no limit. */
   setLimits(limits: RateLimits): void {
+    checkLimits(limits)
     this.#limits = limits
     this.#loop.post({ type: 'configure', limits })
   }

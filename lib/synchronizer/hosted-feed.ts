@@ -12,6 +12,8 @@ export interface HostOwner {
   progress(id: number): ReturnType<SessionHost['progress']>
   peers(id: number): Peer[]
   extension(id: number, name: string, handlers: ExtensionHandlers): FeedExtension
+  /** The feed is synchronized for something else from now on. */
+  modeChanged(id: number, mode: Mode): void
   release(id: number): Promise<void>
 }
 
@@ -50,6 +52,7 @@ export class HostedFeed implements SessionHost {
 
   setMode(mode: Mode): void {
     this.#loop.setMode(this.id, mode)
+    this.#owner.modeChanged(this.id, mode)
   }
 
   setPriority(priority: number): void {

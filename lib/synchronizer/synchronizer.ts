@@ -167,6 +167,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     progress: (id) => this.#progress(id),
     peers: (id) => this.#peersOf(id),
     extension: (id, name, handlers) => this.#register(id, name, handlers),
+    modeChanged: (id, mode) => this.#modeChanged(id, mode),
     release: (id) => this.#release(id)
   }
   readonly #idleTimers = new Set<() => void>()
@@ -543,7 +544,6 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     host.setDirection(direction, null)
     for (const [start, end] of entry.ranges) host.want(start, end)
     host.setMode(mode)
-    this.#join(entry)
   }
 
   /** Resolves when a feed that is being closed or removed can be opened anew. */
@@ -648,6 +648,14 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const progress = this.#loop.progress(id)
     if (progress === null) return []
     return progress.peers.flatMap((channel) => this.#peers.get(channel.peer) ?? [])
+  }
+
+  /** Who serves a feed is to be found, who wants it looks for others. */
+  #modeChanged(id: number, mode: Mode): void {
+    const entry = this.#byId.get(id)
+    if (entry === undefined) return
+    entry.settings = { ...entry.settings, mode }
+    this.#join(entry)
   }
 
   #join(entry: Entry): void {

@@ -94,6 +94,28 @@ test(`three peers each with a third, from ${V11.name} and ${V10.name} and us, hy
   )
 })
 
+test('a feed that is served from now on can be found, hyperswarm', async (t) => {
+  const testnet = await network(t)
+  const source = openSync(t)
+  const feed = await source.create('feed')
+  await feed.append(blocksOf(0, COUNT))
+  const [address = ''] = await source.listen(0, '127.0.0.1')
+  const holder = openSync(t)
+  const copy = holder.add(feed.key, { mode: 'pull' })
+  const swarm = joinSwarm(holder, testnet)
+  await holder.connect('127.0.0.1', Number(address.split(':')[1]))
+  await copy.synced()
+  await source.close()
+  // Who only pulls looks for others, and tells nobody that it is there.
+  await copy.setMode('both')
+  await swarm.flush()
+  const reader = openSync(t)
+  const found = reader.add(feed.key, { mode: 'pull' })
+  joinSwarm(reader, testnet)
+  await until(() => found.contiguousLength === COUNT)
+  t.is(found.contiguousLength, COUNT)
+})
+
 test("a user's hyperswarm connection, on which hypercores replicate, is attached", async (t) => {
   const testnet = await network(t)
   const [core, other] = [await filledCore(t, V11, COUNT), await filledCore(t, V11, COUNT)]

@@ -29,6 +29,7 @@ import { SharedSession } from './shared-session.ts'
 import { seekRemote } from './seek.ts'
 import { systemClock } from './timers.ts'
 import { decodeValue, encodeValue, type ValueEncoding } from './value-encoding.ts'
+import { Wants } from './wants.ts'
 import { closedError, Waiters, type WaitOptions } from './waiting.ts'
 
 /** Options of {@link FeedSession.get}. */
@@ -151,6 +152,8 @@ export interface SessionSettings {
   readonly direction: Direction
   readonly encryptionKey: Uint8Array | null
   readonly valueEncoding: ValueEncoding
+  /** What is wanted from the start. */
+  readonly ranges: readonly (readonly [start: number, end: number])[]
 }
 
 const REPLICATOR = { setInflightRange(): void {} }
@@ -176,6 +179,8 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   #appending: Promise<unknown> = Promise.resolve()
   /** Null until there is one. */
   #sessions: Set<SharedSession> | null = null
+  /** Null until somebody wants something else than the settings say. */
+  #changedWants: Wants | null = null
 
   /** Not for users. */
   constructor(key: Uint8Array, settings: SessionSettings, opening: Promise<SessionHost>) {
@@ -186,7 +191,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     this.setMaxListeners(0)
     opening.then(
       (host) => this.#open(host),
-      (error: unknown) => this.#waiters.fail(error as SynclineError)
+      (error: unknown) => this.#waiters.end(error as SynclineError)
     )
   }
 
@@ -368,8 +373,9 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     const host = await this.#opened()
     const { start = 0, live = false, wait = true } = options
     const end = options.end ?? (live ? Infinity : host.feed.length)
+    const range = [start, end] as const
     const fetching = wait && !this.#covers(host, start, end)
-    if (fetching) host.want(start, end)
+    if (fetching) this.#hold(host, range)
     try {
       for (let index = start; index < end; index++) {
         const value: unknown = await this.get(index, options)
@@ -377,8 +383,21 @@ export class FeedSession extends EventEmitter<FeedEvents> {
         yield value
       }
     } finally {
-      if (fetching) host.unwant(start, end)
+      if (fetching) this.#release(host, range)
     }
+  }
+
+  get #wants(): Wants {
+    return (this.#changedWants ??= new Wants(this.#settings.ranges))
+  }
+
+  #hold(host: SessionHost, range: readonly [start: number, end: number]): void {
+    this.#wants.hold(range)
+    host.want(...range)
+  }
+
+  #release(host: SessionHost, range: readonly [start: number, end: number]): void {
+    for (const [start, end] of this.#wants.release(range)) host.unwant(start, end)
   }
 
   #covers(host: SessionHost, start: number, end: number): boolean {
@@ -437,7 +456,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     for (const [from, to] of ranges) checkRange(from, to)
     let destroyed = false
     const began = this.#opened().then((host) => {
-      if (!destroyed) for (const [from, to] of ranges) host.want(from, to)
+      if (!destroyed) for (const range of ranges) this.#hold(host, range)
       return host
     })
     began.catch(() => {})
@@ -456,7 +475,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
         destroyed = true
         void began.then(
           (host) => {
-            for (const [from, to] of ranges) host.unwant(from, to)
+            for (const range of ranges) this.#release(host, range)
             this.#waiters.check()
           },
           () => {}
@@ -469,14 +488,19 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   async want(...ranges: (readonly [start: number, end: number])[]): Promise<void> {
     checkRanges(ranges)
     const host = await this.#opened()
-    for (const [start, end] of ranges) host.want(start, end)
+    for (const [start, end] of ranges) {
+      this.#wants.add(start, end)
+      host.want(start, end)
+    }
   }
 
   /** Takes ranges from what is wanted; what is on its way is cancelled. @throws SynclineError BAD_ARGUMENT. */
   async unwant(...ranges: (readonly [start: number, end: number])[]): Promise<void> {
     checkRanges(ranges)
     const host = await this.#opened()
-    for (const [start, end] of ranges) host.unwant(start, end)
+    for (const range of ranges) {
+      for (const [start, end] of this.#wants.remove(...range)) host.unwant(start, end)
+    }
   }
 
   /** Cuts the feed to `length` under a new fork. */
@@ -488,6 +512,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   async clear(start: number, end: number = start + 1): Promise<void> {
     checkRange(start, end)
     const host = await this.#opened()
+    this.#wants.remove(start, end)
     host.unwant(start, end)
     await host.feed.clear(start, end)
   }
@@ -613,6 +638,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** Not for users: takes other settings, before anybody has used the session. */
   configure(settings: SessionSettings): void {
+    this.#changedWants = null
     this.#settings = settings
   }
 
@@ -623,7 +649,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** Not for users: ends what is waited for, since the storage failed. */
   fail(error: SynclineError): void {
-    this.#waiters.fail(error)
+    this.#waiters.end(error)
     this.emit('failed', error)
   }
 
@@ -643,8 +669,15 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 
   async #opened(): Promise<SessionHost> {
+    this.#checkOpen()
+    const host = await this.#opening
+    // It may have been closed while it was opened.
+    this.#checkOpen()
+    return host
+  }
+
+  #checkOpen(): void {
     if (this.closing !== null) throw closedError()
-    return this.#opening
   }
 
   #open(host: SessionHost): void {
@@ -690,7 +723,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 
   async #close(): Promise<void> {
-    if (this.#waiters.size > 0) this.#waiters.fail(closedError())
+    this.#waiters.end(closedError())
     let host: SessionHost | null = null
     try {
       host = await this.#opening

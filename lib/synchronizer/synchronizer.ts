@@ -114,7 +114,6 @@ interface Entry {
   readonly name: string | null
   readonly session: FeedSession
   settings: SessionSettings
-  ranges: readonly (readonly [number, number])[]
   /** Null until the feed is in the loop. */
   host: HostedFeed | null
   /** True while only remotes asked for it: it is closed again once they left. */
@@ -536,13 +535,12 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const { session, host } = entry
     entry.lazy = false
     entry.settings = settingsOf(options)
-    entry.ranges = options.ranges ?? ALL
     session.configure(entry.settings)
     if (host === null) return
     const { mode, priority, direction } = entry.settings
     host.setPriority(priority)
     host.setDirection(direction, null)
-    for (const [start, end] of entry.ranges) host.want(start, end)
+    for (const [start, end] of entry.settings.ranges) host.want(start, end)
     host.setMode(mode)
   }
 
@@ -589,7 +587,6 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       name,
       session: new FeedSession(key, settings, hosted),
       settings,
-      ranges: options.ranges ?? ALL,
       host: null,
       lazy: false,
       extensions: null
@@ -605,7 +602,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       mode: settings.mode,
       priority: settings.priority,
       direction: settings.direction,
-      wants: entry.ranges
+      wants: settings.ranges
     })
     this.#byId.set(id, entry)
     entry.host = new HostedFeed(id, feed, loop, this.#owner)
@@ -878,7 +875,8 @@ function settingsOf(options: AddOptions): SessionSettings {
     priority: options.priority ?? 0,
     direction: options.direction ?? 'both',
     encryptionKey: options.encryptionKey ?? null,
-    valueEncoding: options.valueEncoding ?? 'binary'
+    valueEncoding: options.valueEncoding ?? 'binary',
+    ranges: options.ranges ?? ALL
   }
 }
 

@@ -17,6 +17,8 @@ export interface WaitOptions {
 export class Waiters {
   readonly #clock: Clock
   readonly #waiting = new Set<{ ready: () => boolean; end: (error: unknown) => void }>()
+  /** Why nothing is worth waiting for any more. */
+  #failure: SynclineError | null = null
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -30,6 +32,7 @@ export class Waiters {
     const { signal, timeoutMs = 0 } = options
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error)
     if (ready()) return Promise.resolve()
+    if (this.#failure !== null) return Promise.reject(this.#failure)
     return new Promise((resolve, reject) => {
       const stopTimer =
         timeoutMs > 0
@@ -56,6 +59,12 @@ export class Waiters {
   /** Lets those go on whose condition holds now. */
   check(): void {
     for (const waiter of this.#waiting) if (waiter.ready()) waiter.end(null)
+  }
+
+  /** Ends all waits with an error, and those to come whose condition does not hold. */
+  end(error: SynclineError): void {
+    this.#failure = error
+    this.fail(error)
   }
 
   /** Ends all waits with an error. */

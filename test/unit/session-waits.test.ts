@@ -1,0 +1,78 @@
+/** What waits for a feed, and who wants its blocks. */
+import test, { type Assertions } from 'brittle'
+import { isSynclineError, memory, Synchronizer, type FeedSession } from '../../lib/index.ts'
+
+const BLOCKS = 40
+
+interface Pair {
+  readonly source: Synchronizer
+  readonly reader: Synchronizer
+  readonly feed: FeedSession
+}
+
+async function pairOf(t: Assertions): Promise<Pair> {
+  const source = new Synchronizer({ storage: memory() })
+  const reader = new Synchronizer({ storage: memory() })
+  t.teardown(() => Promise.all([reader.close(), source.close()]))
+  const feed = await source.create('feed')
+  await feed.append(Array.from({ length: BLOCKS }, (_, i) => `block ${i}`))
+  const [address = ''] = await source.listen(0, '127.0.0.1')
+  await reader.connect('127.0.0.1', Number(address.split(':')[1]))
+  return { source, reader, feed }
+}
+
+/** How a promise ended: its error's code, or `done`. */
+async function endOf(promise: Promise<unknown>): Promise<string> {
+  try {
+    await promise
+    return 'done'
+  } catch (error) {
+    return isSynclineError(error) ? error.code : String(error)
+  }
+}
+
+test('session: what waits when the feed is closed ends, however early it began', async (t) => {
+  const sync = new Synchronizer({ storage: memory() })
+  const { key } = await new Synchronizer({ storage: memory() }).create('elsewhere')
+  const early = sync.add(key)
+  const whileOpening = [early.get(0), early.synced(), early.update({ wait: true })].map(endOf)
+  await early.close()
+  t.alike(await Promise.all(whileOpening), Array(3).fill('SESSION_CLOSED'), 'while it was opened')
+  const late = sync.add(key)
+  await late.ready()
+  const inSameTurn = [late.get(0), late.synced(), late.update({ wait: true })].map(endOf)
+  await late.close()
+  t.alike(await Promise.all(inSameTurn), Array(3).fill('SESSION_CLOSED'), 'in the same turn')
+  const other = sync.add(key)
+  const whileClosing = [other.get(0), other.synced()].map(endOf)
+  await sync.close()
+  t.alike(await Promise.all(whileClosing), Array(2).fill('SESSION_CLOSED'), 'of the synchronizer')
+})
+
+test('session: a reader that ends early takes nothing from what is followed', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { mode: 'follow' })
+  await copy.synced({ timeoutMs: 10_000 })
+  for await (const _ of copy.read({ start: BLOCKS - 1, live: true })) break
+  await feed.append(['more', 'and more'])
+  await copy.get(BLOCKS, { timeoutMs: 10_000 })
+  await copy.synced({ timeoutMs: 10_000 })
+  t.is(copy.contiguousLength, BLOCKS + 2)
+})
+
+test('session: a download that is given up leaves the others', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { ranges: [] })
+  await copy.setDirection('upload')
+  const first = copy.download({ start: 0, end: 30 })
+  const second = copy.download({ start: 10, end: 35 })
+  await Promise.all([first.ready(), second.ready()])
+  second.destroy()
+  second.destroy()
+  await copy.want([20, 32])
+  await copy.unwant([0, 40])
+  await copy.setDirection('both')
+  await first.done()
+  t.is(copy.contiguousLength, 30)
+  t.absent(copy.holds(30), 'nobody wants what came after')
+})

@@ -347,6 +347,14 @@ export class Engine {
         return this.#unwant(input.feed, input.start, input.end)
       case 'get':
         return this.#get(input.feed, input.index, input.release)
+      case 'head': {
+        const feed = world.feeds.get(input.feed)
+        if (feed === undefined) return
+        feed.awaitingHead += input.release ? -1 : 1
+        for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
+        touch(world, feed)
+        return
+      }
       case 'ask-nodes': {
         const feed = world.feeds.get(input.feed)
         if (feed !== undefined) onAskNodes(world, feed, input.nodes)
@@ -879,8 +887,10 @@ function highestLength(feed: FeedState): number {
   return length
 }
 
-function isPending({ opened, remote, feed }: Channel): boolean {
-  return !opened || remote === null || (remote.fork > feed.view.fork && remote.length > 0)
+function isPending(channel: Channel): boolean {
+  const { opened, remote, feed } = channel
+  if (!opened || remote === null) return true
+  return remote.fork > feed.view.fork && remote.length > 0 && isBelieved(channel)
 }
 
 function isSynced(feed: FeedState): boolean {

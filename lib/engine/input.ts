@@ -152,6 +152,8 @@ export type Input =
       readonly index: number
       readonly release: boolean
     }
+  /** Somebody waits for the newest head, or (`release`) no longer. */
+  | { readonly type: 'head'; readonly feed: number; readonly release: boolean }
   /** Nodes that are not stored are waited for, each with the parents to climb up to one that is known. */
   | {
       readonly type: 'ask-nodes'

@@ -129,6 +129,8 @@ export class FeedState {
   bottoms: Set<number> | null = null
   /** The upgrade in flight, or null. */
   upgrade: InFlight | null = null
+  /** How many wait for the newest head. */
+  awaitingHead = 0
   /** First requests under way. */
   firsts = 0
   /** The remote whose fork is being taken over, and the last request for that; or null. */
@@ -190,7 +192,7 @@ export class FeedState {
   get downloads(): boolean {
     if (this.view.frozen || this.halted) return false
     if (this.direction === 'upload' || this.direction === 'none') return false
-    return this.pursues || this.urgent.size > 0 || this.nodes.size > 0
+    return this.grows || this.urgent.size > 0 || this.nodes.size > 0
   }
 
   /** True if what is wanted is asked for; otherwise only what somebody waits for is. */
@@ -200,7 +202,7 @@ export class FeedState {
 
   /** True if a longer head is asked for. */
   get grows(): boolean {
-    if (this.pursues) return true
+    if (this.pursues || this.awaitingHead > 0) return true
     for (const index of this.urgent.keys()) if (index >= this.view.length) return true
     return false
   }

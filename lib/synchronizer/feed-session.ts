@@ -132,6 +132,8 @@ export interface SessionHost {
   want(start: number, end: number): void
   unwant(start: number, end: number): void
   get(index: number, release: boolean): void
+  /** Asks for the newest head, whatever the mode, until it is released. */
+  head(release: boolean): void
   node(index: number, options: WaitOptions): Promise<TreeNode>
   setMode(mode: Mode): void
   setPriority(priority: number): void
@@ -427,7 +429,8 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 
   /**
-   * Waits for the highest length that the connected peers know, and with `wait: true` for a peer.
+   * Asks the connected peers for the highest length that they know, whatever the mode, and waits for it; with `wait: true`
+   * for a peer, too. Where the direction lets nothing in, it waits for nothing.
    *
    * @returns true if the feed became longer.
    */
@@ -439,8 +442,15 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       if (pendingPeers > 0 || (options.wait === true && peers.length === 0)) return false
       return host.feed.length >= knownLength
     }
-    if (!host.feed.writable && options.wait !== false) {
-      await this.#waiters.wait(current, 'no peer had the feed', options)
+    const { direction } = this.#settings
+    const mayDownload = direction === 'both' || direction === 'download'
+    if (!host.feed.writable && options.wait !== false && mayDownload) {
+      host.head(false)
+      try {
+        await this.#waiters.wait(current, 'no peer had the feed', options)
+      } finally {
+        host.head(true)
+      }
     }
     return host.feed.length > length || host.feed.fork > fork
   }
@@ -576,6 +586,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   /** Says which way bytes may go, for all peers or for one. */
   async setDirection(direction: Direction, peer: Peer | null = null): Promise<void> {
     checkDirection(direction)
+    if (peer === null) this.#settings = { ...this.#settings, direction }
     ;(await this.#opened()).setDirection(direction, peer)
   }
 

@@ -45,6 +45,11 @@ export class HostedFeed implements SessionHost {
     if (!release) this.#loop.reopen(this.id)
   }
 
+  head(release: boolean): void {
+    this.#loop.post({ type: 'head', feed: this.id, release })
+    if (!release) this.#loop.reopen(this.id)
+  }
+
   node(index: number, options: WaitOptions): Promise<TreeNode> {
     this.#loop.reopen(this.id)
     return this.#loop.node(this.id, index, options)

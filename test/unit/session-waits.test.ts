@@ -76,3 +76,32 @@ test('session: a download that is given up leaves the others', async (t) => {
   t.is(copy.contiguousLength, 30)
   t.absent(copy.holds(30), 'nobody wants what came after')
 })
+
+for (const mode of ['pull', 'serve', 'follow'] as const) {
+  test(`session: update asks for a longer feed, mode ${mode}`, async (t) => {
+    const { reader, feed } = await pairOf(t)
+    const copy = reader.add(feed.key, { mode, ranges: [] })
+    t.is(await copy.update({ wait: true, timeoutMs: 10_000 }), true)
+    t.is(copy.length, BLOCKS)
+    await copy.get(0, { timeoutMs: 10_000 })
+    await feed.append('one more')
+    // Until the news is here there is nothing to wait for.
+    while (copy.progress().knownLength <= BLOCKS) {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    await copy.update({ timeoutMs: 10_000 })
+    t.is(copy.length, BLOCKS + 1)
+  })
+}
+
+test('session: update waits for nothing where nothing may come', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { direction: 'upload' })
+  await copy.ready()
+  t.is(await copy.update({ wait: true, timeoutMs: 10_000 }), false)
+  await copy.setDirection('both')
+  t.is(await copy.update({ wait: true, timeoutMs: 10_000 }), true)
+  await copy.setDirection('none')
+  await feed.append('one more')
+  t.is(await copy.update({ timeoutMs: 10_000 }), false)
+})

@@ -47,7 +47,9 @@ test('names that leave the root, or are no names, are refused on every system', 
     '/a\0',
     '/\ud800',
     '/.syncline',
-    '/.syncline/config'
+    '/.syncline/config',
+    '/a/.syncline',
+    '/a/b/.syncline/config'
   ]
   for (const rules of [EXACT_NAMES, MAC, WINDOWS]) {
     const names = new FileNames(rules)
@@ -59,7 +61,7 @@ test('names that leave the root, or are no names, are refused on every system', 
 })
 
 test('names that only look odd stand as they are where the system takes them', (t) => {
-  const odd = ['/...', '/..a', '/a..', '/a b ', '/a\nb', '/C:', '/con', '/-', '/é', '/a/.syncline']
+  const odd = ['/...', '/..a', '/a..', '/a b ', '/a\nb', '/C:', '/con', '/-', '/é', '/a.syncline']
   for (const name of odd) t.is(paths(EXACT_NAMES, [name])[name], name.slice(1))
 })
 
@@ -77,7 +79,7 @@ test('the state folder is refused in every spelling that the file system takes f
   const found = paths(WINDOWS, ['/.syncline::$INDEX_ALLOCATION', '/SYNCLI~1/config', '/a/SYNCLI~1'])
   t.absent(found['/.syncline::$INDEX_ALLOCATION']?.includes(':'))
   t.not(found['/SYNCLI~1/config'], 'SYNCLI~1/config')
-  t.is(found['/a/SYNCLI~1'], 'a/SYNCLI~1')
+  t.not(found['/a/SYNCLI~1'], 'a/SYNCLI~1')
 })
 
 test('what Windows does not take gets a name that it takes', (t) => {
@@ -265,5 +267,16 @@ test('links that pass the links of a user are followed to the end', (t) => {
   }
   for (const linkname of ['out', 'out/x', 'up', 'd/up/x', 'two']) {
     t.ok(leavingWay('l', linkname, read), linkname)
+  }
+})
+
+test('paths that lead out of the folder are not taken from anybody', (t) => {
+  for (const path of ['../../c', '..', '/b/c', 'b//c', 'b/\0', './c', '.syncline/config', 'b\\c']) {
+    const names = new FileNames(EXACT_NAMES, [
+      { name: '/b/c', path },
+      { name: '/d', path }
+    ])
+    t.is(names.pathOf('/b/c'), 'b/c', path)
+    t.is(names.pathOf('/d'), 'd', path)
   }
 })

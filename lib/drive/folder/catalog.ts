@@ -14,6 +14,7 @@ import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import type { BlobRange, Entry } from '../entry.ts'
 import { compareNames } from '../drive-name.ts'
 import { CatalogRows } from './catalog-rows.ts'
+import { EXACT_NAMES, refusalOf } from './file-names.ts'
 import { decodeStamp, STAMP_BYTES, type Stamp } from './stamp.ts'
 
 /** A file, link or empty folder of the drive, as it was last applied here. */
@@ -227,6 +228,8 @@ function parseRow(row: readonly unknown[]): Known | null {
   if (kind === undefined || (linkname !== null && typeof linkname !== 'string')) return null
   const blob = range === null ? null : parseRange(range)
   if (blob === undefined || !isCount(digest)) return null
+  // Who cannot trust the catalog of a folder that came from elsewhere is not led out of it.
+  if (typeof path === 'string' && refusalOf(`/${path}`, EXACT_NAMES) !== null) return null
   return {
     kind,
     entry: { executable: executable === 1, linkname, blob, metadata: metadata ?? null },

@@ -64,9 +64,9 @@ export function refusalOf(name: string, rules: NameRules): string | null {
   if (name.length > PATH_LENGTH_MAX) return 'the name is too long'
   if (/\p{Cs}/u.test(name)) return 'the name is no Unicode text'
   if (/\/(?:\.\.?)?(?:\/|$)/.test(name)) return 'a part of the name is empty, . or ..'
-  const end = name.indexOf('/', 1)
-  if (fold(end === -1 ? name.slice(1) : name.slice(1, end), rules) === STATE_FOLDER) {
-    return `the name is that of the folder ${STATE_FOLDER}`
+  // At any depth: a folder that holds one is taken for a clone of its own by who works in it.
+  if (name.split('/').some((segment) => fold(segment, rules) === STATE_FOLDER)) {
+    return `a part of the name is that of the folder ${STATE_FOLDER}`
   }
   return null
 }
@@ -100,7 +100,7 @@ export class FileNames {
     const parts = [HASHED.source]
     if (refused !== '') parts.push(`[${refused}]`)
     if (rules.trims) parts.push('[. ](?:/|$)')
-    if (rules.devices) parts.push('/(?:con|prn|aux|nul|com|lpt)', '^/sy')
+    if (rules.devices) parts.push('/(?:con|prn|aux|nul|com|lpt)', '/sy')
     this.#unusual = new RegExp(parts.join('|'), 'i')
     for (const { name, path } of known) this.#keep(name, path)
   }
@@ -186,7 +186,7 @@ export class FileNames {
     const renamed = this.#renamed.get(key)
     if (renamed !== undefined) return join(parent, renamed)
     const path = join(parent, segment)
-    if (this.#canStand(parent, segment)) {
+    if (this.#canStand(segment)) {
       if (!this.#folds && !HASHED.test(segment)) return path
       const folded = fold(path, this.rules)
       const holder = this.#taken.get(folded)
@@ -197,13 +197,11 @@ export class FileNames {
   }
 
   /** False if the file system would not take the name, or change it. */
-  #canStand(parent: string, segment: string): boolean {
+  #canStand(segment: string): boolean {
     const { refused, trims, devices, segmentBytesMax } = this.rules
     for (const character of refused) if (segment.includes(character)) return false
     if (trims && /[. ]$/.test(segment)) return false
-    if (devices && (DEVICE.test(segment) || (parent === '' && SHORT_STATE.test(segment)))) {
-      return false
-    }
+    if (devices && (DEVICE.test(segment) || SHORT_STATE.test(segment))) return false
     return (
       segment.length * UNIT_BYTES_MAX <= segmentBytesMax ||
       Buffer.byteLength(segment) <= segmentBytesMax
@@ -245,7 +243,7 @@ export class FileNames {
     const names = name.replace(/\/$/, '').slice(1).split('/')
     const paths = path.split('/')
     if (refusalOf(name.replace(/\/$/, ''), this.rules) !== null) return
-    if (names.length !== paths.length) return
+    if (names.length !== paths.length || refusalOf(`/${path}`, this.rules) !== null) return
     let key = ''
     let at = ''
     for (const [i, segment] of names.entries()) {

@@ -175,19 +175,24 @@ export class Clone extends EventEmitter<CloneEvents> {
     const state = this.#placement.state
     const selection = new Selection(config.only)
     const names = this.#placement.names
+    // What stands there stays as it is: the drive has the name, whatever we make of it.
+    const passed = new Set<string>()
     const onbad = ({ name, reason }: BadEntry): void => {
+      passed.add(name)
       state.skipped.push({ name, reason: `the drive has a bad entry (${reason})` })
     }
     const listed = async function* (): AsyncGenerator<readonly ListedEntry[]> {
       // All of the index is here.
       for await (const batch of listBatches(index, version, { onbad, readAhead: false })) {
-        yield batch.filter((item) => {
+        yield batch.filter((item): boolean => {
           const isFolder = item.kind === 'folder'
           if (!selection.has(item.name, isFolder)) return false
           if (isFolder) state.folders.add(item.name)
           const refusal = names.add(item.name)
-          if (refusal !== null) state.skipped.push({ name: item.name, reason: refusal })
-          return refusal === null
+          if (refusal === null) return true
+          passed.add(item.name)
+          state.skipped.push({ name: item.name, reason: refusal })
+          return false
         })
       }
     }
@@ -209,7 +214,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     }
     const renamed = names.renamed()
     if (renamed.length > 0) this.emit('renamed', renamed)
-    return steps
+    return steps.filter(({ type, name }) => type !== 'remove' || !passed.has(name))
   }
 
   /** True if a file should be here and its bytes were not what they must be: a loss of power took them, or the user. */

@@ -62,6 +62,7 @@ test('hostile: names that lead out, and that are no names', async (t) => {
     '/.syncline/config',
     '/.syncline/incoming/evil',
     '/.syncline',
+    '/sub/.syncline/config',
     'C:\\evil',
     '~/evil'
   ]
@@ -81,6 +82,25 @@ test('hostile: names that lead out, and that are no names', async (t) => {
   t.alike(files, { '/.syncline2': '"good"', '/good': '"good"' })
   t.is(Object.keys(skipped).length, names.length + 2, Object.keys(skipped).join(' '))
   t.absent(fs.existsSync(`${dir}/.syncline/incoming/evil`))
+})
+
+test('hostile: an entry that becomes unreadable takes no file away', async (t) => {
+  const raw = await RawDrive.open(t)
+  await raw.drive.put('/doc', 'precious')
+  await raw.drive.put('/other', 'other')
+  const { dir, clone } = await cloneFrom(t, raw.node, raw.key, { keep: '0' })
+  await raw.put(['files\0/doc', '{"executable":false,"linkname":null,"blob":null,"metadata":{}}'])
+  await raw.drive.del('/other')
+  const { index } = clone
+  while (index.length < raw.drive.version) await new Promise((resolve) => setTimeout(resolve, 5))
+  const { removed, skipped } = await clone.update({ signal: AbortSignal.timeout(30_000) })
+  t.is(removed, 1)
+  t.alike(
+    skipped.map(({ name }) => name),
+    ['/doc']
+  )
+  t.is(fs.readFileSync(`${dir}/doc`, 'utf8'), 'precious')
+  t.absent(fs.existsSync(`${dir}/other`))
 })
 
 test('hostile: files through links, and links that lead out', async (t) => {

@@ -530,11 +530,27 @@ class Import {
     const code = systemCode(error)
     // It vanished after it was seen: the next import takes it out.
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') this.#unsettled.push(name)
-    else if (code === 'EACCES' || code === 'EPERM' || code === 'EIO') {
+    else if (UNREADABLE.has(code)) {
       this.#skipped.push({ name, reason: 'unreadable', folder: false, code })
     } else throw storageError(error, this.#pathOf(name))
   }
 }
+
+/** What the system says of one file that it does not give, whatever it gives of others. */
+const UNREADABLE = new Set([
+  'EACCES',
+  'EAGAIN', // Somebody holds a lease on it.
+  'EBUSY',
+  'EIO',
+  'ENOTSUP',
+  'ENXIO',
+  'EOPNOTSUPP',
+  'EPERM',
+  'EREMOTEIO',
+  'ESTALE',
+  'ETIMEDOUT',
+  'ETXTBSY'
+])
 
 function compare(source: ScannedEntry, { known }: CatalogRow): Comparison {
   const { kind, entry, stamp } = known

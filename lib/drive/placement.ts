@@ -117,10 +117,15 @@ export class Placement {
     return true
   }
 
-  /** Makes a file of a whole blob at once. False if it could not be made: see {@link Placement.putHeld}. */
+  /** Makes a file of a whole blob at once. False if it could not be made: {@link Placement.putHeld} tells why. */
   async putWhole(step: PutStep, bytes: Uint8Array): Promise<boolean> {
-    const placed = await this.#target.write(step.name, bytes, this.#putOptions(step))
-    if (placed.verdict !== 'done') return false
+    const writing = this.#target.write(step.name, bytes, this.#putOptions(step))
+    // What the system refuses for one file is no failure of the feed that it comes by.
+    const placed = await writing.catch((error: unknown) => {
+      if (isSynclineError(error, 'STORAGE_FAILED')) return null
+      throw error
+    })
+    if (placed?.verdict !== 'done') return false
     this.#placed(step, placed)
     return true
   }

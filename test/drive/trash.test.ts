@@ -111,7 +111,7 @@ test('entries go by age, then the oldest until the rest fits', (t) => {
   const entries = [10, 1, 40, 20].map((days, i) => ({
     id: i + 1,
     name: `/${days}`,
-    blob: null,
+    blob: { blockOffset: i, blockLength: 1, byteOffset: i, byteLength: 100e6 },
     timeMs: 100 * DAY - days * DAY,
     path: '',
     size: 100e6
@@ -126,6 +126,9 @@ test('entries go by age, then the oldest until the rest fits', (t) => {
   t.alike(gone('30d,10%', 0), ['/40', '/20', '/10', '/1'])
   const few = entries.map((entry) => ({ ...entry, size: 4e6 }))
   t.alike(expired(few, parseKeep('100d,10%'), 100 * DAY, 0), [], 'a little is always kept')
+  const own = entries.map((entry) => (entry.name === '/20' ? { ...entry, blob: null } : entry))
+  const rest = expired(own, parseKeep('30d,10%'), 100 * DAY, 0).map(({ name }) => name)
+  t.alike(rest, ['/40', '/10', '/1'], 'what no version holds goes by its age alone')
   t.alike(gone('0', 1e9), ['/40', '/20', '/10', '/1'])
   t.alike(gone('0d', 1e9), ['/40', '/20', '/10', '/1'])
 })

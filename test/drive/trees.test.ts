@@ -299,3 +299,33 @@ test('trees: a folder that loses all, or vanishes, keeps its drive as it was', a
   fs.renameSync(`${away}/root`, root)
   t.is(share.folder.index.version, version)
 })
+
+test('trees: a folder that cannot be written to keeps out its own files, and no others', async (t) => {
+  const ran = await asUser(async () => {
+    const source = await openNode(t)
+    const root = await tmpOf(t)
+    writeTree(root, { a: 'a', 'sub/old': 'old' })
+    const share = await openShare(t, source, root)
+    await share.import()
+    const { dir, clone } = await cloneFrom(t, source, share.key)
+    fs.chmodSync(`${dir}/sub`, 0o555)
+    try {
+      writeTree(root, { 'sub/new': 'new', z: 'z' })
+      age(root)
+      await share.import()
+      await until(() => clone.index.length >= share.folder.index.version, 'the new version')
+      const { skipped } = await clone.update({ signal: AbortSignal.timeout(10_000) })
+      t.alike(
+        skipped.map(({ name }) => name),
+        ['/sub/new']
+      )
+      t.is(fs.readFileSync(`${dir}/z`, 'utf8'), 'z')
+    } finally {
+      fs.chmodSync(`${dir}/sub`, 0o755)
+    }
+    const { added } = await clone.update({ signal: AbortSignal.timeout(10_000) })
+    t.is(added, 1)
+    t.is(fs.readFileSync(`${dir}/sub/new`, 'utf8'), 'new')
+  })
+  if (!ran) t.comment('there is no other user here')
+})

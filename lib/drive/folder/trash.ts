@@ -65,7 +65,10 @@ export function parseKeep(text: string): KeepRule {
   return { ...KEEP_DEFAULT, ...rule }
 }
 
-/** Entries that `rule` does not keep, the oldest first. */
+/**
+ * Entries that `rule` does not keep, the oldest first. What no version of the drive holds, as the user's edits, goes by its
+ * age alone: there is no other copy of it.
+ */
 export function expired(
   entries: Iterable<TrashEntry>,
   rule: KeepRule,
@@ -76,11 +79,12 @@ export function expired(
   const oldest = nowMs - rule.days * DAY_MS
   const sorted = Array.from(entries).sort((a, b) => a.timeMs - b.timeMs || a.id - b.id)
   let excess = -Math.max((dataBytes * rule.percent) / 100, TRASH_BYTES_MIN)
-  for (const { size } of sorted) excess += size
+  for (const { size, blob } of sorted) if (blob !== null) excess += size
   return sorted.filter((entry) => {
+    const isVersion = entry.blob !== null
     // All that came before went, so what is left is the newest.
-    const goes = keepsNone || entry.timeMs < oldest || excess > 0
-    if (goes) excess -= entry.size
+    const goes = keepsNone || entry.timeMs < oldest || (isVersion && excess > 0)
+    if (goes && isVersion) excess -= entry.size
     return goes
   })
 }

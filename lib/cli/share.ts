@@ -138,6 +138,7 @@ async function openShare(
   const { get, signal } = context
   const encryptionKey = get(ENCRYPTION_KEY)
   const folder = await SharedFolder.open(sync, openRegistry(context), dir, {
+    again: context.args.length === 0,
     ...(get(COPY) ? { copy: true } : {}),
     ...(get(GITIGNORE) ? { gitignore: true } : {}),
     ...(encryptionKey === null ? {} : { encryptionKey })

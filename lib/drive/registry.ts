@@ -29,16 +29,25 @@ export interface RegisteredDrive {
 }
 
 /** What opens and makes shares and clones needs of a registry. */
-export type DriveRegistry = Pick<Registry, 'get' | 'put' | 'delete'>
+export type DriveRegistry = Pick<Registry, 'get' | 'find' | 'put' | 'delete'>
 
 /** Remembers drives for as long as somebody holds it. */
 export function memoryRegistry(): DriveRegistry {
   const drives = new Map<string, RegisteredDrive>()
   return {
     get: async (key) => drives.get(b4a.toString(key, 'hex')) ?? null,
+    find: async (folder) => findIn(drives.values(), folder),
     put: async (drive) => void drives.set(b4a.toString(drive.key, 'hex'), drive),
     delete: async (key) => void drives.delete(b4a.toString(key, 'hex'))
   }
+}
+
+function findIn(drives: Iterable<RegisteredDrive>, folder: string): RegisteredDrive | null {
+  const wanted = path.resolve(folder)
+  for (const drive of drives) {
+    if (drive.kind !== 'mirror' && drive.folder === wanted) return drive
+  }
+  return null
 }
 
 /** See the module comment. */
@@ -79,9 +88,7 @@ export class Registry {
 
   /** The share or clone in a folder, or null. */
   async find(folder: string): Promise<RegisteredDrive | null> {
-    const wanted = path.resolve(folder)
-    const drives = await this.list()
-    return drives.find(({ kind, folder: own }) => kind !== 'mirror' && own === wanted) ?? null
+    return findIn(await this.list(), folder)
   }
 
   /** Keeps a drive, durably. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { EventEmitter } from 'node:events'
+import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import b4a from 'b4a'
@@ -36,6 +37,8 @@ export interface ShareOptions {
   readonly gitignore?: boolean
   /** 32 bytes; encrypts a new drive. */
   readonly encryptionKey?: Uint8Array
+  /** True for a folder that was shared before: what lost its state is not shared anew. Default: false. */
+  readonly again?: boolean
 }
 
 /** Events of a {@link SharedFolder}. */
@@ -191,9 +194,10 @@ async function create(
   sync: Synchronizer,
   registry: DriveRegistry,
   root: string,
-  { copy = false, gitignore = false, encryptionKey }: ShareOptions
+  { copy = false, gitignore = false, encryptionKey, again = false }: ShareOptions
 ): Promise<DriveFolder> {
   const begun = await keyPairOfBegun(registry, root)
+  if (begun === null) await checkStanding(registry, root, again)
   const keyPair = begun ?? createKeyPair()
   const { key } = newDriveIdentities(keyPair).index
   const drive: RegisteredDrive = {
@@ -220,6 +224,25 @@ async function create(
     if (begun === null) await registry.delete(key)
     throw error
   }
+}
+
+/**
+ * Of what was a share nothing is made anew while it may only be away: the place where a disk is mounted is an empty folder.
+ *
+ * @throws SynclineError FOLDER_MISSING.
+ */
+async function checkStanding(registry: DriveRegistry, root: string, again: boolean): Promise<void> {
+  if ((await registry.find(root))?.kind !== 'share') return
+  const isEmpty = (await readdir(root)).length === 0
+  if (!again && !isEmpty) return
+  const reason = `${root} was a share and ${isEmpty ? 'is empty' : 'has nothing of it'}`
+  throw new SynclineError(
+    'FOLDER_MISSING',
+    `${reason}: its disk may be away; unshare it to begin anew`,
+    {
+      path: root
+    }
+  )
 }
 
 /** The key pair of a share that was stopped before it was one: a second one would be registered beside it. */

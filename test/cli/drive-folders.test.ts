@@ -220,6 +220,29 @@ test('unshare forgets a folder and leaves its files', async (t) => {
   t.is((await syncline('share', '--once')).exit, 2, 'and no folder is left')
 })
 
+test('a share whose disk is away is not shared anew', async (t) => {
+  const { dir, syncline } = await source(t)
+  const [{ key } = {}] = lines(await syncline('share', dir, '--once', '--json'))
+  await rename(dir, `${dir}-away`)
+  await mkdir(dir)
+  for (const args of [
+    ['share', '--once'],
+    ['share', dir, '--once']
+  ]) {
+    const { exit, stderr } = await syncline(...args)
+    t.is(exit, 6, stderr)
+    t.alike(await readdir(dir), [], args.join(' '))
+  }
+  await writeFile(path.join(dir, 'other'), 'of another disk')
+  t.is((await syncline('share', '--once')).exit, 6, 'what has another content, neither')
+  t.alike(await readdir(dir), ['other'])
+  await rm(dir, { recursive: true })
+  await rename(`${dir}-away`, dir)
+  const back = await syncline('share', '--once', '--json')
+  t.is(back.exit, 0, back.stderr)
+  t.is(lines(back)[0]?.['key'], key)
+})
+
 test('a folder that lost its state and is shared anew is one share, under its name, too', async (t) => {
   const { dir, syncline } = await source(t)
   const [before = {}] = lines(await syncline('share', dir, '--once', '--json'))

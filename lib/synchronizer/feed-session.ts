@@ -19,6 +19,7 @@ import {
   checkBlock,
   checkDirection,
   checkMode,
+  checkName,
   checkPriority,
   checkRange,
   checkRanges
@@ -42,6 +43,12 @@ export interface GetOptions extends WaitOptions {
   readonly valueEncoding?: ValueEncoding
   /** True: the stored bytes, encrypted blocks undecrypted. Default: false. */
   readonly raw?: boolean
+}
+
+/** Options of {@link FeedSession.append}. */
+export interface AppendValuesOptions extends AppendOptions {
+  /** Default: the session's own. */
+  readonly valueEncoding?: ValueEncoding
 }
 
 /** Options of {@link FeedSession.read}. */
@@ -270,11 +277,12 @@ export class FeedSession extends EventEmitter<FeedEvents> {
    */
   async append(
     blocks: unknown,
-    options: AppendOptions = {}
+    options: AppendValuesOptions = {}
   ): Promise<{ length: number; byteLength: number }> {
     const { feed } = await this.#opened()
     const list = Array.isArray(blocks) ? (blocks as unknown[]) : [blocks]
-    const encoded = list.map((block) => encodeValue(block, this.#settings.valueEncoding))
+    const valueEncoding = options.valueEncoding ?? this.#settings.valueEncoding
+    const encoded = list.map((block) => encodeValue(block, valueEncoding))
     if (!this.#encrypted) return feed.append(encoded, options)
     // The index is part of the encryption, so appends of encrypted blocks wait for each other.
     const appended = this.#appending.then(async () => {
@@ -295,14 +303,19 @@ export class FeedSession extends EventEmitter<FeedEvents> {
    * @returns the decoded value, or null if it is not here and `wait` is false.
    * @throws SynclineError TIMEOUT, SESSION_CLOSED, ENCRYPTED; the signal's reason.
    */
-  async get(index: number, options: GetOptions = {}): Promise<any> {
+  get(index: number, options: GetOptions = {}): Promise<any> {
+    return this.getFor(this.#waiters, index, options)
+  }
+
+  /** Not for users: {@link FeedSession.get}, for as long as `waiters` last. */
+  async getFor(waiters: Waiters, index: number, options: GetOptions): Promise<any> {
     const host = await this.#opened()
     checkBlock(index)
     const { feed } = host
     let stored = feed.have.get(index) ? await feed.read(index) : null
     if (stored === null) {
       if (options.wait === false) return null
-      await this.#fetch(host, index, options)
+      await this.#fetch(host, index, options, waiters)
       stored = await feed.read(index)
       if (stored === null) {
         throw new SynclineError('BLOCK_NOT_AVAILABLE', `block ${index} was dropped again`, {
@@ -423,7 +436,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     const padding = this.#encrypted ? ENCRYPTION_PADDING : 0
     return seekRemote(host.feed, bytes, padding, async (index) => {
       if (options.wait === false) return false
-      await this.#fetch(host, index, options)
+      await this.#fetch(host, index, options, this.#waiters)
       return true
     })
   }
@@ -590,8 +603,14 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     ;(await this.#opened()).setDirection(direction, peer)
   }
 
-  /** Sends and receives messages of an extension with peers that know it by the same name. */
+  /**
+   * Sends and receives messages of an extension with peers that know it by the same name. One that is registered later
+   * takes the place of an earlier one.
+   *
+   * @throws SynclineError BAD_ARGUMENT.
+   */
   registerExtension(name: string, handlers: ExtensionHandlers = {}): FeedExtension {
+    checkName(name)
     let extension: FeedExtension | null = null
     const registered = this.#opened().then((host) => {
       extension = host.extension(name, handlers)
@@ -656,11 +675,13 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   /** Not for users: looks at what is waited for. */
   check(): void {
     this.#waiters.check()
+    for (const view of this.#sessions ?? []) view.check()
   }
 
   /** Not for users: ends what is waited for, since the storage failed. */
   fail(error: SynclineError): void {
     this.#waiters.end(error)
+    for (const view of this.#sessions ?? []) view.fail(error)
     this.emit('failed', error)
   }
 
@@ -704,15 +725,20 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
     else if (change.type === 'close') this.close().catch(() => {})
     for (const view of this.#sessions ?? []) view.changed(change)
-    this.#waiters.check()
+    this.check()
   }
 
-  async #fetch(host: SessionHost, index: number, options: GetOptions): Promise<void> {
+  async #fetch(
+    host: SessionHost,
+    index: number,
+    options: GetOptions,
+    waiters: Waiters
+  ): Promise<void> {
     const timeoutMs = options.timeoutMs ?? options.timeout ?? 0
     const { signal } = options
     host.get(index, false)
     try {
-      await this.#waiters.wait(() => host.feed.have.get(index), `block ${index} did not come`, {
+      await waiters.wait(() => host.feed.have.get(index), `block ${index} did not come`, {
         timeoutMs,
         ...(signal === undefined ? {} : { signal })
       })
@@ -735,6 +761,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   async #close(): Promise<void> {
     this.#waiters.end(closedError())
+    for (const view of this.#sessions ?? []) view.fail(closedError())
     let host: SessionHost | null = null
     try {
       host = await this.#opening

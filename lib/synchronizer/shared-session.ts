@@ -3,7 +3,9 @@ import { SynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { ExtensionHandlers, FeedExtension } from './extension.ts'
+import { systemClock } from './timers.ts'
 import type {
+  AppendValuesOptions,
   Download,
   DownloadRange,
   FeedEvents,
@@ -12,7 +14,7 @@ import type {
 } from './feed-session.ts'
 import type { Peer } from './peer.ts'
 import type { ValueEncoding } from './value-encoding.ts'
-import { closedError, type WaitOptions } from './waiting.ts'
+import { closedError, Waiters, type WaitOptions } from './waiting.ts'
 
 /** A further session, or a snapshot, of a feed. Everything is done by the session it came from. */
 export class SharedSession extends EventEmitter<FeedEvents> {
@@ -20,6 +22,8 @@ export class SharedSession extends EventEmitter<FeedEvents> {
   readonly #valueEncoding: ValueEncoding | null
   readonly #frozen: { length: number; fork: number; byteLength: number } | null
   readonly #onclose: () => void
+  readonly #waiters = new Waiters(systemClock)
+  readonly #extensions = new Set<FeedExtension>()
   readonly globalCache: null = null
   readonly replicator: { setInflightRange(): void } = { setInflightRange() {} }
   closing: Promise<void> | null = null
@@ -88,19 +92,18 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     return this.#session.ready()
   }
 
-  get(index: number, options: GetOptions = {}): Promise<any> {
+  async get(index: number, options: GetOptions = {}): Promise<any> {
     this.#checkOpen()
-    const valueEncoding = options.valueEncoding ?? this.#valueEncoding
-    return this.#session.get(
-      index,
-      valueEncoding === null ? options : { ...options, valueEncoding }
-    )
+    return this.#session.getFor(this.#waiters, index, this.#withEncoding(options))
   }
 
-  append(blocks: unknown): Promise<{ length: number; byteLength: number }> {
+  async append(
+    blocks: unknown,
+    options: AppendValuesOptions = {}
+  ): Promise<{ length: number; byteLength: number }> {
     this.#checkOpen()
     if (this.#frozen !== null) throw new SynclineError('NOT_WRITABLE', 'a snapshot cannot grow')
-    return this.#session.append(blocks)
+    return this.#session.append(blocks, this.#withEncoding(options))
   }
 
   has(start: number, end?: number): Promise<boolean> {
@@ -124,7 +127,9 @@ export class SharedSession extends EventEmitter<FeedEvents> {
   }
 
   registerExtension(name: string, handlers: ExtensionHandlers = {}): FeedExtension {
-    return this.#session.registerExtension(name, handlers)
+    const extension = this.#session.registerExtension(name, handlers)
+    this.#extensions.add(extension)
+    return extension
   }
 
   session(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
@@ -135,10 +140,12 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     return this.#session.snapshot(options)
   }
 
-  /** Closes this view only. Idempotent. */
+  /** Closes this view only: what it waits for, and its extensions, end with it. Idempotent. */
   async close(): Promise<void> {
     if (this.closed) return
     this.closed = true
+    this.#waiters.end(closedError())
+    for (const extension of this.#extensions) extension.destroy()
     this.closing = Promise.resolve()
     this.#onclose()
     this.emit('close')
@@ -149,6 +156,23 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     if (this.#frozen !== null) return
     if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
     else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
+  }
+
+  /** Not for users: looks at what is waited for. */
+  check(): void {
+    this.#waiters.check()
+  }
+
+  /** Not for users: ends what is waited for. */
+  fail(error: SynclineError): void {
+    this.#waiters.end(error)
+  }
+
+  #withEncoding<T extends { readonly valueEncoding?: ValueEncoding }>(options: T): T {
+    const own = this.#valueEncoding
+    return own === null || options.valueEncoding !== undefined
+      ? options
+      : { ...options, valueEncoding: own }
   }
 
   #checkOpen(): void {

@@ -795,9 +795,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const entry = this.#byId.get(feed)
     if (entry === undefined) throw closedError()
     const extensions = (entry.extensions ??= new Map<string, ExtensionHandlers>())
-    if (name === '' || extensions.has(name)) {
-      throw new SynclineError('BAD_ARGUMENT', `extension "${name}" is registered already`)
-    }
+    // As with hypercore, a later one takes the place of an earlier one of its name.
     extensions.set(name, handlers)
     const send = (message: Uint8Array, peer: number): boolean =>
       this.#loop.sendExtension(feed, peer, { type: 'extension', name, message })
@@ -810,7 +808,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         for (const peer of this.#peersOf(feed)) if (send(bytes, peer.id)) sent++
         return sent
       },
-      destroy: () => extensions.delete(name)
+      destroy: () => {
+        if (extensions.get(name) === handlers) extensions.delete(name)
+      }
     }
   }
 

@@ -105,3 +105,61 @@ test('session: update waits for nothing where nothing may come', async (t) => {
   await feed.append('one more')
   t.is(await copy.update({ timeoutMs: 10_000 }), false)
 })
+
+test('session: a view appends and reads in its own encoding', async (t) => {
+  const { feed } = await pairOf(t)
+  const view = feed.session({ valueEncoding: 'json' })
+  const { length } = await view.append([{ a: 1 }], { durability: 'os' })
+  t.alike(await view.get(length - 1), { a: 1 })
+  t.is(String(await feed.get(length - 1)), '{"a":1}')
+})
+
+test('session: what waits in a view ends with the view, and only that', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { ranges: [] })
+  await copy.update({ wait: true, timeoutMs: 10_000 })
+  const view = copy.session()
+  const other = copy.session()
+  const ends = [endOf(view.get(BLOCKS)), endOf(other.get(BLOCKS))]
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  await view.close()
+  t.is(await ends[0], 'SESSION_CLOSED')
+  t.is(await endOf(view.get(0)), 'SESSION_CLOSED', 'a promise that fails, nothing that throws')
+  t.is(await endOf(view.append('x')), 'SESSION_CLOSED')
+  await feed.append('the next one')
+  t.is(await ends[1], 'done')
+  const last = endOf(other.get(BLOCKS + 5))
+  await copy.close()
+  t.is(await last, 'SESSION_CLOSED')
+})
+
+test('session: extensions end with their view, and a later one takes over', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key)
+  await copy.synced({ timeoutMs: 10_000 })
+  const got: string[] = []
+  const view = copy.session()
+  view.registerExtension('e', { onmessage: () => got.push('closed view') })
+  await view.close()
+  copy.registerExtension('e', { onmessage: () => got.push('earlier') })
+  const later = copy.registerExtension('e', { onmessage: (message) => got.push(String(message)) })
+  const heard = new Promise((resolve) => {
+    feed.registerExtension('e', { onmessage: resolve })
+  })
+  const sender = feed.registerExtension('f')
+  copy.registerExtension('f', { onmessage: () => got.push('f') })
+  await copy.ready()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.is(later.broadcast(Buffer.from('hello')), 1)
+  t.is(String(await heard), 'hello')
+  t.is(feed.registerExtension('e').name, 'e')
+  t.is(sender.broadcast(Buffer.from('x')), 1)
+  while (got.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.alike(got, ['f'])
+  try {
+    feed.registerExtension('')
+    t.fail('an extension without a name')
+  } catch (error) {
+    t.ok(isSynclineError(error, 'BAD_ARGUMENT'))
+  }
+})

@@ -824,7 +824,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     handleExtension(message.message, peer, handlers)
   }
 
-  /** Closes a feed that only remotes asked for, some time after the last of them left. */
+  /** Closes a feed that only remotes asked for, if none of them has it open some time from now. */
   #closeIdle(entry: Entry): void {
     const unused = (): boolean =>
       entry.lazy && this.#closing === null && entry.session.peers.length === 0
@@ -861,6 +861,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         return await this.#lookup(discoveryKey)
       }
       await session.ready()
+      // Whoever asked may be gone, or not know the key: no channel may ever tell that it left.
+      const entry = this.#entries.get(id)
+      if (entry !== undefined) this.#closeIdle(entry)
       return true
     } catch {
       // What cannot be opened is not served; whoever opens it by name hears why.

@@ -1,6 +1,7 @@
 /** Bytes that are no messages, counts beyond all reason, channels that must not be: each costs only its own connection. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'brittle'
-import { BLOCK_BYTES_MAX, CHANNELS_MAX, INBOX_BURST_MAX } from '../../lib/limits.ts'
+import { BLOCK_BYTES_MAX, CHANNELS_MAX, IDLE_FEED_MS, INBOX_BURST_MAX } from '../../lib/limits.ts'
 import { MESSAGE_TYPES } from '../../lib/wire/message.ts'
 import { seeded, uint } from './hostile.ts'
 import { heapOf, Stage } from './stage.ts'
@@ -184,6 +185,20 @@ test('a feed opened without knowing its key ends the connection', async (t) => {
     'it heard nothing of what is held'
   )
   await stage.recover()
+})
+
+test('a stored feed that only a stranger asked for is let go again', async (t) => {
+  const stage = await Stage.open(t, { blocks: 40 })
+  const { victim, copy, writer } = stage
+  await stage.giveAll()
+  await copy.close()
+  await writer.close()
+  t.is(victim.feeds.length, 0)
+  const { peer } = await stage.attack({ capability: HASH })
+  await peer.whenClosed
+  t.is(victim.feeds.length, 1, 'it was opened to be served')
+  await sleep(IDLE_FEED_MS + 500)
+  t.is(victim.feeds.length, 0)
 })
 
 test('a feed opened twice on one connection ends it', async (t) => {

@@ -156,6 +156,7 @@ export class Loop {
     entry.nodes?.fail(closedError())
     this.post({ type: 'remove-feed', feed: id })
     this.#drain()
+    for (const peer of this.#peers.values()) peer.link.unwatch(entry.feed.discoveryKey)
     this.#feeds.delete(id)
     this.#byDiscoveryKey.delete(toHex(entry.feed.discoveryKey))
   }
@@ -314,6 +315,8 @@ export class Loop {
       this.#listener.occupied(entry.id, peer.id)
       return
     }
+    // The remote may refuse it now, and want it later.
+    peer.link.watch(entry.feed.discoveryKey)
     peer.feeds.set(channel, entry.id)
     peer.channels.set(entry.id, channel)
     this.post({ type: 'channel-opening', peer: peer.id, feed: entry.id })

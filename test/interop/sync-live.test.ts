@@ -205,6 +205,36 @@ test("a connection on which other protocols run can be attached, and stays the u
   t.alike(heard, ['during', 'after'])
 })
 
+for (const mode of ['both', 'serve'] as const) {
+  test(`a feed of mode ${mode} is given to who wants it later on a connection of the user's`, async (t) => {
+    const [one, other] = securePair(t)
+    // Something of theirs was there first.
+    for (const stream of [one, other]) stream.userData = Protomux.from(stream)
+    const holder = openSync(t)
+    const feed = await holder.create('feed', { mode })
+    await feed.append(blocksOf(0, COUNT))
+    await holder.attach(one)
+    const reader = openSync(t)
+    await reader.attach(other)
+    // The holder's open was refused by now.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const first = reader.add(feed.key, { mode: 'pull' })
+    t.alike(Buffer.from((await first.get(7, { timeoutMs: 5000 })) as Uint8Array), blockBytes(7))
+    await first.close()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const again = reader.add(feed.key, { mode: 'pull' })
+    t.alike(Buffer.from((await again.get(150, { timeoutMs: 5000 })) as Uint8Array), blockBytes(150))
+    await feed.close()
+    await again.close()
+    // Who let the feed go leaves it to whoever answers for it now.
+    const core = await filledCore(t, V11, COUNT)
+    core.replicate(one)
+    const copy = reader.add(core.key)
+    await copy.synced({ timeoutMs: 5000 })
+    t.is(copy.length, COUNT)
+  })
+}
+
 test('hypercores that replicate on an attached connection already are left alone', async (t) => {
   const [theirs, ours] = [await filledCore(t, V11, COUNT), await filledCore(t, V11, COUNT)]
   const [one, other] = securePair(t)

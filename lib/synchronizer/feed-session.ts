@@ -178,6 +178,8 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   opened = false
   closing: Promise<void> | null = null
   closed = false
+  /** What stopped it: its own storage, or a conflict. Nothing more is downloaded. */
+  failure: SynclineError | null = null
   readonly #opening: Promise<SessionHost>
   #host: SessionHost | null = null
   #discoveryKey: Uint8Array | null = null
@@ -680,6 +682,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** Not for users: ends what is waited for, since the storage failed. */
   fail(error: SynclineError): void {
+    this.failure = error
     this.#waiters.end(error)
     for (const view of this.#sessions ?? []) view.fail(error)
     this.emit('failed', error)

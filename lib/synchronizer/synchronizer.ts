@@ -296,7 +296,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
 
   /**
    * Synchronizes a feed: one that is stored, one of which only the key is known, or a live `Hypercore` 11 of
-   * the user's. Adding a feed again gives the session that is there.
+   * the user's. Adding a feed again gives the session that is there, or a new one if that one's storage failed.
    *
    * @throws SynclineError BAD_KEY, UNSUPPORTED, SESSION_CLOSED. What opening the storage throws comes from the
    * session's `ready()`.
@@ -525,7 +525,13 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
 
   #present(id: string, options: AddOptions): FeedSession | null {
     const entry = this.#entries.get(id)
-    if (entry === undefined || entry.session.closing !== null) return null
+    if (entry === undefined) return null
+    const { session } = entry
+    // One that its storage stopped begins anew; a conflict stays one.
+    if (session.failure !== null && session.failure.code !== 'CONFLICT') {
+      session.close().catch(() => {})
+    }
+    if (session.closing !== null) return null
     if (entry.lazy) this.#claim(entry, options)
     return entry.session
   }

@@ -186,7 +186,8 @@ test('a copy on a full disk stops with one error, keeps what it has, and goes on
   t.alike(peers, [], 'no peer is blamed')
   const { bad, blocks: held } = await copy.audit()
   t.alike(bad, [])
-  await copy.close()
+  await fails(t, copy.synced(), 'DISK_FULL')
+  await fails(t, copy.get(99), 'DISK_FULL')
 
   await rm(ballast)
   const again = sync.add(feed.key, { mode: 'pull' })

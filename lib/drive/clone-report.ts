@@ -31,7 +31,7 @@ export interface CloneReport {
   readonly skipped: readonly SkippedEntry[]
   /** Names that have another name here, since the file system does not take theirs. */
   readonly renamed: readonly Renamed[]
-  /** Names whose deletion is held back: too many at once, and no trash. */
+  /** Names whose deletion is held back: too many at once for what the trash keeps. */
   readonly heldBack: readonly string[]
 }
 

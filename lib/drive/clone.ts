@@ -30,7 +30,7 @@ export type { CloneReport, SkippedEntry } from './clone-report.ts'
 export interface CloneOptions {
   /** True: each file is on the disk before the next step. Default: false. */
   readonly fsync?: boolean
-  /** Deletes that are allowed where there is no trash; null holds back more than ten that are more than a quarter. */
+  /** Deletes that are allowed where no trash would keep them; null holds back more than ten that are more than a quarter. */
   readonly maxDelete?: number | null
   readonly progress?: ProgressNotes
   readonly signal?: AbortSignal

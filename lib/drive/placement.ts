@@ -33,7 +33,7 @@ import {
   type PutOptions,
   type Refused
 } from './folder/target.ts'
-import { parseKeep, Trash, type TrashInfo } from './folder/trash.ts'
+import { parseKeep, Trash, type TrashInfo, trashRoom } from './folder/trash.ts'
 import { holdsBack } from './plan.ts'
 import type { ProgressNotes } from './progress.ts'
 
@@ -562,7 +562,8 @@ export class Placement {
   async remove(steps: readonly Step[]): Promise<string[]> {
     const { catalog } = this.#folder
     const rows = steps.filter(({ name }) => catalog.get(name) !== undefined)
-    const max = this.#trash === null ? (this.#options.maxDelete ?? null) : Infinity
+    const isKept = this.#trash !== null && this.#fitInTrash(rows)
+    const max = isKept ? Infinity : (this.#options.maxDelete ?? null)
     if (holdsBack(rows.length, catalog.size, max)) return rows.map(({ name }) => name)
     // Folders after what is in them.
     for (const { name } of rows.toReversed()) {
@@ -579,6 +580,14 @@ export class Placement {
       await this.saveSometimes()
     }
     return []
+  }
+
+  /** False if some of what goes into the trash would have to leave it at once. */
+  #fitInTrash(rows: readonly Step[]): boolean {
+    const { catalog, config } = this.#folder
+    let byteLength = 0
+    for (const { target } of rows) byteLength += target?.known.entry.blob?.byteLength ?? 0
+    return byteLength <= trashRoom(parseKeep(config.keep), catalog.byteLength - byteLength)
   }
 
   async #removeFolder(name: string): Promise<void> {

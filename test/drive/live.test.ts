@@ -453,3 +453,22 @@ test('live: a share that is opened again and finds nothing new serves', async (t
   const { dir } = await cloneFrom(t, second, share.key)
   t.alike(treeOf(dir), treeOf(root))
 })
+
+test('live: deletes that the trash would not keep are held back', async (t) => {
+  const files: Record<string, Buffer> = {}
+  for (let i = 0; i < 14; i++) files[`f${i}`] = bytesOf(2 << 20, i + 1)
+  const pair = await openPair(t, files)
+  const { dir, root } = pair
+  for (let i = 0; i < 12; i++) fs.rmSync(`${root}/f${i}`)
+  const report = await bring(pair)
+  t.is(report.removed, 0)
+  t.is(report.heldBack.length, 12)
+  t.is(fs.readdirSync(dir).length, 15)
+  // As many as fit go.
+  for (let i = 0; i < 5; i++) fs.writeFileSync(`${root}/f${i}`, files[`f${i}`] as Buffer)
+  const again = await bring(pair)
+  t.is(again.removed, 7)
+  t.alike(again.heldBack, [])
+  const trash = fs.readdirSync(`${dir}/.syncline/trash`)
+  t.is(trash.filter((name) => name.endsWith('.old')).length, 7)
+})

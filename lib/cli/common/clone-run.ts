@@ -182,7 +182,11 @@ async function tellUpdate(
     `${skipped.length} skipped`,
     skipped.map(({ name, reason }) => `${name}: ${reason}`)
   )
-  tellNames(log, `${heldBack.length} deletions are held back, as there is no trash`, heldBack)
+  tellNames(
+    log,
+    `${heldBack.length} deletions are held back, as no trash would keep them`,
+    heldBack
+  )
   if (heldBack.length > 0) {
     log.error(`syncline pull ${quote(root)} --max-delete ${heldBack.length} goes on`)
   }

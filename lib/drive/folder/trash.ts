@@ -78,7 +78,7 @@ export function expired(
   const keepsNone = rule.days === 0 || rule.percent === 0
   const oldest = nowMs - rule.days * DAY_MS
   const sorted = Array.from(entries).sort((a, b) => a.timeMs - b.timeMs || a.id - b.id)
-  let excess = -Math.max((dataBytes * rule.percent) / 100, TRASH_BYTES_MIN)
+  let excess = -trashRoom(rule, dataBytes)
   for (const { size, blob } of sorted) if (blob !== null) excess += size
   return sorted.filter((entry) => {
     const isVersion = entry.blob !== null
@@ -87,6 +87,11 @@ export function expired(
     if (goes && isVersion) excess -= entry.size
     return goes
   })
+}
+
+/** Bytes that the trash of a folder with `dataBytes` of data keeps. */
+export function trashRoom({ percent }: KeepRule, dataBytes: number): number {
+  return Math.max((dataBytes * percent) / 100, TRASH_BYTES_MIN)
 }
 
 const DAY_MS = 24 * 60 * 60_000

@@ -10,15 +10,11 @@ import { setFlagsFromString } from 'node:v8'
  * with its optimizing compiler what it has counted three times or so.
  */
 const INTERRUPT_BUDGET = 1_000_000
-/** The room for new objects grows by this at a time, from 1 MiB to 16; by 2 unless told. */
-const NEW_SPACE_GROWTH = 4
 
 /**
  * Lets V8 wait fifteen times as long before it optimizes a function. Its optimizing compiler works in threads of its own,
  * and costs more than all else while some hundred functions become hot at once: that is what happens in the first second of
  * a process which opens a thousand feeds or clones ten thousand files. Loops that run for longer are optimized as ever.
- *
- * The room for new objects grows in two steps instead of four, each after a collection that copies most of what there is.
  *
  * It holds for all code of the process, so no part of the library calls it: the command line does, before all else, and
  * programs whose main work is syncline can do so, too. It is for Node.js 20: later ones count calls instead of bytes, and have
@@ -27,6 +23,5 @@ const NEW_SPACE_GROWTH = 4
 export function tuneProcess(): void {
   if (process.versions.node.startsWith('20.')) {
     setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`)
-    setFlagsFromString(`--semi-space-growth-factor=${NEW_SPACE_GROWTH}`)
   }
 }

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../errors.ts'
-import type { Mode } from '../engine/input.ts'
+import { MODES, type Mode } from '../engine/input.ts'
 import { FeedFolder } from '../feed/file/feed-folder.ts'
 import type { FeedSession, Progress } from '../synchronizer/feed-session.ts'
 import { formatKey } from '../synchronizer/key.ts'
@@ -24,7 +24,7 @@ import { followFailure, watch, watched, type Watched } from './common/watch.ts'
 
 const MODE: Flag<Mode> = choice(
   'mode',
-  ['pull', 'follow', 'serve', 'both'],
+  MODES,
   'pull: get what there is, then end; follow: get for ever; serve: give for ever; both (default).',
   'both'
 )

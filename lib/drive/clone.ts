@@ -177,22 +177,22 @@ export class Clone extends EventEmitter<CloneEvents> {
     const names = this.#placement.names
     // What stands there stays as it is: the drive has the name, whatever we make of it.
     const passed = new Set<string>()
-    const onbad = ({ name, reason }: BadEntry): void => {
+    const pass = (name: string, reason: string): void => {
       passed.add(name)
-      state.skipped.push({ name, reason: `the drive has a bad entry (${reason})` })
+      this.#placement.skip(name, reason)
     }
+    const onbad = ({ name, reason }: BadEntry): void =>
+      pass(name, `the drive has a bad entry (${reason})`)
     const listed = async function* (): AsyncGenerator<readonly ListedEntry[]> {
       // All of the index is here.
       for await (const batch of listBatches(index, version, { onbad, readAhead: false })) {
-        yield batch.filter((item): boolean => {
+        yield batch.filter((item) => {
           const isFolder = item.kind === 'folder'
           if (!selection.has(item.name, isFolder)) return false
           if (isFolder) state.folders.add(item.name)
           const refusal = names.add(item.name)
-          if (refusal === null) return true
-          passed.add(item.name)
-          state.skipped.push({ name: item.name, reason: refusal })
-          return false
+          if (refusal !== null) pass(item.name, refusal)
+          return refusal === null
         })
       }
     }

@@ -121,10 +121,7 @@ export class Placement {
   async putWhole(step: PutStep, bytes: Uint8Array): Promise<boolean> {
     const writing = this.#target.write(step.name, bytes, this.#putOptions(step))
     // What the system refuses for one file is no failure of the feed that it comes by.
-    const placed = await writing.catch((error: unknown) => {
-      if (isSynclineError(error, 'STORAGE_FAILED')) return null
-      throw error
-    })
+    const placed = await orRefused(writing)
     if (placed?.verdict !== 'done') return false
     this.#placed(step, placed)
     return true
@@ -417,10 +414,7 @@ export class Placement {
       seen !== null || present.expected !== null || (await this.#holds(local, step.source))
     const options = withOld(present, expected, null)
     const placing = isOurs ? this.#target.place(file, step.name, options) : null
-    const placed = await placing?.catch((error: unknown) => {
-      if (isSynclineError(error, 'STORAGE_FAILED')) return null
-      throw error
-    })
+    const placed = placing === null ? null : await orRefused(placing)
     if (placed?.verdict === 'done') this.#placed(step, placed)
     else await this.#keepLocal(step)
   }
@@ -707,6 +701,16 @@ export class Placement {
       trash: this.#trash,
       links: config.allLinks ? 'all' : 'inside'
     })
+  }
+}
+
+/** What comes of an attempt, or null if the system refused it. */
+async function orRefused<T>(attempt: Promise<T>): Promise<T | null> {
+  try {
+    return await attempt
+  } catch (error) {
+    if (isSynclineError(error, 'STORAGE_FAILED')) return null
+    throw error
   }
 }
 

@@ -351,7 +351,6 @@ export class Engine {
         const feed = world.feeds.get(input.feed)
         if (feed === undefined) return
         feed.awaitingHead += input.release ? -1 : 1
-        for (const channel of feed.channels.values()) channel.peer.dropHungry(channel)
         touch(world, feed)
         return
       }

@@ -12,10 +12,12 @@ import type { BlockRequest, Data, Message, Request } from '../wire/message.ts'
 import type { RequestRun, ValueRun } from '../wire/run.ts'
 
 /** What a feed is synchronized for; see {@link Mode} values in the design's table of words. */
-export type Mode = 'pull' | 'follow' | 'serve' | 'both'
+export type Mode = (typeof MODES)[number]
+export const MODES = ['pull', 'follow', 'serve', 'both'] as const
 
 /** Which way bytes may go. */
-export type Direction = 'both' | 'upload' | 'download' | 'none'
+export type Direction = (typeof DIRECTIONS)[number]
+export const DIRECTIONS = ['both', 'upload', 'download', 'none'] as const
 
 /** Bytes per second in each direction; 0 is no limit. */
 export interface RateLimits {

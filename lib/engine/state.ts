@@ -192,7 +192,7 @@ export class FeedState {
   get downloads(): boolean {
     if (this.view.frozen || this.halted) return false
     if (this.direction === 'upload' || this.direction === 'none') return false
-    return this.grows || this.urgent.size > 0 || this.nodes.size > 0
+    return this.#isAwaited || this.urgent.size > 0 || this.nodes.size > 0
   }
 
   /** True if what is wanted is asked for; otherwise only what somebody waits for is. */
@@ -200,9 +200,14 @@ export class FeedState {
     return this.mode !== 'serve' && !(this.mode === 'pull' && this.synced)
   }
 
+  /** True if the feed is pursued, or its head is waited for. */
+  get #isAwaited(): boolean {
+    return this.pursues || this.awaitingHead > 0
+  }
+
   /** True if a longer head is asked for. */
   get grows(): boolean {
-    if (this.pursues || this.awaitingHead > 0) return true
+    if (this.#isAwaited) return true
     for (const index of this.urgent.keys()) if (index >= this.view.length) return true
     return false
   }

@@ -58,10 +58,7 @@ export function keyedHash(key: Uint8Array, message: Uint8Array): Uint8Array {
  *
  * @param hashes - where they go; the caller's. Who hashes again and again saves the making of new memory.
  */
-export function hashMany(
-  messages: readonly Uint8Array[],
-  hashes: Uint8Array = new Uint8Array(HASH_BYTES * messages.length)
-): Uint8Array {
+export function hashMany(messages: readonly Uint8Array[], hashes?: Uint8Array): Uint8Array {
   return hashBatches(messages, false, hashes)
 }
 

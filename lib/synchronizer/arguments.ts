@@ -4,11 +4,8 @@
  *
  * @module
  */
-import type { Direction, Mode, RateLimits } from '../engine/input.ts'
+import { DIRECTIONS, MODES, type Direction, type Mode, type RateLimits } from '../engine/input.ts'
 import { SynclineError } from '../errors.ts'
-
-const MODES: readonly Mode[] = ['pull', 'follow', 'serve', 'both']
-const DIRECTIONS: readonly Direction[] = ['both', 'upload', 'download', 'none']
 
 /** How a feed is to be synchronized; what is left out has a default. */
 interface Adding {

@@ -683,9 +683,13 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   /** Not for users: ends what is waited for, since the storage failed. */
   fail(error: SynclineError): void {
     this.failure = error
+    this.#endWaits(error)
+    this.emit('failed', error)
+  }
+
+  #endWaits(error: SynclineError): void {
     this.#waiters.end(error)
     for (const view of this.#sessions ?? []) view.fail(error)
-    this.emit('failed', error)
   }
 
   get #encrypted(): boolean {
@@ -763,8 +767,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 
   async #close(): Promise<void> {
-    this.#waiters.end(closedError())
-    for (const view of this.#sessions ?? []) view.fail(closedError())
+    this.#endWaits(closedError())
     let host: SessionHost | null = null
     try {
       host = await this.#opening

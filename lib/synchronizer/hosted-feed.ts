@@ -13,7 +13,7 @@ export interface HostOwner {
   peers(id: number): Peer[]
   extension(id: number, name: string, handlers: ExtensionHandlers): FeedExtension
   /** The feed is synchronized for something else from now on. */
-  modeChanged(id: number, mode: Mode): void
+  modeChanged(id: number): void
   release(id: number): Promise<void>
 }
 
@@ -57,7 +57,7 @@ export class HostedFeed implements SessionHost {
 
   setMode(mode: Mode): void {
     this.#loop.setMode(this.id, mode)
-    this.#owner.modeChanged(this.id, mode)
+    this.#owner.modeChanged(this.id)
   }
 
   setPriority(priority: number): void {

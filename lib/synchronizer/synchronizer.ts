@@ -166,7 +166,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     progress: (id) => this.#progress(id),
     peers: (id) => this.#peersOf(id),
     extension: (id, name, handlers) => this.#register(id, name, handlers),
-    modeChanged: (id, mode) => this.#modeChanged(id, mode),
+    modeChanged: (id) => this.#modeChanged(id),
     release: (id) => this.#release(id)
   }
   readonly #idleTimers = new Set<() => void>()
@@ -533,7 +533,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     }
     if (session.closing !== null) return null
     if (entry.lazy) this.#claim(entry, options)
-    return entry.session
+    return session
   }
 
   /** Only remotes had asked for the feed: who adds it now says how it is synchronized. */
@@ -654,18 +654,17 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   }
 
   /** Who serves a feed is to be found, who wants it looks for others. */
-  #modeChanged(id: number, mode: Mode): void {
+  #modeChanged(id: number): void {
     const entry = this.#byId.get(id)
-    if (entry === undefined) return
-    entry.settings = { ...entry.settings, mode }
-    this.#join(entry)
+    if (entry !== undefined) this.#join(entry)
   }
 
   #join(entry: Entry): void {
     const swarm = this.#swarm
     if (swarm === null || entry.host === null) return
-    const server = entry.settings.mode !== 'pull'
-    const client = entry.settings.mode !== 'serve'
+    const { mode } = entry.session
+    const server = mode !== 'pull'
+    const client = mode !== 'serve'
     swarm.join(entry.session.discoveryKey, { server, client }).catch((error: unknown) => {
       if (this.#closing === null && error instanceof SynclineError) {
         this.emit('feed-error', entry.session, error)

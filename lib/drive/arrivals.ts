@@ -65,8 +65,10 @@ export class Arrivals {
   /** Steps whose blobs were asked for while the others were still being found. */
   readonly #ahead = new Set<PutStep>()
   #aheadBytes = 0
-  /** True while what comes is held back. */
-  #isHolding = false
+  /** Their blobs that have no place yet. */
+  #unexpected: BlobRange[] = []
+  /** Lets in what is held back; null while nothing is. */
+  #letIn: (() => void) | null = null
   /** Bytes that had come before the update. */
   #written = 0
   /** Ranges that were asked for. */
@@ -103,7 +105,7 @@ export class Arrivals {
     return async () => {
       stop()
       blobs.session.off('append', grew)
-      this.#letIn()
+      this.#endAhead()
       this.#clear()
       places.keeper = null
       this.#beginFinishing()
@@ -127,21 +129,28 @@ export class Arrivals {
       if (this.#ahead.size === AHEAD_FILES_MAX || this.#aheadBytes + byteLength > AHEAD_BYTES_MAX) {
         break
       }
-      if (this.#ahead.size === 0) {
-        this.#folder.places.hold()
-        this.#isHolding = true
-      }
+      this.#letIn ??= blobs.feed.holdChunks()
       this.#ahead.add(step)
       this.#aheadBytes += byteLength
-      this.#add(step, blob, false)
+      if (this.#add(step, blob, false)) this.#unexpected.push(blob)
     }
-    if (this.#unasked.length >= AHEAD_STEP_FILES) await this.#ask(blobs)
+    if (this.#unexpected.length >= AHEAD_STEP_FILES) await this.#askUnexpected(blobs)
   }
 
   /** The last step is found: what came ahead may go to its place. */
   async expectAhead(blobs: Blobs): Promise<void> {
+    await this.#askUnexpected(blobs)
+    this.#endAhead()
+  }
+
+  async #askUnexpected(blobs: Blobs): Promise<void> {
+    this.#expect(this.#unexpected.splice(0))
     await this.#ask(blobs)
-    this.#letIn()
+  }
+
+  #endAhead(): void {
+    this.#letIn?.()
+    this.#letIn = null
   }
 
   /** True if the blob of a step was asked for ahead. */
@@ -234,13 +243,7 @@ export class Arrivals {
     this.#unasked = []
     this.#ahead.clear()
     this.#aheadBytes = 0
-  }
-
-  #letIn(): void {
-    if (!this.#isHolding) return
-    this.#isHolding = false
-    this.#expect(Array.from(this.#pending, ({ blob }) => blob))
-    this.#folder.places.release()
+    this.#unexpected = []
   }
 
   #fail(error: unknown): void {
@@ -445,6 +448,8 @@ export class Arrivals {
    * @returns those that have to be kept.
    */
   async #whole(whole: readonly WholeBlob[]): Promise<WholeBlob[]> {
+    // Paths are not final before the last name is known.
+    if (this.#letIn !== null) return [...whole]
     const made = await this.#placement.putInNewFolders(this.#newFiles(whole))
     const rest: WholeBlob[] = []
     for (const one of whole) {

@@ -110,6 +110,8 @@ export class StoredFeed implements Feed {
   #unsynced: boolean
   #appends: PendingAppend[] = []
   #chunks: PendingChunk[] = []
+  /** Who keeps chunks from being stored; see {@link StoredFeed.holdChunks}. */
+  #holds = 0
   /** A commit under way that takes nodes away; the store knows of it before the feed does. */
   #cutting: Promise<void> | null = null
   #closing: Promise<void> | null = null
@@ -473,8 +475,23 @@ export class StoredFeed implements Feed {
     return new Promise((resolve, reject) => {
       // Whatever comes while something else is being written is written together after it.
       const waiting = this.#chunks.push({ chunk, resolve, reject })
-      if (waiting === 1) void this.#mutex.run(() => this.#storePending())
+      if (waiting === 1 && this.#holds === 0) this.#storeSoon()
     })
+  }
+
+  /**
+   * Keeps chunks that come in memory until the function that is returned is called, and then stores them together: what
+   * stores their bytes knows better by then where they belong. Blocks that come with proofs of their own are stored at
+   * once, so that what is proven with them lets further chunks come.
+   */
+  holdChunks(): () => void {
+    this.#holds++
+    let isHeld = true
+    return () => {
+      if (!isHeld) return
+      isHeld = false
+      if (--this.#holds === 0 && this.#chunks.length > 0) this.#storeSoon()
+    }
   }
 
   adopt(blocks: AdoptedBlocks): Promise<AdoptResult> {
@@ -558,7 +575,10 @@ export class StoredFeed implements Feed {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#mutex.run(() => {
+    if (this.#closing !== null) return this.#closing
+    // What was kept back is stored before.
+    if (this.#holds > 0 && this.#chunks.length > 0) this.#storeSoon()
+    this.#closing = this.#mutex.run(() => {
       this.#nodes.clear()
       return this.#store.close()
     })
@@ -612,6 +632,10 @@ export class StoredFeed implements Feed {
     })
     if (durability === 'fsync') this.#unsynced = false
     this.#tell({ type: 'append', start: old.length, length: count })
+  }
+
+  #storeSoon(): void {
+    void this.#mutex.run(() => this.#storePending())
   }
 
   async #storePending(): Promise<void> {

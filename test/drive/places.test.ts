@@ -91,20 +91,6 @@ test('places: a whole blob is offered to its keeper first', async (t) => {
   t.is(offered.length, 2, 'parts are not offered')
 })
 
-test('places: what is held back comes to where it belongs by then', async (t) => {
-  const { places } = await make(t)
-  places.hold()
-  const written = places.write([bytes('0123456789')], 0)
-  await new Promise((resolve) => setImmediate(resolve))
-  places.expect(range(0, 10))
-  t.absent(existsSync(places.incomingPath(range(0, 10))))
-  places.release()
-  await written
-  t.is(readFileSync(places.incomingPath(range(0, 10)), 'utf8'), '0123456789')
-  await places.write([bytes('abc')], 10)
-  t.is(await textOf(places, 0, 13), '0123456789abc', 'nothing is held back any more')
-})
-
 test('places: a file that is replaced between two reads is read anew', async (t) => {
   const { root, places } = await make(t)
   const large = Buffer.alloc(100_000, 'a')

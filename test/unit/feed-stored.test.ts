@@ -343,14 +343,8 @@ test('chunks that come while something is written are stored together, each with
   const { feed: copy, store } = await openWatched(t, feed.key)
   await copy.applyProof(await headProof(feed))
   store.commits.length = 0
-  const chunk = (root: number, start: number, end: number): ChunkBlocks => {
-    const parts = blocks.slice(start, end)
-    const lengths = Uint32Array.from(parts, ({ byteLength }) => byteLength)
-    const offsets = Uint32Array.from(lengths, (_, i) =>
-      lengths.subarray(0, i).reduce((a, b) => a + b, 0)
-    )
-    return { fork: 0, root, bytes: new Uint8Array(Buffer.concat(parts)), offsets, lengths }
-  }
+  const chunk = (root: number, start: number, end: number): ChunkBlocks =>
+    chunkOf(blocks.slice(start, end), root)
   const changes: FeedChange[] = []
   copy.onchange((change) => changes.push(change))
   const wrong = chunk(7, 0, 8)
@@ -369,3 +363,51 @@ test('chunks that come while something is written are stored together, each with
   t.alike(changes, [{ type: 'have', start: 0, end: 10 }])
   t.alike(await copy.audit(), { blocks: 10, bad: [], head: true })
 })
+
+test('chunks that are held are stored together when they are let go, blocks with proofs of their own at once', async (t) => {
+  const { feed } = await openWatched(t)
+  const blocks = blocksFrom(0, 10)
+  await feed.append(blocks)
+  const { feed: copy, store } = await openWatched(t, feed.key)
+  await copy.applyProof(await headProof(feed))
+  const letGo = copy.holdChunks()
+  const letGoToo = copy.holdChunks()
+  store.commits.length = 0
+  const chunks = [
+    copy.putChunk(chunkOf(blocks.slice(0, 8), 7)),
+    copy.putChunk(chunkOf(blocks.slice(8), 17))
+  ]
+  const block = { index: 9, nodes: await copy.missingNodes(18) }
+  await copy.applyProof(await feed.proof({ block }))
+  t.alike([copy.have.get(1), copy.have.get(8), copy.have.get(9)], [false, false, true])
+  letGoToo()
+  letGoToo()
+  await copy.setUserData('other', bytesOf(1))
+  t.absent(copy.have.get(1), 'one hold is left')
+  letGo()
+  t.alike(await Promise.all(chunks), ['stored', 'stored'])
+  t.is(store.commits.length, 3, 'the block, the user data, both chunks')
+  t.alike(await copy.audit(), { blocks: 10, bad: [], head: true })
+})
+
+test('a feed that is closed stores the chunks that were held', async (t) => {
+  const { feed } = await openWatched(t)
+  const blocks = blocksFrom(0, 8)
+  await feed.append(blocks)
+  const { feed: copy, store } = await openWatched(t, feed.key)
+  await copy.applyProof(await headProof(feed))
+  copy.holdChunks()
+  store.commits.length = 0
+  const held = copy.putChunk(chunkOf(blocks, 7))
+  await copy.close()
+  t.is(await held, 'stored')
+  t.is(store.commits.length, 1)
+})
+
+function chunkOf(parts: readonly Uint8Array[], root: number): ChunkBlocks {
+  const lengths = Uint32Array.from(parts, ({ byteLength }) => byteLength)
+  const offsets = Uint32Array.from(lengths, (_, i) =>
+    lengths.subarray(0, i).reduce((a, b) => a + b, 0)
+  )
+  return { fork: 0, root, bytes: new Uint8Array(Buffer.concat(parts)), offsets, lengths }
+}

@@ -62,9 +62,6 @@ export class Places implements BlockData {
   #starts: Float64Array | null = null
   readonly #recent = new RecentFile()
   keeper: PlaceKeeper | null = null
-  /** What comes waits for it. */
-  #held: Promise<void> | null = null
-  #letIn: () => void = () => {}
   /** Bytes that came for places, so far. */
   bytesWritten = 0
 
@@ -130,17 +127,6 @@ export class Places implements BlockData {
     for (const range of apart) this.#add(range, null)
   }
 
-  /** Holds back what comes until {@link Places.release}: where it belongs is not known yet. */
-  hold(): void {
-    this.#held ??= new Promise((resolve) => (this.#letIn = resolve))
-  }
-
-  /** Lets in what was held back. */
-  release(): void {
-    this.#held = null
-    this.#letIn()
-  }
-
   /** Forgets where a blob is; what came of it is removed. */
   async drop(range: BlobRange): Promise<void> {
     const place = this.#placeOf(range)
@@ -204,7 +190,6 @@ export class Places implements BlockData {
   }
 
   async write(parts: readonly Uint8Array[], offset: number): Promise<void> {
-    if (this.#held !== null) await this.#held
     const end = offset + parts.reduce((sum, part) => sum + part.byteLength, 0)
     const bytes = new Cursor(parts)
     const whole: WholeBlob[] = []

@@ -674,6 +674,8 @@ export class Target {
   }
 
   async #turn(): Promise<void> {
+    // What one round of the event loop reads is dealt with in the next one.
+    await setImmediate()
     await setImmediate()
     this.#turnAt = performance.now()
   }

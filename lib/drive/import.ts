@@ -139,7 +139,10 @@ class Import {
     // A share that imports serves, too.
     const feed = dryRun ? null : (await folder.blobs()).feed
     const have = feed?.have ?? null
-    if (!dryRun) await this.#releaseTail()
+    if (feed !== null) {
+      await this.#distrustBeyond(feed.length)
+      await this.#releaseTail()
+    }
     const isWhole = feed === null || feed.contiguousLength === feed.length
     const same = (source: ScannedEntry, row: CatalogRow): Comparison => {
       // Most files are as they were.
@@ -201,6 +204,20 @@ class Import {
   #note(change: Change): void {
     this.#changes[change.type]++
     this.#options.onchange?.(change)
+  }
+
+  /** After a loss of power the catalog may know of blobs that the feed has no more: their files are taken in anew. */
+  async #distrustBeyond(length: number): Promise<void> {
+    const { catalog, places } = this.#folder
+    if (catalog.blocksEnd <= length) return
+    // Their blocks are about to be those of other files.
+    for (const [name, known] of [...catalog.rows()]) {
+      const { blob } = known.entry
+      if (blob === null || blob.blockOffset + blob.blockLength <= length) continue
+      this.#folder.leaveFile(name, blob)
+      await places.drop(blob)
+      catalog.set(name, { ...known, entry: { ...known.entry, blob: null }, stamp: null, digest: 0 })
+    }
   }
 
   /** Lets go of blocks that were appended before a stop, and are no file's: a file has them again as others. */
@@ -277,6 +294,7 @@ class Import {
     this.#small = []
     this.#smallBytes = 0
     this.#buffer ??= new Uint8Array(BATCH_BYTES + LARGE_BYTES)
+    const readMs = Date.now()
     const read: { readonly file: ScannedEntry; readonly blocks: readonly Uint8Array[] }[] = []
     let at = 0
     for (const file of files) {
@@ -285,7 +303,7 @@ class Import {
       read.push({ file, blocks: blocksOf(bytes) })
       at += file.size
     }
-    await this.#arrive(read, leavesOf(read.flatMap(({ blocks }) => blocks)))
+    await this.#arrive(read, leavesOf(read.flatMap(({ blocks }) => blocks)), readMs)
   }
 
   /** False if the file could not be read as it was seen. */
@@ -303,7 +321,8 @@ class Import {
   /** Small files that were read: those that bring something new are appended together. */
   async #arrive(
     files: readonly { readonly file: ScannedEntry; readonly blocks: readonly Uint8Array[] }[],
-    leaves: Uint8Array
+    leaves: Uint8Array,
+    readMs: number
   ): Promise<void> {
     const folder = this.#folder
     const { session, feed } = await folder.blobs()
@@ -339,13 +358,14 @@ class Import {
     if (folder.inPlace) await feed.appendLeaves(Buffer.concat(fresh), { durability: 'os' })
     else if (freshBlocks.length > 0) await session.append(freshBlocks, { durability: 'os' })
     this.#pending.clear()
-    for (const [file, blob, digest] of settled) await this.#settle(file, blob, digest)
+    for (const [file, blob, digest] of settled) await this.#settle(file, blob, digest, readMs)
   }
 
   async #takeLarge(file: ScannedEntry): Promise<void> {
     const { signal } = this.#options
     try {
       for (let tries = 1; tries <= TRIES; tries++) {
+        const readMs = Date.now()
         const hashed = await hashFile(
           this.#pathOf(file.name),
           (piece) => this.#progress.add(0, piece.byteLength),
@@ -353,7 +373,7 @@ class Import {
         )
         if (hashed === null) continue
         const { byteLength: size, leaves, stamp } = hashed
-        if (await this.#arriveLarge({ ...file, size, stamp }, leaves)) return
+        if (await this.#arriveLarge({ ...file, size, stamp }, leaves, readMs)) return
       }
       this.#unsettled.push(file.name)
     } catch (error) {
@@ -363,7 +383,7 @@ class Import {
   }
 
   /** False if the file changed before its blocks were stored. */
-  async #arriveLarge(file: ScannedEntry, leaves: Uint8Array): Promise<boolean> {
+  async #arriveLarge(file: ScannedEntry, leaves: Uint8Array, readMs: number): Promise<boolean> {
     const folder = this.#folder
     const { session, feed } = await folder.blobs()
     const digest = digestOf(leaves)
@@ -378,17 +398,24 @@ class Import {
     folder.placeFile(file.name, blob)
     if (known === null && folder.inPlace) await feed.appendLeaves(leaves, { durability: 'os' })
     else if (known === null) {
-      const again = await hashFile(this.#pathOf(file.name), async (piece) => {
+      const append = async (piece: Uint8Array): Promise<void> => {
         await session.append(blocksOf(piece), { durability: 'os' })
-      })
+      }
+      // What was appended for nothing would take up its room for good.
+      const giveUp = (): Promise<void> => feed.clear(blob.blockOffset, feed.length)
+      const again = await hashFile(this.#pathOf(file.name), append, this.#options.signal).catch(
+        async (error: unknown) => {
+          await giveUp().catch(() => {})
+          throw error
+        }
+      )
       if (again === null || Buffer.compare(again.leaves, leaves) !== 0) {
-        // What was appended belongs to nothing.
-        await feed.clear(blob.blockOffset, feed.length)
+        await giveUp()
         return false
       }
     }
     this.#remember(digest, blob)
-    await this.#settle(file, blob, digest)
+    await this.#settle(file, blob, digest, readMs)
     return true
   }
 
@@ -398,11 +425,17 @@ class Import {
   }
 
   /** A file whose blob the drive has: its entry follows where it says something new. */
-  async #settle(file: ScannedEntry, blob: BlobRange, digest: number): Promise<void> {
+  async #settle(
+    file: ScannedEntry,
+    blob: BlobRange,
+    digest: number,
+    readMs: number
+  ): Promise<void> {
     const { name, size, mode, mtimeMs } = file
     const before = this.#folder.catalog.get(name)
     this.#progress.add(1, size < LARGE_BYTES ? size : 0)
-    const stamp = this.#settled(file.stamp)
+    // A stamp that will tell of every later change, or none.
+    const stamp = isRacy(file.stamp, readMs) ? null : file.stamp
     const same = before?.kind === 'file' && sameBlob(before.entry.blob, blob)
     if (same && sameMetadata(before.entry, file)) {
       this.#rows.push([name, { ...before, stamp, digest }])
@@ -412,11 +445,6 @@ class Import {
     const executable = (mode & 0o100) !== 0
     const entry: Entry = { executable, linkname: null, blob, metadata }
     await this.#put(file, { kind: 'file', entry, stamp, digest }, same)
-  }
-
-  /** A stamp that will tell of every later change, or null. */
-  #settled(stamp: Stamp): Stamp | null {
-    return isRacy(stamp, Date.now()) ? null : stamp
   }
 
   async #put(file: ScannedEntry, known: Known, onlyMetadata = false): Promise<void> {
@@ -445,6 +473,7 @@ class Import {
   /** Appends to the index what was gathered; only then the catalog may say so. */
   async #flush(): Promise<void> {
     const { index, indexSession, catalog } = this.#folder
+    if (this.#puts.length + this.#rows.length === 0) return
     const blocks = await index.encode(this.#puts)
     if (blocks.length > 0) await indexSession.append(blocks, { durability: 'os' })
     this.#puts = []
@@ -455,6 +484,8 @@ class Import {
       else catalog.set(name, known)
     }
     this.#rows = []
+    // It stands for no version until all is done: what of it and of the index a loss of power leaves need not fit.
+    catalog.version = 0
     await catalog.save()
   }
 

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type Assertions } from 'brittle'
 import { Child } from '../fault/child.ts'
 import { mountSmall } from '../fixtures/file-system.ts'
+import { RACY_MS } from '../../lib/limits.ts'
 import { random } from './hyperbee.ts'
 import {
   age,
@@ -181,4 +182,53 @@ test('faults: a disk that is full', { timeout: 60_000 }, async (t) => {
   t.alike(report.skipped, [])
   t.alike(treeOf(dir), expected)
   await again.close()
+})
+
+test('faults: blobs that a loss of power took from a share are taken in again', async (t) => {
+  const root = fs.realpathSync(await t.tmp())
+  const older = path.join(await t.tmp(), 'older')
+  const blobs = `${root}/.syncline/blobs`
+  const store = await t.tmp()
+  const imported = async (files: Record<string, Uint8Array>): Promise<void> => {
+    writeTree(root, files)
+    age(root)
+    const node = await openNode(t, store)
+    const share = await openShare(t, node, root)
+    await share.import()
+    await share.close()
+    await node.sync.close()
+  }
+  await imported({ a: bytesOf(1000, 1), b: bytesOf(200_000, 2) })
+  fs.cpSync(blobs, older, { recursive: true })
+  await imported({ c: bytesOf(1000, 3), d: bytesOf(3_000_000, 4), e: bytesOf(5000, 5) })
+  // Until their stamps count.
+  await sleep(RACY_MS + 100)
+  await imported({})
+  // The index and the catalog had reached the disk.
+  fs.rmSync(blobs, { recursive: true })
+  fs.renameSync(older, blobs)
+  await imported({ f: bytesOf(1000, 6) })
+  const node = await openNode(t, store)
+  const share = await openShare(t, node, root)
+  await share.import()
+  const { dir, report } = await cloneFrom(t, node, share.key)
+  t.alike(report.skipped, [])
+  t.alike(treeOf(dir), treeOf(root))
+})
+
+test('faults: an import that is stopped within a long file leaves no blocks of it in the store', async (t) => {
+  const root = fs.realpathSync(await t.tmp())
+  writeTree(root, { long: bytesOf(40_000_000, 1) })
+  age(root)
+  const node = await openNode(t)
+  const share = await openShare(t, node, root, { copy: true })
+  const { feed } = await share.folder.blobs()
+  const stop = new AbortController()
+  feed.onchange(() => stop.abort(new Error('stopped')))
+  await t.exception(share.import({ signal: stop.signal }), /stopped/)
+  t.ok(feed.length > 0, 'it had begun')
+  t.is(feed.have.count(0, feed.length), 0)
+  await share.import()
+  const [known] = [...share.folder.catalog.rows()].map(([, { entry }]) => entry.blob)
+  t.is(feed.have.count(0, feed.length), known?.blockLength)
 })

@@ -69,15 +69,26 @@ test('from another file system, and where files have one name only, files are co
   fs.mkdirSync(`${root}/trash`)
   fs.writeFileSync(`${root}/trash/copy-1-1`, 'half')
   const isFrom = (from: fs.PathLike): boolean => String(from).startsWith(`${root}/f`)
+  const steps: string[] = []
   const mounted = new Trash(`${root}/trash`, {
     ...systemCalls,
+    fsync: ((fd: number, done: fs.NoParamCallback) => {
+      steps.push('sync')
+      fs.fsync(fd, done)
+    }) as typeof fs.fsync,
+    unlinkSync: (file) => {
+      steps.push(`unlink ${String(file).slice(root.length)}`)
+      fs.unlinkSync(file)
+    },
     linkSync: failing('EXDEV'),
     renameSync: (from, to) => (isFrom(from) ? failing('EXDEV')() : fs.renameSync(from, to))
   })
+  steps.length = 0
   fs.writeFileSync(`${root}/f1`, 'one')
   const moved = await mounted.put(`${root}/f1`, info)
   t.is(fs.readFileSync(moved.path, 'utf8'), 'one')
   t.absent(fs.existsSync(`${root}/f1`))
+  t.alike(steps, ['sync', 'unlink /f1'], 'a copy is on the disk before its original goes')
   fs.writeFileSync(`${root}/f2`, 'two')
   t.is(fs.readFileSync((await mounted.putReplaced(`${root}/f2`, info)).path, 'utf8'), 'two')
   t.ok(fs.existsSync(`${root}/f2`))

@@ -6,6 +6,8 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type ErrorCode, isSynclineError } from '../../lib/errors.ts'
 import { diskFiles } from '../../lib/feed/file/file.ts'
+import { FeedFiles } from '../../lib/feed/file/feed-files.ts'
+import { FeedLog } from '../../lib/feed/file/feed-log.ts'
 import { FilePool } from '../../lib/feed/file/file-pool.ts'
 import { FileStore } from '../../lib/feed/file/file-store.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
@@ -344,3 +346,27 @@ async function refuses(
 function blocks(count: number): Uint8Array[] {
   return Array.from({ length: count }, (_, i) => Buffer.from(`block ${i}`))
 }
+
+test('entries that a killed fold left behind do not count under the next header', async (t) => {
+  const folder = path.join(await t.tmp(), 'feed')
+  const oplog = path.join(folder, 'oplog')
+  const feed = await make(t, folder)
+  await feed.append(blocks(3))
+  await feed.flush()
+  for (let i = 0; i < 3; i++) await feed.append(blocks(2), { durability: 'os' })
+  const before = await readFile(oplog)
+  await feed.close()
+  const after = await readFile(oplog)
+  t.ok(before.byteLength > after.byteLength)
+  // The header was written, and the entries that it voids were not cut off.
+  await writeFile(oplog, Buffer.concat([after, before.subarray(after.byteLength)]))
+  const pool = new FilePool({ layer: diskFiles })
+  const files = new FeedFiles(pool, folder)
+  const image = await files.read()
+  t.is(image.log.byteLength, 0)
+  const log = new FeedLog(files, image)
+  await log.begin(log.next(image.header))
+  const { log: now } = await files.read()
+  t.is(now.byteLength, 0)
+  await files.oplog.close()
+})

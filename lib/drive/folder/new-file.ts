@@ -3,9 +3,11 @@ import type { BigIntStats } from 'node:fs'
 import { type FileAttributes, fileMode, setAttributes, systemTime } from './file-attributes.ts'
 import type { SystemCalls } from './system-calls.ts'
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_WRONLY } = constants
 /** Windows knows no such flag, and has it as undefined. */
 export const NO_FOLLOW: number = O_NOFOLLOW ?? 0
+/** Windows syncs only what it may write; elsewhere a mode without that must not be in the way of a second try. */
+export const TO_SYNC: number = process.platform === 'win32' ? O_RDWR : O_RDONLY
 /** Flags that open a file which was not there. */
 export const NEW_FILE: number = O_CREAT | O_EXCL | O_WRONLY | NO_FOLLOW
 

@@ -29,7 +29,7 @@ import {
 } from './file-attributes.ts'
 import { type FileNames, refusalOf, withMark } from './file-names.ts'
 import { badLink, leavingText, leavingWay } from './links.ts'
-import { discard, makeFile, NEW_FILE, NO_FOLLOW, writeAll } from './new-file.ts'
+import { discard, makeFile, NEW_FILE, NO_FOLLOW, TO_SYNC, writeAll } from './new-file.ts'
 import { NewFolders } from './new-folders.ts'
 import { type Kind, kindOf, type Obstacle, RealFolders } from './real-folders.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
@@ -119,10 +119,8 @@ const NOTE = /^note-\d+-\d+$/
 const BESIDE = /(?:^|\/)\.syncline-\d+-\d+$/
 /** Folders that were not put into place. */
 const FOLDER = /^folder-\d+-\d+$/
-const { O_DIRECTORY, O_RDONLY, O_RDWR } = fs.constants
+const { O_DIRECTORY, O_RDONLY } = fs.constants
 const IS_WINDOWS: boolean = process.platform === 'win32'
-/** Windows syncs only what it may write; elsewhere a mode without that must not be in the way of a second try. */
-const TO_SYNC: number = IS_WINDOWS ? O_RDWR : O_RDONLY
 
 /** Numbers what is half-done in this process: several targets may have one root. */
 let temps = 0

@@ -8,11 +8,13 @@
  * @module
  */
 import fs, { type BigIntStats } from 'node:fs'
+import { promisify } from 'node:util'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
 import { SynclineError } from '../../errors.ts'
 import { SEGMENT_BYTES_MAX, TRASH_BYTES_MIN, TRASH_DAYS, TRASH_PERCENT } from '../../limits.ts'
 import type { BlobRange } from '../entry.ts'
 import { copyWith } from './copy.ts'
+import { NO_FOLLOW, TO_SYNC } from './new-file.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
 
 /** What is remembered of a file or link in the trash. */
@@ -314,8 +316,21 @@ export class Trash {
     const calls = this.#calls
     const draft = `${this.#folder}/copy-${process.pid}-${this.#nextId++}`
     if (stats.isSymbolicLink()) calls.symlinkSync(calls.readlinkSync(from), draft)
-    else await copyWith(calls, from, draft)
+    else {
+      await copyWith(calls, from, draft)
+      await this.#sync(draft)
+    }
     calls.renameSync(draft, to)
+  }
+
+  /** What is copied is deleted where it was: it must not be lost with the power. */
+  async #sync(file: string): Promise<void> {
+    const fd = this.#calls.openSync(file, TO_SYNC | NO_FOLLOW)
+    try {
+      await promisify(this.#calls.fsync)(fd)
+    } finally {
+      this.#calls.closeSync(fd)
+    }
   }
 
   #unlink(path: string): void {

@@ -100,6 +100,13 @@ export class FeedLog {
 
   /** Writes a header, which from then on counts and voids all entries. The caller syncs. */
   async begin({ bytes, position, bits, id, external }: NextHeader): Promise<void> {
+    const end = ENTRIES_OFFSET + this.byteLength
+    if (this.#size !== end) {
+      // Entries of an older log behind ours would count again under the bit of this header.
+      await this.#files.oplog.truncate(end)
+      await this.#files.oplog.sync()
+      this.#size = end
+    }
     await this.#files.oplog.write([bytes], position)
     this.#bits = bits
     this.#external = external?.place ?? null

@@ -28,13 +28,20 @@ import {
   type FoundDrive,
   type OpenDrive
 } from './common/drive-argument.ts'
-import { ENCRYPTION_KEY, GITIGNORE, LINKS, MAX_DELETE, TRASH } from './common/drive-flags.ts'
+import {
+  ENCRYPTION_KEY,
+  GITIGNORE,
+  LINKS,
+  MAX_DELETE,
+  NOTHING,
+  TRASH
+} from './common/drive-flags.ts'
 import { EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, UsageError } from './common/exit.ts'
 import { DRY_RUN, NETWORK, TIMEOUT } from './common/flags.ts'
 import { showWork } from './common/folder-work.ts'
 import { openRegistry } from './common/folders.ts'
 import { tellNames } from './common/names.ts'
-import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
+import { checkNetwork, goOnline, hasNetwork, openSynchronizer } from './common/network.ts'
 import { isMissed, skippedText } from './common/skipped.ts'
 import { checkNewName } from './common/storage.ts'
 import { count, formatBytes, visible } from './common/text.ts'
@@ -196,18 +203,21 @@ async function copyOut(context: Context, drive: FoundDrive, target: string): Pro
       at: get(AT),
       force: true,
       allLinks: get(LINKS) === 'all',
-      ...(get(TRASH) ? {} : { keep: '0' }),
       ...(encryptionKey === null ? {} : { encryptionKey })
     }
     const maxDelete = get(MAX_DELETE)
     const registry = openRegistry(context)
     const cloned = await ClonedFolder.open(sync, registry, drive.key, target, choices, {
       progress,
-      maxDelete
+      maxDelete,
+      // Of this run alone: the next one keeps what it replaces, unless it is told otherwise, too.
+      ...(get(TRASH) === false ? { keep: NOTHING } : {})
     })
     try {
-      if (source === null) await goOnline(context, sync)
-      else await connect(source.sync, sync)
+      if (source !== null) await connect(source.sync, sync)
+      if (source === null || ((await source.lacks()) && hasNetwork(context))) {
+        await goOnline(context, sync)
+      }
       cloned.clone.on('renamed', (renamed) => {
         for (const { name, path: at } of renamed) log.info(`${name} is called ${at} here`)
       })

@@ -32,6 +32,8 @@ export interface CloneOptions {
   readonly fsync?: boolean
   /** Deletes that are allowed where no trash would keep them; null holds back more than ten that are more than a quarter. */
   readonly maxDelete?: number | null
+  /** How long and how much of what is replaced or removed is kept, as long as it is open. Default: what the folder says. */
+  readonly keep?: string
   readonly progress?: ProgressNotes
   readonly signal?: AbortSignal
 }

@@ -14,6 +14,7 @@ import { Clone, type CloneOptions, type CloneReport } from './clone.ts'
 import { DEFAULTS, DriveFolder, readConfig, type FolderConfig } from './folder/drive-folder.ts'
 import type { DriveRegistry } from './registry.ts'
 import { STATE_FOLDER } from './folder/state-folder.ts'
+import { parseKeep } from './folder/trash.ts'
 
 /** What a clone is made with; left out, a clone that is there stays as it is. */
 export interface CloneChoices {
@@ -23,6 +24,8 @@ export interface CloneChoices {
   readonly at?: number | null
   /** How long and how much of what was replaced is kept: `30d,10%`, or `0`. */
   readonly keep?: string
+  /** True keeps by the default rule if nothing is kept so far, and `keep` says nothing else. */
+  readonly trash?: boolean
   /** True creates links that leave the folder, too. */
   readonly allLinks?: boolean
   /** 32 bytes, for an encrypted drive. */
@@ -76,6 +79,9 @@ export class ClonedFolder {
     checkConfig(root, config, key)
     const drive = await registry.get(b4a.from(config.key, 'hex'))
     const encryptionKey = choices.encryptionKey ?? drive?.encryptionKey ?? null
+    if (drive?.kind === 'clone' && drive.encryptionKey === null && encryptionKey !== null) {
+      await registry.put({ ...drive, encryptionKey })
+    }
     const folder = await DriveFolder.open(sync, root, { encryptionKey })
     await folder.configure(changes(config, choices))
     return new ClonedFolder(folder, options)
@@ -202,7 +208,7 @@ async function create(
   root: string,
   choices: CloneChoices
 ): Promise<DriveFolder> {
-  const { encryptionKey = null, force = false } = choices
+  const { force = false } = choices
   try {
     await mkdir(root, { recursive: true })
     const names = await readdir(root)
@@ -218,8 +224,9 @@ async function create(
     throw storageError(error, root)
   }
   const empty: FolderConfig = { ...DEFAULTS, key: b4a.toString(key, 'hex'), kind: 'clone' }
-  const config = { ...empty, ...changes(empty, choices), copy: encryptionKey !== null }
   const known = await registry.get(key)
+  const encryptionKey = choices.encryptionKey ?? known?.encryptionKey ?? null
+  const config = { ...empty, ...changes(empty, choices), copy: encryptionKey !== null }
   // Who writes it keeps his key; a second clone of one drive is found by its folder.
   if (known !== null && known.kind !== 'clone') {
     return DriveFolder.create(sync, root, config, { encryptionKey })
@@ -250,7 +257,9 @@ function checkConfig(root: string, config: FolderConfig, key: Uint8Array | null)
 
 /** What the choices change of what a clone is. */
 function changes(config: FolderConfig, choices: CloneChoices): Partial<FolderConfig> {
-  const { only = [], at, keep, allLinks } = choices
+  const { only = [], at, allLinks } = choices
+  const keepsNothing = parseKeep(config.keep).days === 0
+  const keep = choices.keep ?? (choices.trash === true && keepsNothing ? DEFAULTS.keep : undefined)
   return {
     only: [...config.only, ...only.filter((pattern) => !config.only.includes(pattern))],
     ...(at === undefined ? {} : { at }),

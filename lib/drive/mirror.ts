@@ -30,6 +30,7 @@ import { importFolder, type Change, type ImportOptions, type ImportReport } from
 import { listDrive, type ListedEntry } from './listing.ts'
 import { holdsBack, plan, type Comparison } from './plan.ts'
 import type { RegisteredDrive, Registry } from './registry.ts'
+import { checkSecret } from './shared-folder.ts'
 import { STATE_FOLDER } from './folder/state-folder.ts'
 
 /** Options of {@link openMirror}. */
@@ -46,7 +47,8 @@ export interface MirrorChoices {
  * Opens a mirror, to copy a folder into it.
  *
  * @param mirror - the drive of the store, or the name of a new one.
- * @throws SynclineError as {@link DriveFolder.open}; NOT_WRITABLE if its secret key is not here.
+ * @throws SynclineError as {@link DriveFolder.open}; NOT_WRITABLE if its secret key is not here; REFUSED for another
+ * encryption key than the drive has.
  */
 export async function openMirror(
   sync: Synchronizer,
@@ -62,6 +64,7 @@ export async function openMirror(
   if (keyPair === null) {
     throw new SynclineError('NOT_WRITABLE', 'the secret key of the drive is not in this store')
   }
+  checkSecret(drive, encryptionKey)
   const state = registry.statePath(key)
   const options = { keyPair, encryptionKey: drive.encryptionKey, state, readOnly }
   if (readOnly) return DriveFolder.open(sync, root, options)

@@ -33,7 +33,7 @@ import {
   type PutOptions,
   type Refused
 } from './folder/target.ts'
-import { parseKeep, Trash, type TrashInfo, trashRoom } from './folder/trash.ts'
+import { type KeepRule, parseKeep, Trash, type TrashInfo, trashRoom } from './folder/trash.ts'
 import { holdsBack } from './plan.ts'
 import type { ProgressNotes } from './progress.ts'
 
@@ -50,6 +50,7 @@ export class Placement {
   readonly #folder: DriveFolder
   readonly #options: CloneOptions
   readonly #progress: ProgressNotes
+  readonly #keep: KeepRule
   readonly #trash: Trash | null
   readonly #target: Target
   #signal: AbortSignal | null = null
@@ -61,8 +62,8 @@ export class Placement {
     this.#folder = folder
     this.#options = options
     this.#progress = progress
-    const rule = parseKeep(folder.config.keep)
-    const keeps = rule.days > 0 && rule.percent > 0
+    this.#keep = parseKeep(options.keep ?? folder.config.keep)
+    const keeps = this.#keep.days > 0 && this.#keep.percent > 0
     this.#trash = keeps ? new Trash(folder.statePath('trash')) : null
     folder.placeTrash(this.#trash?.list() ?? [])
     const renamed: Renamed[] = []
@@ -578,10 +579,10 @@ export class Placement {
 
   /** False if some of what goes into the trash would have to leave it at once. */
   #fitInTrash(rows: readonly Step[]): boolean {
-    const { catalog, config } = this.#folder
+    const { catalog } = this.#folder
     let byteLength = 0
     for (const { target } of rows) byteLength += target?.known.entry.blob?.byteLength ?? 0
-    return byteLength <= trashRoom(parseKeep(config.keep), catalog.byteLength - byteLength)
+    return byteLength <= trashRoom(this.#keep, catalog.byteLength - byteLength)
   }
 
   async #removeFolder(name: string): Promise<void> {
@@ -655,8 +656,7 @@ export class Placement {
     const lost = this.state.lost.splice(0).filter((blob) => !folder.isPlaced(blob))
     if (this.#trash !== null) {
       const dataBytes = folder.catalog.byteLength
-      const rule = parseKeep(folder.config.keep)
-      for (const { blob, path: file } of this.#trash.expire(Date.now(), dataBytes, rule)) {
+      for (const { blob, path: file } of this.#trash.expire(Date.now(), dataBytes, this.#keep)) {
         if (blob === null) continue
         if (folder.places.fileOf(blob) === path.relative(folder.root, file)) lost.push(blob)
       }

@@ -71,7 +71,7 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
    * Opens the share of a folder, made if there is none. The same folder keeps its key.
    *
    * @throws SynclineError FOLDER_MISSING; NOT_WRITABLE if its secret key is not in this registry; REFUSED for a copy of
-   * another share, or a clone; FEED_LOCKED, DISK_FULL, STORAGE_FAILED.
+   * another share, a clone, or another encryption key than the drive has; FEED_LOCKED, DISK_FULL, STORAGE_FAILED.
    */
   static async open(
     sync: Synchronizer,
@@ -87,7 +87,7 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
     const folder =
       config === null
         ? await create(sync, registry, root, options)
-        : await reopen(sync, registry, root, config)
+        : await reopen(sync, registry, root, config, options)
     const share = new SharedFolder(folder)
     try {
       await share.#configure(options)
@@ -257,7 +257,8 @@ async function reopen(
   sync: Synchronizer,
   registry: DriveRegistry,
   root: string,
-  config: FolderConfig
+  config: FolderConfig,
+  { encryptionKey }: ShareOptions
 ): Promise<DriveFolder> {
   if (config.kind === 'clone') {
     throw new SynclineError('REFUSED', `${root} is a clone: only its source can share it anew`, {
@@ -269,6 +270,7 @@ async function reopen(
     const reason = `the secret key of ${root} is not in this store`
     throw new SynclineError('NOT_WRITABLE', reason, { path: root })
   }
+  checkSecret(drive, encryptionKey)
   if (drive.folder !== root) {
     const other = await readConfig(drive.folder).catch(() => null)
     if (other?.key === config.key) {
@@ -279,6 +281,22 @@ async function reopen(
     await registry.put({ ...drive, folder: root })
   }
   return DriveFolder.open(sync, root, secretsOf(drive))
+}
+
+/**
+ * What a drive was encrypted with it stays encrypted with.
+ *
+ * @param given - what the user gave; undefined leaves it as it is.
+ * @throws SynclineError REFUSED.
+ */
+export function checkSecret(
+  { encryptionKey }: RegisteredDrive,
+  given: Uint8Array | undefined
+): void {
+  if (given === undefined) return
+  if (encryptionKey !== null && b4a.equals(encryptionKey, given)) return
+  const how = encryptionKey === null ? 'is not encrypted' : 'is encrypted with another key'
+  throw new SynclineError('REFUSED', `the drive ${how}: what it holds cannot be encrypted anew`)
 }
 
 /** What opens a drive that is registered. */

@@ -262,3 +262,33 @@ test('a folder is made equal to a drive of peers; the deletes of many files are 
   t.alike((await readdir(to)).sort(), ['.syncline', 'a.txt', 'b'])
   t.is((await run('ls', 'to')).exit, 0, 'it can be read like a clone')
 })
+
+test('mirror without a trash is for one time', async (t) => {
+  const { tmp, run } = await stage(t)
+  const dir = path.join(tmp, 'source')
+  await plant(dir, { 'a.txt': 'one' })
+  t.is((await run('mirror', dir, 'drive')).exit, 0)
+  const to = path.join(tmp, 'to')
+  t.is((await run('mirror', 'drive', to, '--no-trash')).exit, 0)
+  t.alike(await readdir(path.join(to, '.syncline/trash')).catch(() => []), [])
+  await plant(to, { 'mine.txt': 'mine', 'a.txt': 'edited' })
+  const again = await run('mirror', 'drive', to)
+  t.is(again.exit, 0, again.stderr)
+  t.alike(treeOf(to), treeOf(dir))
+  t.is((await readdir(path.join(to, '.syncline/trash'))).length, 2, 'both are kept')
+})
+
+test('a drive whose index alone is here is mirrored from its peers', async (t) => {
+  const { tmp, run } = await stage(t)
+  const dir = path.join(tmp, 'source')
+  await plant(dir, { 'a.txt': 'one', 'b.bin': randomBytes(100_000) })
+  const { key, peer } = await serve(t, path.join(tmp, 'other'), dir)
+  const pulled = await run(
+    ...['sync', key, '--mode', 'pull', '--feed-only', '--no-swarm', '--peer', peer]
+  )
+  t.is(pulled.exit, 0, pulled.stderr)
+  const to = path.join(tmp, 'to')
+  const mirrored = await run('mirror', key, to, '--peer', peer, '--timeout', '20')
+  t.is(mirrored.exit, 0, mirrored.stderr)
+  t.alike(treeOf(to), treeOf(dir))
+})

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
-import { readFile, readlink, readdir, stat, symlink } from 'node:fs/promises'
+import { readFile, readlink, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import test, { type Assertions } from 'brittle'
+import { Registry } from '../../lib/drive/registry.ts'
 import { plant, serve, stage, type Stage } from './drive-stage.ts'
 import { start, type Running } from './program.ts'
 
@@ -233,3 +234,83 @@ async function watchSyncs(t: Assertions): Promise<Set<string>> {
   })
   return synced
 }
+
+test('an encryption key that was given once stays, whoever clones the drive again', async (t) => {
+  const { tmp, store, run } = await stage(t)
+  const secret = '11'.repeat(32)
+  const key = Buffer.alloc(32, 0xab)
+  const nobody = ['--no-swarm', '--peer', '127.0.0.1:1', '--timeout', '0.3']
+  const clone = (dir: string, ...flags: string[]): Promise<{ exit: number }> =>
+    run('clone', key.toString('hex'), path.join(tmp, dir), ...flags, ...nobody)
+  const stored = async (): Promise<string | null> => {
+    const drive = await new Registry(store).get(key)
+    return drive?.encryptionKey == null ? null : Buffer.from(drive.encryptionKey).toString('hex')
+  }
+  t.is((await clone('late')).exit, 4)
+  t.is(await stored(), null)
+  t.is((await clone('late', '--encryption-key', secret)).exit, 4)
+  t.is(await stored(), secret, 'it was missing')
+  t.is((await clone('second')).exit, 4)
+  t.is(await stored(), secret)
+  const empty = await run(
+    'ls',
+    path.join(tmp, 'second'),
+    '--peer',
+    '127.0.0.1:1',
+    '--timeout',
+    '0.3'
+  )
+  t.is(empty.exit, 4, 'a clone that has nothing yet lists nothing')
+})
+
+test('a drive is not encrypted anew; the command for the other side holds its key', async (t) => {
+  const { tmp, run, fails, ...rest } = await stage(t)
+  const [open, closed] = [path.join(tmp, 'open'), path.join(tmp, 'closed')]
+  await plant(open, { file: 'one' })
+  await plant(closed, { file: 'two' })
+  const secret = '11'.repeat(32)
+  t.is((await run('share', open, '--once')).exit, 0)
+  const refused = await fails(6, 'share', open, '--once', '--encryption-key', secret)
+  t.ok(refused.includes('is not encrypted'), refused)
+  t.is((await run('share', closed, '--once', '--encryption-key', secret)).exit, 0)
+  const other = await fails(6, 'share', closed, '--once', '--encryption-key', '22'.repeat(32))
+  t.ok(other.includes('another key'), other)
+  t.is((await run('share', closed, '--once', '--encryption-key', secret)).exit, 0)
+  const served = await shareUntil(t, { tmp, run, fails, ...rest }, closed, ['y'.repeat(51) + 'o'])
+  t.ok(served.running.stdout().includes(`--encryption-key ${secret}`), served.running.stdout())
+  await interrupt(served.running)
+
+  t.is((await run('mirror', open, 'drive')).exit, 0)
+  await fails(6, 'mirror', open, 'drive', '--encryption-key', secret)
+})
+
+test('share --copy stores what is there, and takes in what was edited since', async (t) => {
+  const { tmp, run } = await stage(t)
+  const dir = path.join(tmp, 'dir')
+  await plant(dir, { 'a.txt': 'one', 'b.txt': 'two' })
+  t.is((await run('share', dir, '--once')).exit, 0)
+  await writeFile(path.join(dir, 'a.txt'), 'one, edited')
+  const copied = await run('share', dir, '--once', '--copy')
+  t.is(copied.exit, 0, copied.stderr)
+  await rm(path.join(dir, 'b.txt'))
+  t.is((await run('cat', dir, 'b.txt')).text, 'two', 'it is in the store')
+  t.is((await run('cat', dir, 'a.txt')).text, 'one, edited')
+})
+
+test('--trash keeps again what --no-trash stopped keeping', async (t) => {
+  const { tmp, run } = await stage(t)
+  const dir = path.join(tmp, 'source')
+  await plant(dir, { 'a.txt': 'one' })
+  const { key, peer } = await serve(t, path.join(tmp, 'other'), dir)
+  const copy = path.join(tmp, 'copy')
+  const keep = async (...argv: string[]): Promise<unknown> => {
+    const result = await run(...argv, '--no-swarm', '--peer', peer, '--timeout', '20')
+    t.is(result.exit, 0, result.stderr)
+    return JSON.parse(await readFile(path.join(copy, '.syncline/config'), 'utf8')).keep
+  }
+  t.is(await keep('clone', key, copy, '--keep', '90d'), '90d')
+  t.is(await keep('pull', copy, '--trash'), '90d')
+  t.is(await keep('pull', copy, '--no-trash'), '0')
+  t.is(await keep('pull', copy), '0')
+  t.is(await keep('pull', copy, '--trash'), '30d,10%')
+})

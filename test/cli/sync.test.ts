@@ -451,3 +451,25 @@ async function flipByte(folder: string, offset: number): Promise<void> {
   await handle.write(byte, 0, 1, offset)
   await handle.close()
 }
+
+test('cat of a feed of which nothing is known asks peers each time', async (t) => {
+  const key = 'y'.repeat(51) + 'o'
+  const store = ['--storage', path.join(await t.tmp(), 'store'), '--no-swarm']
+  const cat = ['feed', 'cat', key, '--peer', '127.0.0.1:1', '--timeout', '0.3', ...store]
+  t.is((await local(cat)).exit, 4)
+  t.is((await local(cat)).exit, 4, 'what is stored by now is empty')
+})
+
+test("cat gets what a writer's own copy lacks from peers", { timeout: 60_000 }, async (t) => {
+  const source = await makeFeed(t, Buffer.from('one\ntwo\nthree\n'))
+  const { address } = await serve(t, source.folder)
+  const other = `${source.folder}-other`
+  const secret = await local(['keys', 'export', source.key, '--storage', source.folder])
+  const imported = await local(['keys', 'import', '--storage', other], { input: secret.stdout })
+  t.is(imported.exit, 0, imported.stderr)
+  const net = ['--storage', other, '--no-swarm', '--peer', address, '--timeout', '20']
+  t.is((await run(['sync', source.key, '--mode', 'pull', '--range', '2:3', ...net])).exit, 0)
+  const cat = await local(['feed', 'cat', source.key, ...net])
+  t.is(cat.exit, 0, cat.stderr)
+  t.is(cat.stdout.toString(), 'one\ntwo\nthree\n')
+})

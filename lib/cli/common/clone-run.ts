@@ -17,6 +17,7 @@ import {
   LINKS,
   MAX_DELETE,
   FSYNC,
+  NOTHING,
   ONLY,
   STAY_AT,
   TRASH
@@ -43,20 +44,22 @@ export const CLONE_FLAGS: readonly Flag[] = [
 
 /** What the flags say of a clone. @throws UsageError for flags that exclude each other. */
 export function choicesOf({ get }: Context): CloneChoices {
-  const [at, keep, links, encryptionKey] = [
+  const [at, keep, trash, links, encryptionKey] = [
     get(STAY_AT),
     get(KEEP),
+    get(TRASH),
     get(LINKS),
     get(ENCRYPTION_KEY)
   ]
-  if (!get(TRASH) && keep !== null && parseKeep(keep).days > 0) {
+  if (trash === false && keep !== null && parseKeep(keep).days > 0) {
     throw new UsageError('--no-trash and --keep exclude each other')
   }
-  const kept = get(TRASH) ? keep : '0'
+  const kept = trash === false ? NOTHING : keep
   return {
     only: get(ONLY),
     ...(at === undefined ? {} : { at }),
     ...(kept === null ? {} : { keep: kept }),
+    ...(trash === true ? { trash } : {}),
     ...(links === null ? {} : { allLinks: links === 'all' }),
     ...(encryptionKey === null ? {} : { encryptionKey })
   }

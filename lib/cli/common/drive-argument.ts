@@ -235,6 +235,12 @@ export class OpenDrive {
     return this.#parts.drive
   }
 
+  /** True if not all that it ever held is here. */
+  async lacks(): Promise<boolean> {
+    const { session, blobs } = this.#parts
+    return blobs === null || !(await isWhole(session)) || !(await isWhole(blobs))
+  }
+
   /** Where its feeds are open. */
   get sync(): Synchronizer {
     return this.#parts.sync
@@ -419,8 +425,12 @@ export class OpenDrive {
   }
 }
 
-/** The drive of a folder here. */
-async function openHere(context: Context, drive: FoundDrive): Promise<OpenDrive> {
+async function isWhole(feed: FeedSession): Promise<boolean> {
+  return feed.length > 0 && (await feed.has(0, feed.length))
+}
+
+/** The drive of a folder here. Null if it is a clone that nothing was brought to yet, and its index is not here as a whole. */
+async function openHere(context: Context, drive: FoundDrive): Promise<OpenDrive | null> {
   const encryptionKey = secretOf(context, drive)
   const { root, state } = drive.here as NonNullable<FoundDrive['here']>
   const sync = new Synchronizer({ storage: memory() })
@@ -428,6 +438,12 @@ async function openHere(context: Context, drive: FoundDrive): Promise<OpenDrive>
     const where = state === undefined ? {} : { state }
     const options = { ...where, encryptionKey, readOnly: true, mode: 'serve' as const }
     const folder = await DriveFolder.open(sync, root, options)
+    const { indexSession: index, catalog, config } = folder
+    const isBegun = config.kind === 'clone' && catalog.version === 0
+    if (isBegun && !(await isWhole(index))) {
+      await sync.close()
+      return null
+    }
     // A clone that has nothing yet does not know its blobs.
     const blobs = await folder.blobs().catch(() => null)
     const wait = { wait: false }
@@ -459,8 +475,7 @@ async function openStored(context: Context, drive: FoundDrive): Promise<OpenDriv
   try {
     const session = open(drive.key)
     await session.ready()
-    const { length } = session
-    if (length === 0 || !(await session.has(0, length))) {
+    if (!(await isWhole(session))) {
       await sync.close()
       return null
     }

@@ -82,9 +82,13 @@ export const KEEP: Flag<string | null> = option(
     return text
   }
 )
-export const TRASH: Flag<boolean> = toggle('trash', 'Keep what was replaced or removed.', {
-  on: true
-})
+/** Null leaves it as it was: on, unless it was turned off. */
+export const TRASH: Flag<boolean | null> = {
+  ...toggle('trash', 'Keep what was replaced or removed.', { on: true }),
+  fallback: null
+}
+/** The rule of `--keep` that keeps nothing. */
+export const NOTHING = '0'
 /** Null leaves it as it was. */
 export const LINKS: Flag<'inside' | 'all' | null> = {
   ...choice<'inside' | 'all'>(

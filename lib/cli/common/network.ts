@@ -11,10 +11,14 @@ import { BOOTSTRAP, LIMIT_DOWN, LIMIT_UP, LISTEN, PEER, SWARM } from './flags.ts
 import { takePeerKey } from './peer-key.ts'
 import { storageFolder } from './storage.ts'
 
+/** True if the flags leave a way to some peer. */
+export function hasNetwork({ get }: Context): boolean {
+  return get(SWARM) || get(PEER).length > 0 || get(LISTEN) !== null
+}
+
 /** Throws a UsageError if the flags leave no way to any peer. */
 export function checkNetwork(context: Context): void {
-  const { get } = context
-  if (get(SWARM) || get(PEER).length > 0 || get(LISTEN) !== null) return
+  if (hasNetwork(context)) return
   throw new UsageError(
     'without the swarm there is no way to any peer',
     'give --peer HOST:PORT or --listen HOST:PORT'

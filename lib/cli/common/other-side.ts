@@ -8,7 +8,6 @@ import b4a from 'b4a'
 import { formatKey } from '../../synchronizer/key.ts'
 import type { Synchronizer } from '../../synchronizer/synchronizer.ts'
 import type { Context } from './command.ts'
-import { ENCRYPTION_KEY } from './drive-flags.ts'
 import { BOOTSTRAP, SWARM } from './flags.ts'
 import { formatAddress } from './network.ts'
 import { storageFolder } from './storage.ts'
@@ -63,6 +62,8 @@ export interface Served {
   /** 32 bytes. */
   readonly key: Uint8Array
   readonly root: string
+  /** 32 bytes; null if it is not encrypted. */
+  readonly encryptionKey: Uint8Array | null
 }
 
 /** Prints where we are reached, and the command that clones each folder on the other side. */
@@ -76,8 +77,7 @@ export async function tellCloneCommand(
   for (const address of addresses) {
     await out.result({ event: 'listening', address }, `listening on ${address}`)
   }
-  const secret = get(ENCRYPTION_KEY)
-  for (const { key, root } of folders) {
+  for (const { key, root, encryptionKey: secret } of folders) {
     const name = path.basename(root) || 'clone'
     const dir = isThisMachine(context, addresses) ? `${root}-copy` : name.replace(/^-/, './-')
     const words = ['clone', formatKey(key), dir]

@@ -53,9 +53,11 @@ const command: Command = {
       } finally {
         await stored.close()
       }
-      const end = get(LIVE) ? get(END) : Math.min(get(END), stored.length)
-      if (next >= end) return EXIT_DONE
-      follows = !stored.writable
+      // Of a feed that only its key is known of, and nobody told its length yet, nothing is here.
+      const isUnknown = stored.length === 0 && !stored.writable
+      const here = Math.min(get(END), stored.length)
+      if (!isUnknown && next >= (get(LIVE) ? get(END) : here)) return EXIT_DONE
+      follows = !stored.writable || next < here
     }
     const { key } = stored ?? (readReference(text) as { key: Uint8Array })
     if (follows) await printFetched(context, key, next)

@@ -213,7 +213,12 @@ export class DriveFolder {
   }
 
   get encrypted(): boolean {
-    return (this.#options.encryptionKey ?? null) !== null
+    return this.encryptionKey !== null
+  }
+
+  /** 32 bytes; null for a drive that is not encrypted. */
+  get encryptionKey(): Uint8Array | null {
+    return this.#options.encryptionKey ?? null
   }
 
   /** A path below the state of the folder. */
@@ -347,14 +352,20 @@ export class DriveFolder {
       if (blob === null || this.places.fileOf(blob) === null) continue
       const end = blob.blockOffset + blob.blockLength
       let offset = blob.byteOffset
-      for (let block = blob.blockOffset; block < end && feed.have.get(block);) {
-        const packed = await feed.readPacked(block, end)
-        await this.places.store([packed.bytes], offset)
-        offset += packed.bytes.byteLength
-        block += packed.lengths.length
+      try {
+        for (let block = blob.blockOffset; block < end && feed.have.get(block);) {
+          const packed = await feed.readPacked(block, end)
+          await this.places.store([packed.bytes], offset)
+          offset += packed.bytes.byteLength
+          block += packed.lengths.length
+        }
+      } catch (error) {
+        // The user changed the file: the next import says so.
+        if (!isSynclineError(error, 'BLOCK_NOT_AVAILABLE')) throw error
       }
       stored.push(blob)
     }
+    await this.places.sync()
     await feed.flush()
     await this.configure({ copy: true })
     for (const blob of stored) await this.places.drop(blob)

@@ -67,6 +67,8 @@ export const JOINED_FRAME_BYTES_MAX: number = 16 * 1024
 
 /** Milliseconds a request may take before another peer is asked, while nothing of it arrives. */
 export const REQUEST_TIMEOUT_MS = 10_000
+/** Milliseconds for which an update waits for a peer that does not say whether it has the feed, or what it has of it. */
+export const SILENT_PEER_MS = 10_000
 /** Missed deadlines in a row, without any answer between, after which a peer is closed as too slow. */
 export const REQUEST_TIMEOUTS_MAX = 3
 /** Milliseconds between two looks at peers, rates and deadlines. */
@@ -81,7 +83,12 @@ export const WRITE_TIMEOUT_MS = 30_000
 export const INBOX_MESSAGES_MAX = 4096
 /** Bytes that a connection's reader may hold for the loop before it pauses its stream. */
 export const INBOX_BYTES_MAX: number = 8 * 1024 * 1024
-/** Messages after which a peer is closed: one frame is taken whole, and honest ones hold far fewer. */
+/**
+ * Bytes of messages that wait in Protomux until their channels are open, 512 counted for each: a remote that opens 10,000
+ * feeds at once and tells of each what it has comes to a quarter of it.
+ */
+export const PENDING_BYTES_MAX: number = 64 * 1024 * 1024
+/** Messages that wait after which a peer is closed: one frame is taken whole, and honest ones hold far fewer. */
 export const INBOX_BURST_MAX: number = 64 * INBOX_MESSAGES_MAX
 /** Bytes that a connection's writer may hold before answers wait in the engine. */
 export const OUTBOX_BYTES_MAX: number = 2 * 1024 * 1024

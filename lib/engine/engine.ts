@@ -15,6 +15,7 @@ import {
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MIN,
   REQUEST_TIMEOUTS_MAX,
+  SILENT_PEER_MS,
   TICK_MS
 } from '../limits.ts'
 import {
@@ -91,7 +92,7 @@ export interface FeedProgress {
   /** Highest length seen, ours included. */
   readonly knownLength: number
   readonly synced: boolean
-  /** Peers that have not yet told what they have, or whose fork is being taken over. */
+  /** Peers that have not yet told what they have, for ten seconds at most, or whose fork is being taken over. */
   readonly pendingPeers: number
   readonly peers: readonly ChannelProgress[]
 }
@@ -178,8 +179,10 @@ export class Engine {
 
   /** Progress of a feed, or null if it is unknown. Linear in wanted ranges and peers. */
   progress(id: number): FeedProgress | null {
-    const feed = this.#world.feeds.get(id)
+    const { feeds, now } = this.#world
+    const feed = feeds.get(id)
     if (feed === undefined) return null
+    const channels = [...feed.channels.values()]
     const knownLength = highestLength(feed)
     let wantedBlocks = 0
     let heldBlocks = 0
@@ -195,8 +198,8 @@ export class Engine {
       missingBytes: (wantedBlocks - heldBlocks) * feed.blockBytes,
       knownLength,
       synced: feed.synced,
-      pendingPeers: [...feed.channels.values()].filter(isPending).length,
-      peers: [...feed.channels.values()].filter((channel) => channel.opened).map(channelProgress)
+      pendingPeers: channels.filter((channel) => isPending(channel, now)).length,
+      peers: channels.filter((channel) => channel.opened).map(channelProgress)
     }
   }
 
@@ -492,7 +495,7 @@ export class Engine {
     const feed = world.feeds.get(feedId)
     if (peer === undefined || feed === undefined || peer.channels.has(feedId)) return
     if (peer.channels.size >= CHANNELS_MAX) return
-    const channel = new Channel(peer, feed)
+    const channel = new Channel(peer, feed, world.now)
     recall(world, channel)
     peer.channels.set(feedId, channel)
     feed.channels.set(peerId, channel)
@@ -886,9 +889,9 @@ function highestLength(feed: FeedState): number {
   return length
 }
 
-function isPending(channel: Channel): boolean {
-  const { opened, remote, feed } = channel
-  if (!opened || remote === null) return true
+function isPending(channel: Channel, now: number): boolean {
+  const { opened, remote, feed, since } = channel
+  if (!opened || remote === null) return now - since < SILENT_PEER_MS
   return remote.fork > feed.view.fork && remote.length > 0 && isBelieved(channel)
 }
 

@@ -242,6 +242,8 @@ export type ProofTrust = 'normal' | 'suspect' | 'values-only'
 export class Channel {
   readonly peer: PeerState
   readonly feed: FeedState
+  /** When we opened it. */
+  readonly since: number
   /** True once the remote opened and proved that it knows the key. */
   opened = false
   /** The remote's last sync. */
@@ -286,9 +288,10 @@ export class Channel {
   uploadedBlocks = 0
   uploadedBytes = 0
 
-  constructor(peer: PeerState, feed: FeedState) {
+  constructor(peer: PeerState, feed: FeedState, since: number) {
     this.peer = peer
     this.feed = feed
+    this.since = since
   }
 
   get mayDownload(): boolean {

@@ -395,8 +395,7 @@ export class StoredFeed implements Feed {
   async #prove(request: ProofRequest): Promise<Proof> {
     const { block, hash, seek, upgrade, manifest } = request
     // A head that is lost and signed anew is a conflict, which freezes the feed for ever.
-    if (upgrade) while (this.#unsynced) await this.flush()
-    const tree = this.#tree
+    const tree = upgrade && this.#unsynced ? await this.#syncedTree() : this.#tree
     const empty = { fork: tree.fork, block: null, hash: null, seek: null, upgrade: null }
     const proof: Omit<Proof, 'manifest'> =
       block || hash || seek || upgrade
@@ -571,6 +570,16 @@ export class StoredFeed implements Feed {
     return this.#exclusive(async () => {
       await this.#store.flush()
       this.#unsynced = false
+    })
+  }
+
+  /** The tree as it is on the disk now: who appends without a pause has another one by the time that this resolves. */
+  #syncedTree(): Promise<SignedTree> {
+    return this.#exclusive(async () => {
+      const tree = this.#tree
+      if (this.#unsynced) await this.#store.flush()
+      this.#unsynced = false
+      return tree
     })
   }
 

@@ -121,7 +121,14 @@ export class Connection implements Link {
     this.initiator = stream.isInitiator
     this.remotePublicKey = stream.remotePublicKey
     this.name = nameOf(transport)
-    this.#mux = new Mux(stream, (error) => this.#fail(badMessage(error)))
+    this.#mux = new Mux(
+      stream,
+      (error) => this.#fail(badMessage(error)),
+      (bytes) => {
+        this.#count(bytes)
+        this.#countChatter(bytes)
+      }
+    )
     stream.on('data', this.#ondata)
     stream.on('drain', this.#ondrain)
     stream.on('end', this.#onend)

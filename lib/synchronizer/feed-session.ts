@@ -10,6 +10,7 @@ import type { ChannelProgress } from '../engine/engine.ts'
 import { BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
 import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
 import { discoveryKeyOf } from '../feed/namespace.ts'
+import { TICK_MS } from '../limits.ts'
 import { depth, leftChild, rightChild } from '../primitives/flat-tree.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import { packedBlock, type PackedBlocks } from '../wire/run.ts'
@@ -28,7 +29,7 @@ import type { ExtensionHandlers, FeedExtension } from './extension.ts'
 import type { Peer } from './peer.ts'
 import { SharedSession } from './shared-session.ts'
 import { seekRemote } from './seek.ts'
-import { systemClock } from './timers.ts'
+import { setRepeating, systemClock } from './timers.ts'
 import { decodeValue, encodeValue, type ValueEncoding } from './value-encoding.ts'
 import { Wants } from './wants.ts'
 import { closedError, Waiters, type WaitOptions } from './waiting.ts'
@@ -103,7 +104,7 @@ export interface Progress {
   /** Milliseconds until all is here at the present rate; null if unknown. */
   readonly etaMs: number | null
   readonly synced: boolean
-  /** Peers that have not yet told what they have, or whose fork is being taken over. */
+  /** Peers that have not yet told what they have, for ten seconds at most, or whose fork is being taken over. */
   readonly pendingPeers: number
   readonly peers: readonly PeerFeedProgress[]
 }
@@ -130,6 +131,9 @@ export interface FeedEvents {
   failed: [error: SynclineError]
   close: []
 }
+
+/** Events that do not depend on what a session shows of the feed. */
+type SharedEvent = Exclude<keyof FeedEvents, 'append' | 'truncate' | 'close'>
 
 /** What a session needs of its synchronizer. */
 export interface SessionHost {
@@ -445,16 +449,23 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /**
    * Asks the connected peers for the highest length that they know, whatever the mode, and waits for it; with `wait: true`
-   * for a peer, too. Where the direction lets nothing in, it waits for nothing.
+   * for a peer, too. A peer that tells nothing is waited for no longer than ten seconds. Where the direction lets nothing
+   * in, it waits for nothing.
    *
    * @returns true if the feed became longer.
    */
   async update(options: WaitOptions & { readonly wait?: boolean } = {}): Promise<boolean> {
     const host = await this.#opened()
     const { length, fork } = host.feed
+    const looking: { stop?: () => void } = {}
     const current = (): boolean => {
       const { knownLength, pendingPeers, peers } = host.progress()
-      if (pendingPeers > 0 || (options.wait === true && peers.length === 0)) return false
+      if (pendingPeers > 0) {
+        // Nothing happens when a peer has been silent for too long.
+        looking.stop ??= setRepeating(systemClock, () => this.#waiters.check(), TICK_MS)
+        return false
+      }
+      if (options.wait === true && peers.length === 0) return false
       return host.feed.length >= knownLength
     }
     const { direction } = this.#settings
@@ -464,6 +475,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       try {
         await this.#waiters.wait(current, 'no peer had the feed', options)
       } finally {
+        looking.stop?.()
         host.head(true)
       }
     }
@@ -684,7 +696,20 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   fail(error: SynclineError): void {
     this.failure = error
     this.#endWaits(error)
-    this.emit('failed', error)
+    this.tell('failed', error)
+  }
+
+  /** Not for users: emits an event here and on all sessions that share the feed. */
+  tell<Event extends SharedEvent>(event: Event, ...args: FeedEvents[Event]): void {
+    const emitters: EventEmitter[] = [this, ...(this.#sessions ?? [])]
+    for (const emitter of emitters) emitter.emit(event, ...args)
+  }
+
+  /** Not for users: true if somebody listens to an event, here or on a session that shares the feed. */
+  isHeard(event: SharedEvent): boolean {
+    if (this.listenerCount(event) > 0) return true
+    for (const view of this.#sessions ?? []) if (view.listenerCount(event) > 0) return true
+    return false
   }
 
   #endWaits(error: SynclineError): void {
@@ -723,7 +748,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     this.#host = host
     this.opened = true
     this.#stop = host.feed.onchange((change) => this.#changed(change))
-    this.emit('ready')
+    this.tell('ready')
     this.#waiters.check()
   }
 
@@ -763,6 +788,11 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       sessions.delete(view)
     )
     sessions.add(view)
+    if (this.opened) {
+      queueMicrotask(() => {
+        if (!view.closed) view.emit('ready')
+      })
+    }
     return view
   }
 

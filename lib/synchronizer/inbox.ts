@@ -26,7 +26,7 @@ export class Inbox {
     return this.#items.length - this.#head
   }
 
-  /** Messages that came since it was last empty; a run counts as many as it has blocks. */
+  /** Messages that wait; a run counts as many as it has blocks. */
   get messages(): number {
     return this.#messages
   }
@@ -40,7 +40,7 @@ export class Inbox {
     this.#items.push(item)
     this.#came++
     this.#bytes += weight(item)
-    this.#messages += item.type === 'values' || item.type === 'requests' ? item.run.count : 1
+    this.#messages += messagesIn(item)
   }
 
   /** Up to `limit` items in the order of their arrival. */
@@ -54,7 +54,10 @@ export class Inbox {
     const items = this.#items.slice(this.#head, this.#head + Math.max(0, limit))
     this.#head += items.length
     this.#taken += items.length
-    for (const item of items) this.#bytes -= weight(item)
+    for (const item of items) {
+      this.#bytes -= weight(item)
+      this.#messages -= messagesIn(item)
+    }
     if (this.#head === this.#items.length) this.#empty()
     // What is taken must not stay in memory, nor be moved for every few items.
     else if (this.#head >= INBOX_MESSAGES_MAX) {
@@ -91,6 +94,10 @@ export class Inbox {
     this.#bytes = 0
     this.#messages = 0
   }
+}
+
+function messagesIn(item: Received): number {
+  return item.type === 'values' || item.type === 'requests' ? item.run.count : 1
 }
 
 function weight(item: Received): number {

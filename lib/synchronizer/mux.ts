@@ -5,7 +5,12 @@
  */
 import Protomux, { type Channel, type ChannelMessage, type ChannelOptions } from 'protomux'
 import { SynclineError } from '../errors.ts'
-import { CHANNELS_MAX, FRAME_BYTES_MAX, JOINED_FRAME_BYTES_MAX } from '../limits.ts'
+import {
+  CHANNELS_MAX,
+  FRAME_BYTES_MAX,
+  JOINED_FRAME_BYTES_MAX,
+  PENDING_BYTES_MAX
+} from '../limits.ts'
 import type { FramedStream } from '../transport/transport.ts'
 import { decodeUint } from '../wire/field.ts'
 import { uintBytes, writeUint } from '../wire/run.ts'
@@ -52,6 +57,8 @@ export interface ChannelHandlers {
  */
 class GuardedMux extends Protomux {
   report: (error: unknown) => void = () => {}
+  /** Hears of the bytes of each frame that Protomux wrote by itself: a refusal, or a close. */
+  onwrote: (byteLength: number) => void = () => {}
   /** True if a channel of somebody else's wants to hear that the stream drained. */
   #tellsDrained = false
   /** True if somebody keeps bytes of the frame that came last. */
@@ -83,8 +90,12 @@ class GuardedMux extends Protomux {
   }
 
   override _write0(frame: Uint8Array): void {
-    if (this.#capture !== null) this.#capture(frame)
-    else super._write0(frame)
+    if (this.#capture !== null) {
+      this.#capture(frame)
+      return
+    }
+    super._write0(frame)
+    this.onwrote(frame.byteLength)
   }
 
   override _ondata(frame: Uint8Array): void {
@@ -101,7 +112,12 @@ class GuardedMux extends Protomux {
     if (slot !== null && (slot.pending !== null || handlersOf(slot.session) === null)) {
       this.keeps = true
     }
-    return super._decode(remote, state)
+    const result = super._decode(remote, state)
+    // Protomux stops reading long before, but takes what came in one frame as a whole.
+    if (this._buffered > PENDING_BYTES_MAX) {
+      throw new SynclineError('TOO_MANY', 'too much came before a channel was open')
+    }
+    return result
   }
 
   /** Asks no channel that has nothing to say: there may be thousands, and a busy stream drains often. */
@@ -189,8 +205,15 @@ export class Mux {
   /** Our pair handlers under the keys of Protomux. */
   readonly #pairs = new Map<string, OnPair>()
 
-  /** @param onerror - called when the peer's bytes break the mux itself; only on a mux that is `created`. */
-  constructor(stream: FramedStream, onerror: (error: unknown) => void) {
+  /**
+   * @param onerror - called when the peer's bytes break the mux itself; only on a mux that is `created`.
+   * @param onwrote - hears of the bytes of frames that the mux wrote by itself; only on a mux that is `created`.
+   */
+  constructor(
+    stream: FramedStream,
+    onerror: (error: unknown) => void,
+    onwrote: (byteLength: number) => void
+  ) {
     this.#stream = stream
     const present = stream.userData as Protomux | null
     this.created = present?.isProtomux !== true
@@ -199,6 +222,7 @@ export class Mux {
     } else {
       const mux = new GuardedMux(stream)
       mux.report = onerror
+      mux.onwrote = onwrote
       stream.userData = mux
       this.#mux = mux
     }

@@ -464,7 +464,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     this.#loop.post({ type: 'configure', limits })
   }
 
-  /** Closes connections, transports and feeds in good order. Idempotent. */
+  /**
+   * Closes connections, transports and feeds in good order. Idempotent.
+   *
+   * @throws SynclineError DISK_FULL, STORAGE_FAILED of the first feed that could not be closed, once all else is.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -484,9 +488,14 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     await gone
     await this.#loop.close()
     await Promise.allSettled(this.#underWay)
-    for (const { session } of [...this.#entries.values()]) await session.close()
-    await this.#swarm?.close()
+    const failures: unknown[] = []
+    const failed = (error: unknown): void => {
+      failures.push(error)
+    }
+    for (const { session } of [...this.#entries.values()]) await session.close().catch(failed)
+    await this.#swarm?.close().catch(failed)
     this.emit('close')
+    if (failures.length > 0) throw failures[0]
   }
 
   /** Resolves when no peer is left. A connection that closes has CLOSE_TIMEOUT_MS to do so in good order. */
@@ -732,13 +741,13 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       case 'peer-remove':
       case 'remote': {
         const peer = this.#peers.get(telling.peer)
-        if (peer !== undefined) session.emit(telling.event, peer)
+        if (peer !== undefined) session.tell(telling.event, peer)
         session.check()
         if (telling.event === 'peer-remove') this.#closeIdle(entry)
         return
       }
       case 'synced':
-        session.emit('synced')
+        session.tell('synced')
         session.check()
         return
       case 'conflict': {
@@ -746,7 +755,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
           feed: toHex(session.discoveryKey),
           peer: this.#peers.get(telling.peer)?.name ?? ''
         })
-        session.emit('conflict', error)
+        session.tell('conflict', error)
         session.fail(error)
         this.emit('conflict', session, error)
         return
@@ -779,10 +788,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const entry = this.#byId.get(feed)
     if (entry === undefined) return
     entry.session.check()
-    if (entry.session.listenerCount(event) === 0) return
+    if (!entry.session.isHeard(event)) return
     const peer = this.#peers.get(peerId) ?? null
     for (const [i, byteLength] of byteLengths.entries()) {
-      entry.session.emit(event, start + i, byteLength, peer)
+      entry.session.tell(event, start + i, byteLength, peer)
     }
   }
 
@@ -836,7 +845,10 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     if (!unused()) return
     const stop = systemClock.setTimer(() => {
       this.#idleTimers.delete(stop)
-      if (unused()) void entry.session.close()
+      if (!unused()) return
+      entry.session.close().catch((error: unknown) => {
+        if (error instanceof SynclineError) this.emit('feed-error', entry.session, error)
+      })
     }, IDLE_FEED_MS)
     this.#idleTimers.add(stop)
   }

@@ -4,9 +4,11 @@ import { RETRY_MS_MAX, RETRY_MS_START, TRIED_ADDRESSES_MAX } from '../limits.ts'
 export class Tried {
   readonly #failed = new Map<string, { failures: number; readyAt: number }>()
 
-  /** Notes a failure; the wait doubles with each. */
+  /** Notes a failure; the wait doubles with each, until there was none for longer than the longest wait. */
   fail(address: string, now: number): void {
-    const failures = (this.#failed.get(address)?.failures ?? 0) + 1
+    const last = this.#failed.get(address)
+    const isRecent = last !== undefined && now - last.readyAt <= RETRY_MS_MAX
+    const failures = (isRecent ? last.failures : 0) + 1
     const wait = Math.min(RETRY_MS_MAX, RETRY_MS_START * 2 ** (failures - 1))
     // The latest failure goes to the end: the oldest is forgotten first.
     this.#failed.delete(address)

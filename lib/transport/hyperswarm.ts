@@ -58,12 +58,20 @@ interface Topic {
   readonly announced: Set<string>
 }
 
+/** Whether others are to find us under a topic, and whether we look for them. */
+interface Roles {
+  readonly server: boolean
+  readonly client: boolean
+}
+
 /** See the module comment. */
 export class HyperswarmTransport implements Transport {
   readonly name = 'swarm'
   readonly #options: HyperswarmOptions
   readonly #bootstrap: readonly { readonly host: string; readonly port: number }[] | null
   readonly #topics = new Map<string, Topic>()
+  /** As what each topic was joined last, also while the library is still being loaded. */
+  readonly #joined = new Map<string, Roles>()
   /** Why peers could not be reached last, by public key. */
   readonly #failures = new Map<string, string>()
   #loading: Promise<Hyperswarm> | null = null
@@ -87,12 +95,15 @@ export class HyperswarmTransport implements Transport {
     discoveryKey: Uint8Array,
     options: { readonly server?: boolean; readonly client?: boolean } = {}
   ): Promise<void> {
-    const roles = { server: options.server ?? true, client: options.client ?? true }
+    const roles: Roles = { server: options.server ?? true, client: options.client ?? true }
     if (!roles.server && !roles.client) {
       throw new SynclineError('BAD_ARGUMENT', 'join neither as a server nor as a client')
     }
-    const swarm = await this.#open()
     const id = toHex(discoveryKey)
+    this.#joined.set(id, roles)
+    const swarm = await this.#open()
+    // Somebody left it or changed the roles meanwhile.
+    if (this.#joined.get(id) !== roles) return
     if (roles.server) this.#announcing = true
     const present = this.#topics.get(id)
     if (present !== undefined) {
@@ -115,6 +126,7 @@ export class HyperswarmTransport implements Transport {
   async leave(discoveryKey: Uint8Array): Promise<void> {
     const id = toHex(discoveryKey)
     const topic = this.#topics.get(id)
+    this.#joined.delete(id)
     this.#topics.delete(id)
     await topic?.session.destroy()
   }

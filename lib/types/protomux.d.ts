@@ -68,6 +68,8 @@ declare module 'protomux' {
     /** Numbers of ours, less one, that may be used again; the next one is the last. */
     readonly _free: readonly number[]
     readonly _paused: boolean
+    /** Bytes of messages for channels that are not open yet, and 512 for each. */
+    readonly _buffered: number
     _destroying: boolean
     cork(): void
     uncork(): void

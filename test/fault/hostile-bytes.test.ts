@@ -246,3 +246,40 @@ test('more channels than are ever needed end the connection', async (t) => {
   t.ok(grown < GROWTH_MAX, `${Math.round(grown / 1024)} KiB more heap`)
   await stage.recover()
 })
+
+test('more messages than are ever needed for a channel that is not open end the connection', async (t) => {
+  const stage = await Stage.open(t, { blocks: 40, inMemory: true })
+  const peer = await stage.dial()
+  const before = await heapOf()
+  const open = bytes(1, 1, Buffer.from('\x0fhypercore/alpha'), 32, HASH)
+  const message = bytes(2, numberOf('cancel'), 0)
+  const messages = Buffer.alloc(message.byteLength * 1_000_000, message)
+  peer.frame(bytes(0, 0, 0, open.byteLength, open, 0, 1, messages))
+  await stage.refuses(peer, 'TOO_MANY')
+  const grown = (await heapOf()) - before
+  t.ok(grown < GROWTH_MAX, `${Math.round(grown / 1024)} KiB more heap`)
+  await stage.recover()
+})
+
+test('a peer whose channels are refused, and which reads none of the refusals, is closed', async (t) => {
+  const stage = await Stage.open(t, { blocks: 40, inMemory: true })
+  const peer = await stage.dial()
+  peer.stopReading()
+  const opens: Uint8Array[] = []
+  for (let id = 1; id <= 20_000; id++) {
+    const open = bytes(1, id, 1, Buffer.from('x'), 0)
+    opens.push(bytes(open.byteLength, open))
+  }
+  const frame = bytes(0, 0, 0, ...opens)
+  const before = await heapOf()
+  while (stage.ended.length === 0) {
+    peer.frame(Buffer.from(frame))
+    await sleep(100)
+  }
+  const grown = (await heapOf()) - before
+  t.ok(grown < 160 * 2 ** 20, `${Math.round(grown / 1024)} KiB more heap`)
+  // It cannot see that it was closed before it reads again.
+  peer.stream.destroy()
+  await stage.refuses(peer, 'TOO_MANY')
+  await stage.recover()
+})

@@ -1,7 +1,7 @@
 /** Peers that stop: they are waited for in bounded memory, and not for ever. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'brittle'
-import type { Request } from '../../lib/wire/message.ts'
+import type { Message, Request } from '../../lib/wire/message.ts'
 import { heapOf, Stage, until } from './stage.ts'
 
 const REQUEST: Request = {
@@ -15,6 +15,7 @@ const REQUEST: Request = {
   manifest: false,
   priority: 0
 }
+const isNews = ({ type }: Message): boolean => type === 'sync' || type === 'range'
 const MEBIBYTE: number = 1024 * 1024
 
 test('a peer that asks for ever and never reads is closed before its refusals fill the memory', async (t) => {
@@ -68,6 +69,20 @@ test(
     const { error, fault } = await stage.endOf(reader.peer)
     t.is(error?.code, 'PEER_TIMEOUT')
     t.ok(fault)
+    await stage.recover()
+  }
+)
+
+test(
+  'an update does not wait for ever for a peer that opens a feed and tells nothing',
+  { timeout: 60_000 },
+  async (t) => {
+    const stage = await Stage.open(t, { blocks: 10 })
+    const silent = await stage.attack({ mutate: (message) => (isNews(message) ? [] : [message]) })
+    await until(() => stage.copy.progress().pendingPeers > 0)
+    t.is(await stage.copy.update(), false)
+    t.is(stage.copy.progress().pendingPeers, 0)
+    t.absent(silent.peer.closed, 'it did nothing wrong')
     await stage.recover()
   }
 )

@@ -143,3 +143,15 @@ async function absentAnnouncer(bootstrap: string[], discoveryKey: Uint8Array): P
   await dht.destroy({ force: true })
   return dht.defaultKeyPair.publicKey
 }
+
+test('a topic that is left while the library is still being loaded stays left', async (t) => {
+  const transport = new HyperswarmTransport({ bootstrap: ['127.0.0.1:9'] })
+  t.teardown(() => transport.close())
+  const [left, again] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)]
+  const joining = [transport.join(left), transport.join(again, { server: false })]
+  await transport.leave(left)
+  joining.push(transport.join(again))
+  await Promise.all(joining)
+  t.is(transport.status(left), null)
+  t.ok(transport.status(again) !== null)
+})

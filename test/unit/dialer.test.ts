@@ -1,6 +1,8 @@
 import test from 'brittle'
 import { SynclineError } from '../../lib/errors.ts'
+import { RETRY_MS_MAX, RETRY_MS_START } from '../../lib/limits.ts'
 import { Dialer } from '../../lib/synchronizer/dialer.ts'
+import { Tried } from '../../lib/synchronizer/tried.ts'
 import type { TransportConnection } from '../../lib/transport/transport.ts'
 import { ManualClock } from '../fixtures/connection.ts'
 
@@ -60,4 +62,17 @@ test('after a good connection the wait is short again', async (t) => {
   await settle()
   t.is((dials.at(-1) ?? 0) - ended, 1000)
   dialer.close()
+})
+
+test('what failed long ago does not count', (t) => {
+  const tried = new Tried()
+  let now = 0
+  for (let i = 0; i < 12; i++) {
+    tried.fail('peer', now)
+    now += tried.delay('peer', now)
+  }
+  t.is(tried.failures('peer'), 12)
+  now += RETRY_MS_MAX + 1
+  tried.fail('peer', now)
+  t.alike([tried.failures('peer'), tried.delay('peer', now)], [1, RETRY_MS_START])
 })

@@ -163,3 +163,33 @@ test('session: extensions end with their view, and a later one takes over', asyn
     t.ok(isSynclineError(error, 'BAD_ARGUMENT'))
   }
 })
+
+test('session: views tell of blocks and peers as the session does', async (t) => {
+  const { reader, source, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { ranges: [] })
+  const early = copy.session()
+  const events: string[] = []
+  const note = (event: string): void => {
+    events.push(event)
+  }
+  early.on('ready', () => note('ready'))
+  early.on('peer-add', () => note('peer-add'))
+  early.on('peer-remove', () => note('peer-remove'))
+  early.on('download', (index: number) => note(`download ${index}`))
+  const uploads: number[] = []
+  const served = feed.snapshot()
+  served.on('upload', (index: number) => uploads.push(index))
+  await copy.update({ wait: true, timeoutMs: 10_000 })
+  await copy.get(7, { timeoutMs: 10_000 })
+  const late = copy.session()
+  late.on('ready', () => note('late'))
+  const closed = copy.session()
+  closed.on('ready', () => note('closed'))
+  closed.on('peer-remove', () => note('closed'))
+  await closed.close()
+  const gone = new Promise((resolve) => early.on('peer-remove', resolve))
+  await source.close()
+  await gone
+  t.alike(events, ['ready', 'peer-add', 'download 7', 'late', 'peer-remove'])
+  t.alike(uploads, [7])
+})

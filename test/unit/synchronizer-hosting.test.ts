@@ -1,7 +1,7 @@
 /** A feed is hosted once, whatever is asked for while it is being added or closed. */
 import { EventEmitter, once } from 'node:events'
 import test from 'brittle'
-import { Synchronizer, memory } from '../../lib/index.ts'
+import { Synchronizer, SynclineError, memory } from '../../lib/index.ts'
 import { FeedFolder } from '../../lib/feed/file/feed-folder.ts'
 import type { FeedStorage } from '../../lib/synchronizer/storage.ts'
 
@@ -194,3 +194,31 @@ async function connect(from: Synchronizer, to: Synchronizer): Promise<void> {
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
+
+test('feeds and locks are let go on close although one of the feeds cannot be closed', async (t) => {
+  const folder = await FeedFolder.open(await t.tmp())
+  const failing: FeedStorage = heldStorage(folder, new EventEmitter(), {
+    async create(name, options) {
+      const store = await folder.create(name, options)
+      if (name !== 'one') return store
+      const close = store.close.bind(store)
+      store.close = async () => {
+        await close()
+        throw new SynclineError('STORAGE_FAILED', 'the disk is gone')
+      }
+      return store
+    }
+  })
+  const sync = new Synchronizer({ storage: failing })
+  const feeds = []
+  for (const name of ['one', 'two', 'three']) feeds.push(await sync.create(name))
+  let closes = 0
+  sync.on('close', () => closes++)
+  await t.exception(sync.close(), /the disk is gone/)
+  t.is(closes, 1)
+  for (const { key } of feeds) {
+    const store = await folder.openByKey(key)
+    await store?.close()
+    t.ok(store !== null, 'its lock is free')
+  }
+})

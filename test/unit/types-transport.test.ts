@@ -50,6 +50,7 @@ test('protomux has all that its ambient type declares', async (t) => {
     _notify: true,
     _remote: true,
     _paused: true,
+    _buffered: true,
     _free: true,
     _alloc: true,
     _destroying: true,

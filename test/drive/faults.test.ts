@@ -191,7 +191,6 @@ test('faults: blobs that a loss of power took from a share are taken in again', 
   const store = await t.tmp()
   const imported = async (files: Record<string, Uint8Array>): Promise<void> => {
     writeTree(root, files)
-    age(root)
     const node = await openNode(t, store)
     const share = await openShare(t, node, root)
     await share.import()

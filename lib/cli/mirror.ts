@@ -41,7 +41,7 @@ import { DRY_RUN, NETWORK, TIMEOUT } from './common/flags.ts'
 import { showWork } from './common/folder-work.ts'
 import { openRegistry } from './common/folders.ts'
 import { tellNames } from './common/names.ts'
-import { checkNetwork, goOnline, hasNetwork, openSynchronizer } from './common/network.ts'
+import { checkNetwork, goOnline, openSynchronizer } from './common/network.ts'
 import { isMissed, skippedText } from './common/skipped.ts'
 import { checkNewName } from './common/storage.ts'
 import { count, formatBytes, visible } from './common/text.ts'
@@ -198,7 +198,7 @@ async function copyOut(context: Context, drive: FoundDrive, target: string): Pro
   const sync = await openSynchronizer(context, memory())
   const progress = new ProgressNotes()
   try {
-    const encryptionKey = get(ENCRYPTION_KEY) ?? drive.registered?.encryptionKey ?? null
+    const encryptionKey = get(ENCRYPTION_KEY)
     const choices = {
       at: get(AT),
       force: true,
@@ -215,7 +215,7 @@ async function copyOut(context: Context, drive: FoundDrive, target: string): Pro
     })
     try {
       if (source !== null) await connect(source.sync, sync)
-      if (source === null || ((await source.lacks()) && hasNetwork(context))) {
+      if (source === null || (source.mayFetch(context) && (await source.lacks()))) {
         await goOnline(context, sync)
       }
       cloned.clone.on('renamed', (renamed) => {

@@ -447,9 +447,9 @@ export class Arrivals {
    *
    * @returns those that have to be kept.
    */
-  async #whole(whole: readonly WholeBlob[]): Promise<WholeBlob[]> {
+  async #whole(whole: readonly WholeBlob[]): Promise<readonly WholeBlob[]> {
     // Paths are not final before the last name is known.
-    if (this.#letIn !== null) return [...whole]
+    if (this.#letIn !== null) return whole
     const made = await this.#placement.putInNewFolders(this.#newFiles(whole))
     const rest: WholeBlob[] = []
     for (const one of whole) {

@@ -14,7 +14,7 @@ import { Clone, type CloneOptions, type CloneReport } from './clone.ts'
 import { DEFAULTS, DriveFolder, readConfig, type FolderConfig } from './folder/drive-folder.ts'
 import type { DriveRegistry } from './registry.ts'
 import { STATE_FOLDER } from './folder/state-folder.ts'
-import { parseKeep } from './folder/trash.ts'
+import { keepsNothing, parseKeep } from './folder/trash.ts'
 
 /** What a clone is made with; left out, a clone that is there stays as it is. */
 export interface CloneChoices {
@@ -258,8 +258,8 @@ function checkConfig(root: string, config: FolderConfig, key: Uint8Array | null)
 /** What the choices change of what a clone is. */
 function changes(config: FolderConfig, choices: CloneChoices): Partial<FolderConfig> {
   const { only = [], at, allLinks } = choices
-  const keepsNothing = parseKeep(config.keep).days === 0
-  const keep = choices.keep ?? (choices.trash === true && keepsNothing ? DEFAULTS.keep : undefined)
+  const isOff = choices.trash === true && keepsNothing(parseKeep(config.keep))
+  const keep = choices.keep ?? (isOff ? DEFAULTS.keep : undefined)
   return {
     only: [...config.only, ...only.filter((pattern) => !config.only.includes(pattern))],
     ...(at === undefined ? {} : { at }),

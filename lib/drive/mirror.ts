@@ -29,8 +29,7 @@ import { sameStamp, type Stamp } from './folder/stamp.ts'
 import { importFolder, type Change, type ImportOptions, type ImportReport } from './import.ts'
 import { listDrive, type ListedEntry } from './listing.ts'
 import { holdsBack, plan, type Comparison } from './plan.ts'
-import type { RegisteredDrive, Registry } from './registry.ts'
-import { checkSecret } from './shared-folder.ts'
+import { checkSecret, type RegisteredDrive, type Registry } from './registry.ts'
 import { STATE_FOLDER } from './folder/state-folder.ts'
 
 /** Options of {@link openMirror}. */

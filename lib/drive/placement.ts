@@ -33,7 +33,14 @@ import {
   type PutOptions,
   type Refused
 } from './folder/target.ts'
-import { type KeepRule, parseKeep, Trash, type TrashInfo, trashRoom } from './folder/trash.ts'
+import {
+  type KeepRule,
+  keepsNothing,
+  parseKeep,
+  Trash,
+  type TrashInfo,
+  trashRoom
+} from './folder/trash.ts'
 import { holdsBack } from './plan.ts'
 import type { ProgressNotes } from './progress.ts'
 
@@ -63,8 +70,7 @@ export class Placement {
     this.#options = options
     this.#progress = progress
     this.#keep = parseKeep(options.keep ?? folder.config.keep)
-    const keeps = this.#keep.days > 0 && this.#keep.percent > 0
-    this.#trash = keeps ? new Trash(folder.statePath('trash')) : null
+    this.#trash = keepsNothing(this.#keep) ? null : new Trash(folder.statePath('trash'))
     folder.placeTrash(this.#trash?.list() ?? [])
     const renamed: Renamed[] = []
     for (const [name, known] of folder.catalog.rows()) {

@@ -165,3 +165,19 @@ function parse(key: Uint8Array, text: string): RegisteredDrive | null {
     encryptionKey: typeof encryptionKey === 'string' ? b4a.from(encryptionKey, 'hex') : null
   }
 }
+
+/**
+ * What a drive was encrypted with it stays encrypted with.
+ *
+ * @param given - what the user gave; undefined leaves it as it is.
+ * @throws SynclineError REFUSED.
+ */
+export function checkSecret(
+  { encryptionKey }: RegisteredDrive,
+  given: Uint8Array | undefined
+): void {
+  if (given === undefined) return
+  if (encryptionKey !== null && b4a.equals(encryptionKey, given)) return
+  const how = encryptionKey === null ? 'is not encrypted' : 'is encrypted with another key'
+  throw new SynclineError('REFUSED', `the drive ${how}: what it holds cannot be encrypted anew`)
+}

@@ -26,7 +26,7 @@ import type { Stamp } from './folder/stamp.ts'
 import { isFolder } from './folder/look.ts'
 import { watchFolder, type WatchOptions } from './folder/watch.ts'
 import { importFolder, type ImportOptions, type ImportReport } from './import.ts'
-import type { DriveRegistry, RegisteredDrive } from './registry.ts'
+import { checkSecret, type DriveRegistry, type RegisteredDrive } from './registry.ts'
 import { STATE_FOLDER } from './folder/state-folder.ts'
 
 /** Options of {@link SharedFolder.open}. */
@@ -281,22 +281,6 @@ async function reopen(
     await registry.put({ ...drive, folder: root })
   }
   return DriveFolder.open(sync, root, secretsOf(drive))
-}
-
-/**
- * What a drive was encrypted with it stays encrypted with.
- *
- * @param given - what the user gave; undefined leaves it as it is.
- * @throws SynclineError REFUSED.
- */
-export function checkSecret(
-  { encryptionKey }: RegisteredDrive,
-  given: Uint8Array | undefined
-): void {
-  if (given === undefined) return
-  if (encryptionKey !== null && b4a.equals(encryptionKey, given)) return
-  const how = encryptionKey === null ? 'is not encrypted' : 'is encrypted with another key'
-  throw new SynclineError('REFUSED', `the drive ${how}: what it holds cannot be encrypted anew`)
 }
 
 /** What opens a drive that is registered. */

@@ -264,7 +264,8 @@ test('an encryption key that was given once stays, whoever clones the drive agai
 })
 
 test('a drive is not encrypted anew; the command for the other side holds its key', async (t) => {
-  const { tmp, run, fails, ...rest } = await stage(t)
+  const place = await stage(t)
+  const { tmp, run, fails } = place
   const [open, closed] = [path.join(tmp, 'open'), path.join(tmp, 'closed')]
   await plant(open, { file: 'one' })
   await plant(closed, { file: 'two' })
@@ -276,7 +277,7 @@ test('a drive is not encrypted anew; the command for the other side holds its ke
   const other = await fails(6, 'share', closed, '--once', '--encryption-key', '22'.repeat(32))
   t.ok(other.includes('another key'), other)
   t.is((await run('share', closed, '--once', '--encryption-key', secret)).exit, 0)
-  const served = await shareUntil(t, { tmp, run, fails, ...rest }, closed, ['y'.repeat(51) + 'o'])
+  const served = await shareUntil(t, place, closed, ['y'.repeat(51) + 'o'])
   t.ok(served.running.stdout().includes(`--encryption-key ${secret}`), served.running.stdout())
   await interrupt(served.running)
 

@@ -34,8 +34,8 @@ import { diagnose } from './diagnosis.ts'
 import { ENCRYPTION_KEY } from './drive-flags.ts'
 import { UsageError } from './exit.ts'
 import { option, wholeNumber, type Flag } from './flag.ts'
-import { LISTEN, NETWORK, PEER, SWARM, TIMEOUT } from './flags.ts'
-import { checkNetwork, goOnline, openSynchronizer } from './network.ts'
+import { NETWORK, TIMEOUT } from './flags.ts'
+import { checkNetwork, goOnline, hasNetwork, openSynchronizer } from './network.ts'
 import { openRegistry } from './folders.ts'
 import { keyOf, labelOf, openFolder, openWhileWritten, readReference } from './storage.ts'
 import { count } from './text.ts'
@@ -335,7 +335,7 @@ export class OpenDrive {
         if (!isSynclineError(error, 'BLOCK_NOT_AVAILABLE')) throw error
       }
     }
-    if (!this.#mayFetch(context)) throw this.#notKept(name, 'it is not here')
+    if (!this.mayFetch(context)) throw this.#notKept(name, 'it is not here')
     yield* this.#fetch(context, name, blob, at, end)
   }
 
@@ -351,10 +351,9 @@ export class OpenDrive {
   }
 
   /** True if somebody else may have what is not here. */
-  #mayFetch({ get }: Context): boolean {
+  mayFetch(context: Context): boolean {
     const isOurs = (this.#parts.drive.registered?.keyPair ?? null) !== null
-    const isReachable = get(SWARM) || get(PEER).length > 0 || get(LISTEN) !== null
-    return this.isFar || (!isOurs && isReachable)
+    return this.isFar || (!isOurs && hasNetwork(context))
   }
 
   #notKept(name: string, reason: string): SynclineError {

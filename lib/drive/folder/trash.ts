@@ -48,6 +48,11 @@ export interface KeepRule {
 /** What holds unless something else is said. */
 export const KEEP_DEFAULT: KeepRule = { days: TRASH_DAYS, percent: TRASH_PERCENT }
 
+/** True if all that comes into the trash would have to leave it at once. */
+export function keepsNothing({ days, percent }: KeepRule): boolean {
+  return days === 0 || percent === 0
+}
+
 /**
  * Reads a rule: `30d`, `10%`, `30d,10%`, or `0` to keep nothing. A part that is not given is the default's.
  *
@@ -77,7 +82,7 @@ export function expired(
   nowMs: number,
   dataBytes: number
 ): TrashEntry[] {
-  const keepsNone = rule.days === 0 || rule.percent === 0
+  const keepsNone = keepsNothing(rule)
   const oldest = nowMs - rule.days * DAY_MS
   const sorted = Array.from(entries).sort((a, b) => a.timeMs - b.timeMs || a.id - b.id)
   let excess = -trashRoom(rule, dataBytes)

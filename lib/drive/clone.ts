@@ -176,6 +176,10 @@ export class Clone extends EventEmitter<CloneEvents> {
     const { config, index, catalog } = folder
     const state = this.#placement.state
     const selection = new Selection(config.only)
+    if (this.#placement.isFolding) {
+      const stays = await this.#namesOf(version)
+      this.#placement.keepPaths((name) => stays.has(name) || !selection.has(name, false))
+    }
     const names = this.#placement.names
     // What stands there stays as it is: the drive has the name, whatever we make of it.
     const passed = new Set<string>()
@@ -192,7 +196,7 @@ export class Clone extends EventEmitter<CloneEvents> {
           const isFolder = item.kind === 'folder'
           if (!selection.has(item.name, isFolder)) return false
           if (isFolder) state.folders.add(item.name)
-          const refusal = names.add(item.name)
+          const refusal = names.add(item.name, isFolder)
           if (refusal !== null) pass(item.name, refusal)
           return refusal === null
         })
@@ -214,9 +218,18 @@ export class Clone extends EventEmitter<CloneEvents> {
       const turn = this.#placement.turn()
       if (turn !== null) await turn
     }
-    const renamed = names.renamed()
-    if (renamed.length > 0) this.emit('renamed', renamed)
+    state.renamed = names.renamed()
+    if (state.renamed.length > 0) this.emit('renamed', state.renamed)
     return steps.filter(({ type, name }) => type !== 'remove' || !passed.has(name))
+  }
+
+  async #namesOf(version: number): Promise<ReadonlySet<string>> {
+    const names = new Set<string>()
+    for await (const batch of listBatches(this.folder.index, version, { readAhead: false })) {
+      this.#signal?.throwIfAborted()
+      for (const { name } of batch) names.add(name)
+    }
+    return names
   }
 
   /** True if a file should be here and its bytes were not what they must be: a loss of power took them, or the user. */

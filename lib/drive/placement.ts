@@ -21,7 +21,7 @@ import type { Known } from './folder/catalog.ts'
 import { reflinkOrCopy } from './folder/copy.ts'
 import type { FileAttributes } from './folder/file-attributes.ts'
 import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
-import { FileNames, type Renamed } from './folder/file-names.ts'
+import { FileNames, isFolding, type NameRules, type Renamed } from './folder/file-names.ts'
 import { holdsLeaves } from './folder/file-reader.ts'
 import { look } from './folder/look.ts'
 import { probeNames } from './folder/name-probe.ts'
@@ -51,7 +51,8 @@ const SAVE_ROWS = 2000
 
 /** See the module comment. */
 export class Placement {
-  readonly names: FileNames
+  /** Of the update that is under way; between two, of what stands there. */
+  names: FileNames
   /** Of the update that is under way. */
   state: State = newState()
   readonly #folder: DriveFolder
@@ -59,7 +60,7 @@ export class Placement {
   readonly #progress: ProgressNotes
   readonly #keep: KeepRule
   readonly #trash: Trash | null
-  readonly #target: Target
+  #target: Target
   #signal: AbortSignal | null = null
   #unsaved = 0
   /** Where files went that were discarded, absolute, by the name that they had. */
@@ -72,13 +73,33 @@ export class Placement {
     this.#keep = parseKeep(options.keep ?? folder.config.keep)
     this.#trash = keepsNothing(this.#keep) ? null : new Trash(folder.statePath('trash'))
     folder.placeTrash(this.#trash?.list() ?? [])
-    const renamed: Renamed[] = []
-    for (const [name, known] of folder.catalog.rows()) {
-      if (known.path !== undefined) renamed.push({ name, path: known.path })
-    }
-    this.names = new FileNames(probeNames(folder.statePath()), renamed)
+    this.names = this.#namesOf(probeNames(folder.statePath()))
     this.#target = this.#newTarget()
     this.#target.sweep()
+  }
+
+  /** True if several names may be one to the file system: {@link Placement.keepPaths} comes before the first path then. */
+  get isFolding(): boolean {
+    return isFolding(this.names.rules)
+  }
+
+  /** What stands there and stays keeps its path; the paths of what goes are free for what comes. */
+  keepPaths(stays: (name: string) => boolean): void {
+    this.names = this.#namesOf(this.names.rules, stays)
+    this.#target = this.#newTarget()
+  }
+
+  #namesOf(rules: NameRules, stays: (name: string) => boolean = () => true): FileNames {
+    const known: Renamed[] = []
+    const leaving: Renamed[] = []
+    for (const [name, { kind, path: at }] of this.#folder.catalog.rows()) {
+      if (at === undefined && !isFolding(rules)) continue
+      const key = kind === 'folder' ? `${name}/` : name
+      const stands = { name: key, path: at ?? name.slice(1) }
+      if (stays(name)) known.push(stands)
+      else leaving.push(stands)
+    }
+    return new FileNames(rules, known, leaving)
   }
 
   /** Begins an update. */
@@ -378,7 +399,13 @@ export class Placement {
     const file = path.join(root, local)
     const stats = look(file)
     if (stats === null || !stats.isFile() || !sameStamp(stampOf(stats), known.stamp)) return false
-    await this.#put(step, (options) => this.#target.place(file, step.name, options))
+    const to = this.names.pathOf(step.name)
+    // The same name to the file system: only its letters change.
+    const isSame = to !== null && this.names.leavingAt(to) === from.name
+    await this.#put(step, (options) => {
+      const present = isSame ? withOld(options, stats, null) : options
+      return this.#target.place(file, step.name, present)
+    })
     const blob = known.entry.blob as BlobRange
     if (look(file) !== null) {
       // Its bytes must not go with the names that have them before its place is free.
@@ -486,13 +513,13 @@ export class Placement {
       this.state.deferred.push(step)
       return null
     }
-    const owner = isOwn ? name : this.names.nameOf(at)
+    const owner = this.names.leavingAt(at) ?? (isOwn ? name : this.names.nameOf(at))
     const known = this.#folder.catalog.get(owner)
     const isBare = by === 'file' || by === 'link'
     // Looked at before it is read: whoever changes it meanwhile keeps it.
     const stats = isBare ? look(path.join(this.#folder.root, at)) : null
     if (stats !== null && (await this.#isKnown(at, known))) {
-      if (isOwn && step.source.kind !== 'folder') {
+      if (owner === name && step.source.kind !== 'folder') {
         const old = this.#trashInfo(name, known)
         return withOld(options, stats, old)
       }
@@ -602,7 +629,8 @@ export class Placement {
 
   async #removeKnown(name: string, known: Known): Promise<void> {
     const at = this.names.pathOf(name)
-    const stats = at === null ? null : look(path.join(this.#folder.root, at))
+    const isTaken = at !== null && this.names.isTaken(at, name)
+    const stats = at === null || isTaken ? null : look(path.join(this.#folder.root, at))
     // A folder there is another name's, or the user's.
     if (at === null || stats === null || stats.isDirectory()) {
       if (known.entry.blob !== null) this.#left(name, known.entry.blob, null)
@@ -684,8 +712,7 @@ export class Placement {
 
   /** What was done since the update began. */
   report(version: number, heldBack: readonly string[]): CloneReport {
-    const { added, changed, removed, reused, adopted, conflicts, skipped } = this.state
-    const renamed = this.names.renamed()
+    const { added, changed, removed, reused, adopted, conflicts, skipped, renamed } = this.state
     return {
       version,
       added,
@@ -733,6 +760,8 @@ export interface State {
   adopted: number
   readonly conflicts: { readonly name: string; readonly path: string }[]
   readonly skipped: SkippedEntry[]
+  /** Files and folders whose path is not their name. */
+  renamed: readonly Renamed[]
   /** Empty folders of the version. */
   readonly folders: Set<string>
   /** Steps that wait until what is below their name is gone. */
@@ -754,6 +783,7 @@ function newState(): State {
     adopted: 0,
     conflicts: [],
     skipped: [],
+    renamed: [],
     folders: new Set(),
     deferred: [],
     copies: new Map(),

@@ -94,7 +94,7 @@ class Restore {
     const skipped: { name: string; reason: SynclineError }[] = []
     let bytes = 0
     const taken = items.filter(({ name, source }) => {
-      const refusal = this.#names.add(name)
+      const refusal = this.#names.add(name, source.kind === 'folder')
       if (refusal !== null) skipped.push({ name: source.name, reason: refused(refusal) })
       return refusal === null
     })

@@ -280,3 +280,28 @@ test('paths that lead out of the folder are not taken from anybody', (t) => {
     t.is(names.pathOf('/d'), 'd', path)
   }
 })
+
+test('an empty folder keeps its name where names fold, and makes a file give way to nothing', (t) => {
+  const names = new FileNames(MAC)
+  t.is(names.add('/a', true), null)
+  t.is(names.pathOfFolder('/a'), 'a')
+  names.add('/A', true)
+  t.not(names.pathOfFolder('/A'), 'A')
+  t.alike(
+    names.renamed().map(({ name }) => name),
+    ['/A/']
+  )
+})
+
+test('the path of a name that goes is free for one that comes', (t) => {
+  const stays = { name: '/a', path: 'a' }
+  const goes = { name: '/readme', path: 'readme' }
+  const names = new FileNames(MAC, [stays], [goes])
+  for (const name of ['/A', '/README', '/a']) names.add(name)
+  t.is(names.pathOf('/README'), 'README')
+  t.is(names.pathOf('/readme'), 'readme')
+  t.is(names.leavingAt('README'), '/readme')
+  t.ok(names.isTaken('readme', '/readme'))
+  t.is(names.pathOf('/a'), 'a')
+  t.not(names.pathOf('/A'), 'A')
+})

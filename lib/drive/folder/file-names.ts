@@ -55,6 +55,11 @@ const HASH_DIGITS = [8, 16, 32, 64]
 /** UTF-8 has at most three bytes for each unit of a text. */
 const UNIT_BYTES_MAX = 3
 
+/** True if different names may be one. */
+export function isFolding({ caseFolds, formFolds }: NameRules): boolean {
+  return caseFolds || formFolds
+}
+
 /** Why nothing is ever written under a name of a drive, or null. */
 export function refusalOf(name: string, rules: NameRules): string | null {
   if (name.length <= PATH_LENGTH_MAX && isPlainName(name)) return null
@@ -88,14 +93,19 @@ export class FileNames {
   #open: string[] = []
   #folder = ''
   #folderPath = ''
+  /** Paths of names that go. */
+  readonly #leaving = new Map<string, string>()
+  /** Those names, by folded path. */
+  readonly #leavingAt = new Map<string, string>()
 
   /**
    * @param known - names that have their path already and go on to exist, in the order of a listing; on a file
    * system that does not fold, those of {@link FileNames.renamed} are enough.
+   * @param leaving - names that stand there and go: their paths are free for others.
    */
-  constructor(rules: NameRules, known: Iterable<Renamed> = []) {
+  constructor(rules: NameRules, known: Iterable<Renamed> = [], leaving: Iterable<Renamed> = []) {
     this.rules = rules
-    this.#folds = rules.caseFolds || rules.formFolds
+    this.#folds = isFolding(rules)
     const refused = rules.refused.replaceAll(/[\\\]^-]/g, String.raw`\$&`)
     const parts = [HASHED.source]
     if (refused !== '') parts.push(`[${refused}]`)
@@ -103,14 +113,19 @@ export class FileNames {
     if (rules.devices) parts.push('/(?:con|prn|aux|nul|com|lpt)', '/sy')
     this.#unusual = new RegExp(parts.join('|'), 'i')
     for (const { name, path } of known) this.#keep(name, path)
+    for (const { name, path } of leaving) {
+      this.#leaving.set(name, path)
+      this.#leavingAt.set(fold(path, rules), name)
+    }
   }
 
   /**
    * Takes a name of the drive; all names, in the order of a listing, before the first path is used.
    *
+   * @param isFolder - it is an empty folder; those above a file need not be told.
    * @returns why nothing is written under it, or null.
    */
-  add(name: string): string | null {
+  add(name: string, isFolder = false): string | null {
     const refusal = refusalOf(name, this.rules)
     if (refusal !== null) return refusal
     let top = this.#open.at(-1)
@@ -120,6 +135,10 @@ export class FileNames {
     }
     for (const file of this.#open) {
       if (name[file.length] === '/' && !this.#renamed.has(file)) this.#giveWay(file)
+    }
+    if (isFolder) {
+      this.#folderPathOf(name)
+      return null
     }
     if (name !== top) this.#open.push(name)
     this.#pathOf(name)
@@ -136,7 +155,18 @@ export class FileNames {
     return refusalOf(name, this.rules) === null ? this.#folderPathOf(name) : null
   }
 
-  /** The name of what stands at a path below the root. */
+  /** The name that goes of what stands at a path below the root, or null. */
+  leavingAt(path: string): string | null {
+    return this.#leavingAt.size === 0 ? null : (this.#leavingAt.get(fold(path, this.rules)) ?? null)
+  }
+
+  /** True if a path is that of another name that goes on to exist or comes. */
+  isTaken(path: string, name: string): boolean {
+    const holder = this.#taken.get(fold(path, this.rules))
+    return holder !== undefined && holder !== name && holder !== `${name}/`
+  }
+
+  /** The name of what stands, or is to stand, at a path below the root. */
   nameOf(path: string): string {
     if (this.#taken.size === 0) return `/${path}`
     let name = ''
@@ -159,6 +189,8 @@ export class FileNames {
   }
 
   #pathOf(name: string): string {
+    const leaving = this.#leaving.get(name)
+    if (leaving !== undefined) return leaving
     if (
       !this.#folds &&
       this.#renamed.size === 0 &&

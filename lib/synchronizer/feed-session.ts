@@ -9,6 +9,7 @@ import type { Direction, Mode } from '../engine/input.ts'
 import type { ChannelProgress } from '../engine/engine.ts'
 import { BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
 import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
+import { missingRanges } from '../feed/missing-ranges.ts'
 import { discoveryKeyOf } from '../feed/namespace.ts'
 import { TICK_MS } from '../limits.ts'
 import { depth, leftChild, rightChild } from '../primitives/flat-tree.ts'
@@ -387,6 +388,14 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   /** True if all blocks of `[start, end)` are here. */
   async has(start: number, end: number = start + 1): Promise<boolean> {
     return (await this.#opened()).feed.have.hasAll(start, end)
+  }
+
+  /** The ranges of blocks that are not here, ascending; by default of the whole feed. @throws SynclineError BAD_ARGUMENT. */
+  async missing(start = 0, end?: number): Promise<[start: number, end: number][]> {
+    const { feed } = await this.#opened()
+    const last = end ?? feed.length
+    checkRange(start, last)
+    return missingRanges(feed.have, start, Math.min(last, feed.length))
   }
 
   /** Blocks in order, as an async iterable. Blocks that are not here are fetched ahead of the reader. */

@@ -24,14 +24,7 @@ await serveSteps({
     const began = performance.now()
     const sync = new Synchronizer({ storage: folder })
     const session = await sync.open(key)
-    const { have, length } = await session.feed()
-    const missing: [number, number][] = []
-    for (let start = have.firstUnset(0); start < length;) {
-      const set = have.firstSet(start)
-      const end = set === -1 || set > length ? length : set
-      missing.push([start, end])
-      start = have.firstUnset(end)
-    }
+    const missing = await session.missing()
     const ms = performance.now() - began
     checkHoles(group.blocks, missing)
     await sync.close()

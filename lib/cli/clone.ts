@@ -4,6 +4,7 @@ import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { ClonedFolder } from '../drive/cloned-folder.ts'
 import { readConfig } from '../drive/folder/drive-folder.ts'
+import { checkOutside } from '../drive/folder/stores.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import {
   applyOptions,
@@ -72,6 +73,7 @@ const command: Command = {
 
 async function dryRun(context: Context, key: Uint8Array, dir: string): Promise<number> {
   const root = path.resolve(dir)
+  checkOutside(root, openRegistry(context).stores)
   const config = await readConfig(root)
   const names = await readdir(root).catch(() => [])
   if (config !== null && (config.kind === 'share' || config.key !== b4a.toString(key, 'hex'))) {

@@ -123,7 +123,8 @@ async function copyIn(
   const gitignore = get(GITIGNORE)
   const dryRun = get(DRY_RUN)
   if (dryRun && typeof mirror === 'string') {
-    for await (const change of planNewMirror(source, { gitignore })) await tell(context, change)
+    const planned = planNewMirror(openRegistry(context), source, { gitignore })
+    for await (const change of planned) await tell(context, change)
     return EXIT_DONE
   }
   const sync = new Synchronizer({ storage: memory() })
@@ -168,7 +169,8 @@ async function planOut(context: Context, found: FoundDrive, target: string): Pro
   const drive = await openFoundDrive(context, found)
   try {
     const catalog = await catalogOf(target, drive.key)
-    for await (const change of planMirrorDrive(drive.list(), target, catalog)) {
+    const planned = planMirrorDrive(openRegistry(context), drive.list(), target, catalog)
+    for await (const change of planned) {
       context.signal.throwIfAborted()
       await tell(context, change)
     }

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { SynclineError, isSynclineError } from '../errors.ts'
 import { readConfig } from '../drive/folder/drive-folder.ts'
 import { scan, type ScanCounts, type Skipped } from '../drive/folder/scan.ts'
+import { checkOutside } from '../drive/folder/stores.ts'
 import { importFolder, type ImportReport } from '../drive/import.ts'
 import { ProgressNotes } from '../drive/progress.ts'
 import { SharedFolder } from '../drive/shared-folder.ts'
@@ -368,6 +369,8 @@ async function dryRun(context: Context): Promise<number> {
 
 async function foresee(context: Context, root: string): Promise<number> {
   const { get, out, log, signal } = context
+  const { stores } = openRegistry(context)
+  checkOutside(root, stores)
   const config = await readConfig(root)
   if (config?.kind === 'clone') {
     throw new SynclineError('REFUSED', `${root} is a clone: only its source can share it anew`)
@@ -376,6 +379,7 @@ async function foresee(context: Context, root: string): Promise<number> {
     const skipped: Skipped[] = []
     const scanning = scan(root, {
       gitignore: get(GITIGNORE),
+      stores,
       onSkipped: (item) => {
         if (item.reason !== 'ignored' && item.reason !== 'state') skipped.push(item)
       }

@@ -12,6 +12,7 @@ import type { FeedSession } from '../synchronizer/feed-session.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import { Clone, type CloneOptions, type CloneReport } from './clone.ts'
 import { DEFAULTS, DriveFolder, readConfig, type FolderConfig } from './folder/drive-folder.ts'
+import { checkOutside } from './folder/stores.ts'
 import type { DriveRegistry } from './registry.ts'
 import { STATE_FOLDER } from './folder/state-folder.ts'
 import { keepsNothing, parseKeep } from './folder/trash.ts'
@@ -58,7 +59,7 @@ export class ClonedFolder {
    * Opens the clone at `dir`, made if there is none.
    *
    * @param key - 32 bytes; null for whatever is cloned there.
-   * @throws SynclineError REFUSED for a folder that is not empty, or shared, or a clone of another drive;
+   * @throws SynclineError REFUSED for a folder that is not empty, or shared, or a clone of another drive, or in the store;
    * FEED_NOT_FOUND if there is none and no key; DISK_FULL, STORAGE_FAILED.
    */
   static async open(
@@ -70,6 +71,8 @@ export class ClonedFolder {
     options: Omit<CloneOptions, 'signal'> = {}
   ): Promise<ClonedFolder> {
     const root = path.resolve(dir)
+    const { stores } = registry
+    checkOutside(root, stores)
     const config = await readConfig(root)
     if (config === null) {
       if (key === null) throw notCloned(root)
@@ -82,7 +85,7 @@ export class ClonedFolder {
     if (drive?.kind === 'clone' && drive.encryptionKey === null && encryptionKey !== null) {
       await registry.put({ ...drive, encryptionKey })
     }
-    const folder = await DriveFolder.open(sync, root, { encryptionKey })
+    const folder = await DriveFolder.open(sync, root, { encryptionKey, stores })
     await folder.configure(changes(config, choices))
     return new ClonedFolder(folder, options)
   }
@@ -227,14 +230,15 @@ async function create(
   const known = await registry.get(key)
   const encryptionKey = choices.encryptionKey ?? known?.encryptionKey ?? null
   const config = { ...empty, ...changes(empty, choices), copy: encryptionKey !== null }
+  const options = { encryptionKey, stores: registry.stores }
   // Who writes it keeps his key; a second clone of one drive is found by its folder.
   if (known !== null && known.kind !== 'clone') {
-    return DriveFolder.create(sync, root, config, { encryptionKey })
+    return DriveFolder.create(sync, root, config, options)
   }
   // Before it is a clone: one that nobody knows of is not found by its name, nor is its secret.
   await registry.put({ key, kind: 'clone', folder: root, keyPair: null, encryptionKey })
   try {
-    return await DriveFolder.create(sync, root, config, { encryptionKey })
+    return await DriveFolder.create(sync, root, config, options)
   } catch (error) {
     // Another process may have made it meanwhile.
     const isNone = (await readConfig(root).catch(() => null)) === null

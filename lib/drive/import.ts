@@ -131,6 +131,7 @@ class Import {
     const before = catalog.size
     const scanning = scan(root, {
       gitignore: config.gitignore,
+      stores: folder.stores,
       onSkipped: (skipped) => {
         if (skipped.reason !== 'ignored' && skipped.reason !== 'state') this.#skipped.push(skipped)
       }

@@ -26,6 +26,7 @@ import { hashFile } from './folder/file-reader.ts'
 import { look } from './folder/look.ts'
 import { scan, type ScannedEntry } from './folder/scan.ts'
 import { sameStamp, type Stamp } from './folder/stamp.ts'
+import { checkOutside } from './folder/stores.ts'
 import { importFolder, type Change, type ImportOptions, type ImportReport } from './import.ts'
 import { listDrive, type ListedEntry } from './listing.ts'
 import { holdsBack, plan, type Comparison } from './plan.ts'
@@ -46,8 +47,8 @@ export interface MirrorChoices {
  * Opens a mirror, to copy a folder into it.
  *
  * @param mirror - the drive of the store, or the name of a new one.
- * @throws SynclineError as {@link DriveFolder.open}; NOT_WRITABLE if its secret key is not here; REFUSED for another
- * encryption key than the drive has.
+ * @throws SynclineError as {@link DriveFolder.open}; NOT_WRITABLE if its secret key is not here; REFUSED for a folder in
+ * the store, and for another encryption key than the drive has.
  */
 export async function openMirror(
   sync: Synchronizer,
@@ -57,6 +58,8 @@ export async function openMirror(
   { gitignore, encryptionKey, readOnly = false }: MirrorChoices = {}
 ): Promise<DriveFolder> {
   const root = path.resolve(source)
+  const { stores } = registry
+  checkOutside(root, stores)
   const isNew = typeof mirror === 'string'
   const drive = isNew ? newMirror(mirror, root, encryptionKey ?? null) : mirror
   const { key, keyPair } = drive
@@ -65,7 +68,7 @@ export async function openMirror(
   }
   checkSecret(drive, encryptionKey)
   const state = registry.statePath(key)
-  const options = { keyPair, encryptionKey: drive.encryptionKey, state, readOnly }
+  const options = { keyPair, encryptionKey: drive.encryptionKey, state, stores, readOnly }
   if (readOnly) return DriveFolder.open(sync, root, options)
   const isMade = !isNew && !(await isBegun(root, state))
   const config: FolderConfig = {
@@ -122,14 +125,16 @@ export async function mirrorFolder(
 /**
  * What copying a folder into a new mirror would do.
  *
- * @throws SynclineError FOLDER_MISSING, REFUSED as {@link mirrorFolder}.
+ * @throws SynclineError FOLDER_MISSING, REFUSED as {@link openMirror} and {@link mirrorFolder}.
  */
 export async function* planNewMirror(
+  { stores }: Pick<Registry, 'stores'>,
   source: string,
   { gitignore = false }: MirrorChoices = {}
 ): AsyncGenerator<Change, void, void> {
+  checkOutside(source, stores)
   await checkSource(source, null)
-  for await (const batch of scan(source, { gitignore })) {
+  for await (const batch of scan(source, { gitignore, stores })) {
     for (const { name, size } of batch) yield { type: 'add', name, byteLength: size }
   }
 }
@@ -244,12 +249,12 @@ interface Seen {
 async function findChanges(
   folder: DriveFolder
 ): Promise<{ readonly extras: readonly Seen[]; readonly edited: readonly Seen[] }> {
-  const { root, catalog } = folder
+  const { root, catalog, stores } = folder
   const extras: Seen[] = []
   const edited: Seen[] = []
   const paths = new Set<string>()
   for (const [, known] of catalog.rows()) if (known.path !== undefined) paths.add(`/${known.path}`)
-  for await (const batch of plan(scan(root), catalog.listing(), compareStamps)) {
+  for await (const batch of plan(scan(root, { stores }), catalog.listing(), compareStamps)) {
     for (const step of batch) {
       const { name } = step
       if (step.type === 'add') {
@@ -331,14 +336,19 @@ export interface PlannedChange {
  *
  * @param root - need not exist.
  * @param catalog - of the folder, if it is a clone of this drive.
+ * @throws SynclineError REFUSED as {@link ClonedFolder.open}.
  */
 export async function* planMirrorDrive(
+  { stores }: Pick<Registry, 'stores'>,
   entries: AsyncIterable<ListedEntry>,
   root: string,
   catalog: Catalog | null
 ): AsyncGenerator<PlannedChange, void, void> {
   const present: ScannedEntry[] = []
-  if (await exists(root)) for await (const batch of scan(root)) present.push(...batch)
+  checkOutside(root, stores)
+  if (await exists(root)) {
+    for await (const batch of scan(root, { stores })) present.push(...batch)
+  }
   const compare = (source: ListedEntry, target: ScannedEntry): Comparison =>
     compareListed(source, target, catalog?.get(source.name) ?? null)
   for await (const batch of plan(inBatches(entries), present, compare)) {

@@ -29,12 +29,13 @@ export interface RegisteredDrive {
 }
 
 /** What opens and makes shares and clones needs of a registry. */
-export type DriveRegistry = Pick<Registry, 'get' | 'find' | 'put' | 'delete'>
+export type DriveRegistry = Pick<Registry, 'stores' | 'get' | 'find' | 'put' | 'delete'>
 
 /** Remembers drives for as long as somebody holds it. */
 export function memoryRegistry(): DriveRegistry {
   const drives = new Map<string, RegisteredDrive>()
   return {
+    stores: [],
     get: async (key) => drives.get(b4a.toString(key, 'hex')) ?? null,
     find: async (folder) => findIn(drives.values(), folder),
     put: async (drive) => void drives.set(b4a.toString(drive.key, 'hex'), drive),
@@ -52,10 +53,16 @@ function findIn(drives: Iterable<RegisteredDrive>, folder: string): RegisteredDr
 
 /** See the module comment. */
 export class Registry {
+  /** The user's store, and others of his: of no drive, as they hold secret keys. */
+  readonly stores: readonly string[]
   readonly #folder: string
 
-  /** @param store - the user's store; it need not exist. */
-  constructor(store: string) {
+  /**
+   * @param store - the user's store; it need not exist.
+   * @param others - folders of other stores of the same user.
+   */
+  constructor(store: string, others: readonly string[] = []) {
+    this.stores = [store, ...others]
     this.#folder = path.join(store, 'drives')
   }
 

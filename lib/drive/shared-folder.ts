@@ -24,6 +24,7 @@ import {
 } from './folder/drive-folder.ts'
 import type { Stamp } from './folder/stamp.ts'
 import { isFolder } from './folder/look.ts'
+import { checkOutside } from './folder/stores.ts'
 import { watchFolder, type WatchOptions } from './folder/watch.ts'
 import { importFolder, type ImportOptions, type ImportReport } from './import.ts'
 import { checkSecret, type DriveRegistry, type RegisteredDrive } from './registry.ts'
@@ -71,7 +72,8 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
    * Opens the share of a folder, made if there is none. The same folder keeps its key.
    *
    * @throws SynclineError FOLDER_MISSING; NOT_WRITABLE if its secret key is not in this registry; REFUSED for a copy of
-   * another share, a clone, or another encryption key than the drive has; FEED_LOCKED, DISK_FULL, STORAGE_FAILED.
+   * another share, a clone, a folder in the store, or another encryption key than the drive has; FEED_LOCKED, DISK_FULL,
+   * STORAGE_FAILED.
    */
   static async open(
     sync: Synchronizer,
@@ -83,6 +85,7 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
     if (!(await isFolder(root))) {
       throw new SynclineError('FOLDER_MISSING', `${root} is no folder`, { path: root })
     }
+    checkOutside(root, registry.stores)
     const config = await readConfig(root)
     const folder =
       config === null
@@ -117,8 +120,8 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
    */
   async follow(options: ImportOptions & WatchOptions = {}): Promise<void> {
     const { signal } = this.#stop
-    const { config, root } = this.folder
-    const watching = watchFolder(root, { gitignore: config.gitignore, ...options })
+    const { config, root, stores } = this.folder
+    const watching = watchFolder(root, { gitignore: config.gitignore, stores, ...options })
     const close = (): void => watching.close()
     signal.addEventListener('abort', close)
     this.#poke = () => void this.#follow(options).catch(() => {})
@@ -218,7 +221,10 @@ async function create(
   // A key that others may have learnt must not be lost.
   await registry.put(drive)
   try {
-    return await DriveFolder.create(sync, root, config, secretsOf(drive))
+    return await DriveFolder.create(sync, root, config, {
+      ...secretsOf(drive),
+      stores: registry.stores
+    })
   } catch (error) {
     // One that was found may be that of another process, which is just making the share.
     if (begun === null) await registry.delete(key)
@@ -280,7 +286,7 @@ async function reopen(
     }
     await registry.put({ ...drive, folder: root })
   }
-  return DriveFolder.open(sync, root, secretsOf(drive))
+  return DriveFolder.open(sync, root, { ...secretsOf(drive), stores: registry.stores })
 }
 
 /** What opens a drive that is registered. */

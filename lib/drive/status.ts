@@ -84,6 +84,7 @@ export async function folderStatus(
   const skipped: Skipped[] = []
   const scanning = scan(root, {
     gitignore: config.gitignore,
+    stores: folder.stores,
     onSkipped: (item) => {
       if (item.reason === 'ignored') onignored?.(item)
       else if (item.reason !== 'state') skipped.push(item)

@@ -89,6 +89,20 @@ test(
   }
 )
 
+test('synchronizer: its storage is of no share, though it lies in the folder', async (t) => {
+  const root = await t.tmp()
+  await writeFile(path.join(root, 'a.txt'), 'one')
+  const sync = open(t, { storage: path.join(root, 'data') })
+  await (await sync.create('notes')).append(Buffer.from('a note'))
+  const shared = await sync.share(root, { live: false })
+  const { catalog } = shared.folder
+  t.alike(
+    Array.from(catalog.rows(), ([name]) => name),
+    ['/a.txt']
+  )
+  await t.exception(sync.share(path.join(root, 'data/drives')), /REFUSED/)
+})
+
 test('synchronizer: what cannot be opened is told by the session', async (t) => {
   const tmp = await t.tmp()
   await writeFile(path.join(tmp, 'mine.txt'), 'mine')

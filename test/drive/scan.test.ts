@@ -412,6 +412,32 @@ test('scan: state folders are never entered, whatever rules say', async (t) => {
   t.alike(await skipped(root), ['/.syncline/ state', '/a/.syncline/ state', '/b/.syncline/ state'])
 })
 
+test(
+  'scan: stores are never entered, by whatever way they are named',
+  { skip: !posix },
+  async (t) => {
+    const root = await t.tmp()
+    const [at, outside] = [`${root}/by link`, await t.tmp()]
+    plant(root, ['/a/store/drives/key.json', '/a/store-too', '/b/store/x', '/store', '/x/own/y'])
+    symlinkSync(`${root}/a`, at)
+    const stores = [`${at}/store`, `${root}/x/own`, `${root}/not yet/there`, outside, root]
+    const way = `${outside}/root`
+    symlinkSync(root, way)
+    for (const from of [root, `${root}/`, way]) {
+      t.alike(await names(from, { stores }), [
+        '/a/store-too',
+        '/b/store/x',
+        '/by link',
+        '/store',
+        '/x/'
+      ])
+      t.alike(await skipped(from, { stores }), ['/a/store/ store', '/x/own/ store'])
+    }
+    t.alike(await names(root, { stores, under: '/a/store/drives' }), [])
+    t.alike(await names(`${root}/a`, { stores }), ['/store-too'], 'from within, too')
+  }
+)
+
 test('scan: ignored names are counted by rule, and folders that hold nothing else are empty', async (t) => {
   const root = await t.tmp()
   plant(root, [

@@ -181,6 +181,26 @@ test('watch: state folders and what is ignored are neither watched nor told', as
   t.alike([...listener.seen], ['/kept/last'])
 })
 
+test('watch: stores are neither watched nor told, and one may come later', async (t) => {
+  const root = await t.tmp()
+  mkdirSync(`${root}/a/store/drives`, { recursive: true })
+  const watched: string[] = []
+  const watchPath: WatchPath = (at, options, onEvent) => {
+    watched.push(at.slice(root.length))
+    return systemWatch(at, options, onEvent)
+  }
+  const stores = [`${root}/a/store`, `${root}/later`]
+  const listener = await listen(t, root, { watchPath, stores })
+  t.alike(watched, ['', '/a'])
+  writeFileSync(`${root}/a/store/drives/key.json`, '')
+  mkdirSync(`${root}/a/store/cores`)
+  mkdirSync(`${root}/later/drives`, { recursive: true })
+  writeFileSync(`${root}/a/last`, '')
+  await listener.until('/a/last')
+  t.alike([...listener.seen], ['/a/last'])
+  t.alike(watched, ['', '/a'])
+})
+
 test('watch: everything may have changed with the rules', async (t) => {
   const root = await t.tmp()
   mkdirSync(`${root}/build`)
@@ -299,10 +319,22 @@ test('watch: where one watch sees a tree, its names are told without what is ign
   mkdirSync(`${root}/a/logs`, { recursive: true })
   writeFileSync(`${root}/a/.synclineignore`, 'logs/\n')
   const source = new Source()
-  const listener = await listen(t, root, { watchPath: source.watchPath, recursive: true })
+  const listener = await listen(t, root, {
+    watchPath: source.watchPath,
+    recursive: true,
+    stores: [`${root}/c/store`]
+  })
   t.alike(source.opened, [`${root} recursive`])
-  for (const name of ['a/b', 'a/logs/x', '.syncline/config', 'c/.syncline/x', 'c/d'])
-    source.emit('rename', name)
+  const told = [
+    'a/b',
+    'a/logs/x',
+    '.syncline/config',
+    'c/.syncline/x',
+    'c/store',
+    'c/store/y',
+    'c/d'
+  ]
+  for (const name of told) source.emit('rename', name)
   await listener.until('/c/d')
   t.alike([...listener.seen], ['/a/b', '/c/d'])
   source.emit('change', 'a/.synclineignore')

@@ -17,11 +17,11 @@ import { memory } from '../../synchronizer/storage.ts'
 import { Synchronizer } from '../../synchronizer/synchronizer.ts'
 import type { Context } from './command.ts'
 import { ENCRYPTION_KEY } from './drive-flags.ts'
-import { openWhileWritten, storageFolder } from './storage.ts'
+import { openWhileWritten, storageFolder, usualFolder } from './storage.ts'
 
-/** The drives of the user. */
+/** The drives of the user. His usual store is of no drive either where another one is named. */
 export function openRegistry(context: Pick<Context, 'get' | 'env'>): Registry {
-  return new Registry(storageFolder(context))
+  return new Registry(storageFolder(context), [usualFolder(context.env)])
 }
 
 /** A folder and what it is. */
@@ -49,12 +49,14 @@ export async function readingFolder<T>(
   { root, state, config }: NamedFolder,
   read: (folder: DriveFolder) => Promise<T>
 ): Promise<T> {
-  const drive = await openRegistry(context).get(b4a.from(config.key, 'hex'))
+  const registry = openRegistry(context)
+  const drive = await registry.get(b4a.from(config.key, 'hex'))
   const encryptionKey = context.get(ENCRYPTION_KEY) ?? drive?.encryptionKey ?? null
   const sync = new Synchronizer({ storage: memory() })
   try {
     const where = state === undefined ? {} : { state }
-    const options = { ...where, readOnly: true, mode: 'serve', encryptionKey } as const
+    const { stores } = registry
+    const options = { ...where, readOnly: true, mode: 'serve', encryptionKey, stores } as const
     const folder = await openWhileWritten(() => DriveFolder.open(sync, root, options))
     try {
       return await read(folder)

@@ -17,8 +17,11 @@ import { STORAGE } from './flags.ts'
 /** The folder that `--storage` names, else the user's own. */
 export function storageFolder(context: Pick<Context, 'get' | 'env'>): string {
   const given = context.get(STORAGE)
-  if (given !== '') return path.resolve(given)
-  const { env } = context
+  return given === '' ? usualFolder(context.env) : path.resolve(given)
+}
+
+/** The user's own folder. */
+export function usualFolder(env: Context['env']): string {
   const home = env['HOME'] ?? homedir()
   if (env['XDG_DATA_HOME']) return path.join(env['XDG_DATA_HOME'], 'syncline')
   if (process.platform === 'darwin') {

@@ -69,6 +69,8 @@ export interface OpenFolderOptions extends DriveSecrets {
   readonly state?: string
   /** True takes no lock and changes nothing. */
   readonly readOnly?: boolean
+  /** Folders of users' stores: what of them is below the root is of no drive. Default: none. */
+  readonly stores?: readonly string[]
   /** How the feeds are synchronized. Default: `serve` for a share, `both` for a clone. */
   readonly mode?: AddOptions['mode']
 }
@@ -219,6 +221,11 @@ export class DriveFolder {
   /** 32 bytes; null for a drive that is not encrypted. */
   get encryptionKey(): Uint8Array | null {
     return this.#options.encryptionKey ?? null
+  }
+
+  /** Folders of users' stores, which are of no drive. */
+  get stores(): readonly string[] {
+    return this.#options.stores ?? []
   }
 
   /** A path below the state of the folder. */

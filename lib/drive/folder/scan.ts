@@ -13,6 +13,7 @@ import { rulesIn, type IgnoreSource } from './ignore-file.ts'
 import { isGone, requiredCode, systemReader, type FolderReader } from './reader.ts'
 import { stampOf, type Stamp } from './stamp.ts'
 import { STATE_FOLDER } from './state-folder.ts'
+import { storesBelow } from './stores.ts'
 
 /** A file, a link, or a folder in which there is nothing to share. */
 export interface ScannedEntry {
@@ -38,9 +39,9 @@ export interface Skipped {
   /**
    * `special`: a FIFO, socket or device. `name`: it, or where a link leads, is not UTF-8 or has a `\`, or it is `/C:` or
    * alike. `unreadable`: the system or an ignore file that cannot be read forbids to look; what was known of it before
-   * still counts. `ignored`: by a rule. `state`: syncline's own.
+   * still counts. `ignored`: by a rule. `state`: syncline's own. `store`: a store of the user's.
    */
-  readonly reason: 'special' | 'name' | 'unreadable' | 'ignored' | 'state'
+  readonly reason: 'special' | 'name' | 'unreadable' | 'ignored' | 'state' | 'store'
   /** Whether it is a folder, of which nothing else is told. */
   readonly folder: boolean
   /** The system's code, or `TOO_MANY` for ignore rules; only for what is unreadable. */
@@ -62,6 +63,7 @@ export interface ScanCounts {
   unreadable: number
   ignored: number
   state: number
+  store: number
   /** Entries that each rule ignores. */
   readonly ignoredBy: Map<IgnoreRule, number>
 }
@@ -74,6 +76,8 @@ export interface ScanOptions {
   readonly under?: string
   /** Whether `.gitignore` files and `.git/info/exclude` hold too. Default false. */
   readonly gitignore?: boolean
+  /** Folders of users' stores, wherever they are: what of them is below the root is skipped. Default: none. */
+  readonly stores?: readonly string[]
   /** Called for each entry that is skipped. */
   readonly onSkipped?: (skipped: Skipped) => void
   /** Default: the file system. */
@@ -130,6 +134,8 @@ const COUNT_OF = { file: 'files', link: 'links', folder: 'emptyFolders' } as con
 
 interface Walk extends IgnoreSource {
   readonly under: string
+  /** Names of the stores below the root. */
+  readonly stores: readonly string[]
   readonly counts: ScanCounts
   readonly onSkipped: ((skipped: Skipped) => void) | undefined
 }
@@ -156,12 +162,13 @@ function* walk(
   options: ScanOptions,
   counts: ScanCounts
 ): Generator<ScannedEntry | null> {
-  const { under = '/', gitignore = false, onSkipped, reader = systemReader } = options
+  const { under = '/', gitignore = false, stores = [], onSkipped, reader = systemReader } = options
   const walk: Walk = {
     reader,
     root: root.replace(/\/+$/, ''),
     under: under === '/' ? '' : under,
     gitignore,
+    stores: storesBelow(root, stores),
     counts,
     onSkipped
   }
@@ -250,7 +257,7 @@ function readFolder(walk: Walk, name: string, above: IgnoreScope | null): Folder
   let empty = true
   for (const entry of listed) {
     const kind = kindOf(entry)
-    const skipped = whySkipped(`${name}/${entry.name}`, entry.name, kind, scope, valid)
+    const skipped = whySkipped(walk, `${name}/${entry.name}`, entry.name, kind, scope, valid)
     if (skipped === null) empty = false
     if (wanted !== undefined && entry.name !== wanted) continue
     if (skipped !== null) skip(walk, skipped)
@@ -261,6 +268,7 @@ function readFolder(walk: Walk, name: string, above: IgnoreScope | null): Folder
 
 /** Why an entry of a folder is not shared, or null if it is. */
 function whySkipped(
+  { stores }: Walk,
   name: string,
   lastPart: string,
   kind: ScannedEntry['kind'] | 'special',
@@ -269,6 +277,7 @@ function whySkipped(
 ): Skipped | null {
   const folder = kind === 'folder'
   if (lastPart === STATE_FOLDER) return { name, reason: 'state', folder }
+  if (stores.includes(name)) return { name, reason: 'store', folder }
   // A name that is not UTF-8 may look like a valid one once its bytes are replaced; each valid one is there once.
   const damaged = valid !== null && lastPart.includes(REPLACEMENT) && !valid.delete(lastPart)
   if (damaged || lastPart.includes('\\') || DRIVE_LETTER.test(name))
@@ -359,6 +368,7 @@ function newCounts(): ScanCounts {
     unreadable: 0,
     ignored: 0,
     state: 0,
+    store: 0,
     ignoredBy: new Map()
   }
 }

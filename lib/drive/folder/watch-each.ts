@@ -100,7 +100,7 @@ class FolderWatches implements TreeWatch {
 
   /** Watches one folder, and returns the names of those in it that are to be watched too. */
   #watch(name: string): string[] {
-    const { root, reader, giveUp } = this.#target
+    const { root, stores, reader, giveUp } = this.#target
     const above = name === '' ? null : this.#folderAbove(name)
     const lastPart = name.slice(name.lastIndexOf('/') + 1)
     // It was found twice, or the folder above it is not there any more.
@@ -130,16 +130,17 @@ class FolderWatches implements TreeWatch {
       .filter((entry) => entry.isDirectory() && entry.name !== STATE_FOLDER)
       .map((entry) => `${name}/${entry.name}`)
       .filter((child) => {
+        if (stores.includes(child)) return false
         const rule = decidingRule(scope, child, true)
         return rule === null || rule.negated
       })
   }
 
   #open(name: string): PathWatch | null {
-    const { root, watchPath, touch, giveUp } = this.#target
+    const { root, stores, watchPath, touch, giveUp } = this.#target
     try {
       const watch = watchPath(root + name || '/', { recursive: false }, (event, child) => {
-        if (child === STATE_FOLDER) return
+        if (child === STATE_FOLDER || stores.includes(`${name}/${child}`)) return
         if (child === null) touch(name || null, true)
         else touch(`${name}/${child}`, event === 'rename')
       })

@@ -20,6 +20,8 @@ export interface PathWatch {
 
 /** Where watched paths and their trouble are reported. */
 export interface WatchTarget extends IgnoreSource {
+  /** Names of the users' stores below the root: nothing is told of them. */
+  readonly stores: readonly string[]
   readonly watchPath: WatchPath
   /** Something of that name changed; null for anything. `renamed` if it may have come, gone or been replaced. */
   readonly touch: (name: string | null, renamed: boolean) => void

@@ -16,10 +16,11 @@ import {
   type WatchTarget
 } from './watch-target.ts'
 import { STATE_FOLDER } from './state-folder.ts'
+import { isInStore } from './stores.ts'
 
 /** Watches the whole tree; what is ignored is left out when it is told. */
 export function watchTree(target: WatchTarget): TreeWatch {
-  const { root, watchPath, touch, giveUp } = target
+  const { root, stores, watchPath, touch, giveUp } = target
   let watch: PathWatch | null = null
   let identity: string | null = null
 
@@ -37,12 +38,16 @@ export function watchTree(target: WatchTarget): TreeWatch {
     try {
       watch = watchPath(root || '/', { recursive: true }, (event, path) => {
         const name = path === null ? null : `/${path.replaceAll(sep, '/')}`
-        if (name?.split('/').includes(STATE_FOLDER) !== true) touch(name, event === 'rename')
+        if (name === null || !isOwn(name)) touch(name, event === 'rename')
       })
       watch.on('error', (error) => fail(error))
     } catch (error) {
       fail(error)
     }
+  }
+
+  function isOwn(name: string): boolean {
+    return name.split('/').includes(STATE_FOLDER) || isInStore(name, stores)
   }
 
   function fail(error: unknown): void {

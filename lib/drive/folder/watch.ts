@@ -6,6 +6,7 @@
 import { watch as watchPath } from 'node:fs'
 import { RESCAN_MS, WATCH_SETTLE_MS, WATCH_SETTLE_MS_MAX, WATCHED_NAMES_MAX } from '../../limits.ts'
 import { systemReader, type FolderReader } from './reader.ts'
+import { storesBelow } from './stores.ts'
 import { watchEachFolder } from './watch-each.ts'
 import type { TreeWatch, WatchPath, WatchTarget } from './watch-target.ts'
 import { watchTree } from './watch-tree.ts'
@@ -25,6 +26,8 @@ export type WatchEvent =
 export interface WatchOptions {
   /** Whether git's ignore files hold too. Default false. */
   readonly gitignore?: boolean
+  /** Folders of users' stores, wherever they are: nothing is told of them. Default: none. */
+  readonly stores?: readonly string[]
   /** Milliseconds after which `everything` is told when nothing else was. Default {@link RESCAN_MS}. */
   readonly rescanMs?: number
   /** Milliseconds without a change before changes are told. Default {@link WATCH_SETTLE_MS}. */
@@ -73,7 +76,7 @@ class FolderWatch implements Watch {
   readonly #events: AsyncGenerator<WatchEvent> = this.#run()
 
   constructor(root: string, options: WatchOptions) {
-    const { gitignore = false, reader = systemReader } = options
+    const { gitignore = false, stores = [], reader = systemReader } = options
     const { recursive = process.platform === 'darwin' || process.platform === 'win32' } = options
     this.#rescanMs = options.rescanMs ?? RESCAN_MS
     this.#settleMs = options.settleMs ?? WATCH_SETTLE_MS
@@ -81,6 +84,7 @@ class FolderWatch implements Watch {
     const target: WatchTarget = {
       root: root.replace(/\/+$/, ''),
       gitignore,
+      stores: storesBelow(root, stores),
       reader,
       watchPath: options.watchPath ?? watchPath,
       touch: (name, renamed) => this.#touch(name, renamed),

@@ -190,6 +190,8 @@ export const JOURNAL_WASTE_BYTES: number = 4 * 1024 * 1024
 
 /** Levels of the tree of an index: 2^50 keys, four to a node, need 22. */
 export const INDEX_DEPTH_MAX = 32
+/** Nodes in one block of an index: a change touches one or two of each level, or makes them. */
+export const INDEX_NODES_MAX = 128
 /** Bytes of the nodes in one block of an index: a change touches some dozens, each of at most 150 bytes. */
 export const INDEX_NODES_BYTES_MAX: number = 64 * 1024
 /** Bytes of blocks of one index that stay in memory: those of some 50,000 files. */

@@ -1,7 +1,13 @@
 /** The index of a drive: our B-tree against Hyperbee's, in both directions, and against hostile blocks. */
 import test, { type Assertions } from 'brittle'
 import { memory, Synchronizer, type FeedSession } from '../../lib/index.ts'
-import { decodeHeader, encodeHeader } from '../../lib/drive/index/block.ts'
+import {
+  changeBytes,
+  decodeHeader,
+  encodeHeader,
+  writeChange,
+  type Node
+} from '../../lib/drive/index/block.ts'
 import { DriveIndex, type EntriesOptions } from '../../lib/drive/index/drive-index.ts'
 import {
   BEE_VERSION,
@@ -337,6 +343,28 @@ test('index: hostile blocks end in an error, never in a loop', async (t) => {
     'the same key twice': [header, change('0a040a020101', 'b')],
     'a list that ends early': [header, change('0a030a0701', 'k')],
     'a varint without an end': [header, Buffer.alloc(30, 0xff)],
+    'a node of too many keys, most of its children the same': [
+      header,
+      changeOf('b', []),
+      changeOf('a', [
+        {
+          keys: new Array<number>(2000).fill(1),
+          children: [2, 1, ...Array.from({ length: 2000 }, () => [2, 0]).flat()]
+        },
+        { keys: [2], children: [] }
+      ])
+    ],
+    'children that are the same, level for level': [
+      header,
+      changeOf('b', []),
+      changeOf(
+        'a',
+        Array.from({ length: 30 }, (_, level) => ({
+          keys: new Array<number>(8).fill(1),
+          children: level === 29 ? [] : Array.from({ length: 9 }, () => [2, level + 1]).flat()
+        }))
+      )
+    ],
     'no key': [header, Buffer.from('0a050a030a0101', 'hex')],
     nothing: [header, Buffer.alloc(0)]
   }
@@ -346,6 +374,9 @@ test('index: hostile blocks end in an error, never in a loop', async (t) => {
     t.pass(name)
     await settles(index, blocks.length)
   }
+  const crowd = new Array<Node>(200).fill({ keys: [1], children: [] })
+  const crowded = new DriveIndex(sourceOfBlocks([header, changeOf('a', crowd)]))
+  await t.exception(listOf(crowded.entries()), /TOO_MANY/)
   const next = random(SEED)
   const honest = await new DriveIndex(sourceOfBlocks([])).encode(
     Array.from({ length: 200 }, (_, i) => ({
@@ -412,6 +443,14 @@ test('index: a small cache gives the same entries', async (t) => {
     (await listOf(index.entries())).map(({ key }) => text(key))
   )
 })
+
+/** A block of given nodes and key, with a value. */
+function changeOf(key: string, nodes: readonly Node[]): Uint8Array {
+  const [name, value] = [Buffer.from(key), Buffer.from('x')]
+  const block = new Uint8Array(changeBytes(nodes, name, value))
+  writeChange(block, 0, nodes, name, value)
+  return block
+}
 
 /** A block of given nodes (hexadecimal) and key, with a value. */
 function change(nodes: string, key: string): Uint8Array {

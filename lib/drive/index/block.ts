@@ -11,7 +11,7 @@
  */
 import b4a from 'b4a'
 import { SynclineError } from '../../errors.ts'
-import { INDEX_NODES_BYTES_MAX } from '../../limits.ts'
+import { INDEX_NODES_BYTES_MAX, INDEX_NODES_MAX } from '../../limits.ts'
 import { readVarint, varintBytes, writeVarint, type Cursor } from './varint.ts'
 
 /** One block after the header. Keys and values are views of the block. */
@@ -113,15 +113,14 @@ export function decodeChange(bytes: Uint8Array): ChangeBlock {
  * @throws SynclineError BAD_MESSAGE, TOO_MANY.
  */
 export function decodeNodes(bytes: Uint8Array, index: number): Node[] {
-  if (bytes.byteLength > INDEX_NODES_BYTES_MAX) {
-    throw new SynclineError('TOO_MANY', `block ${index} holds too many nodes`, { index })
-  }
+  if (bytes.byteLength > INDEX_NODES_BYTES_MAX) throw tooMany(index)
   const nodes: Node[] = []
   const cursor = { bytes, offset: 0 }
   while (cursor.offset < bytes.byteLength) {
     const tag = readVarint(cursor)
     if (tag === FIRST) nodes.push(readNode(cursor, index))
     else skipField(cursor, tag)
+    if (nodes.length > INDEX_NODES_MAX) throw tooMany(index)
   }
   return nodes
 }
@@ -212,6 +211,7 @@ function readNode(cursor: Cursor, index: number): Node {
   }
   if (cursor.offset !== end) throw broken('a node ends early', index)
   const { keys, children } = node
+  if (keys.length > NODE_KEYS_MAX) throw broken('a node has too many keys', index)
   const leaf = children.length === 0
   if (!leaf && (keys.length === 0 || children.length !== 2 * (keys.length + 1))) {
     throw broken('keys and children of a node do not fit together', index)
@@ -260,6 +260,10 @@ function skipField(cursor: Cursor, tag: number): void {
   else if (kind === 5) cursor.offset += 4
   else throw broken(`fields of kind ${kind} are unknown`)
   if (cursor.offset > cursor.bytes.byteLength) throw broken('a field ends early')
+}
+
+function tooMany(index: number): SynclineError {
+  return new SynclineError('TOO_MANY', `block ${index} holds too many nodes`, { index })
 }
 
 function broken(why: string, index?: number): SynclineError {

@@ -41,6 +41,8 @@ export class TreeCursor {
   readonly #frames: Frame[] = []
   readonly #readsAhead: boolean
   #entered = 0
+  /** Nodes that were looked at to read ahead. */
+  #seen = 0
   #ahead = 0
 
   /** Stands nowhere until {@link open}. */
@@ -151,6 +153,8 @@ export class TreeCursor {
 
   /** Asks the network for what lies below a node before it is reached. Errors show when it is. */
   #readAhead(node: Node, levels: number): void {
+    // Each node is met once for itself and once for each level above it, unless it is in many places.
+    if (++this.#seen > (AHEAD_LEVELS + 1) * this.#version) return
     for (const key of node.keys) this.#fetch(key, null)
     if (levels === 0) return
     for (let i = 0; i < node.children.length; i += 2) {

@@ -326,6 +326,36 @@ test('index: an empty feed, and one that is no index', async (t) => {
   }
 })
 
+test(`index: only the last block of changes that hyperbee ${BEE_VERSION} makes together ends a version`, async (t) => {
+  const feed = await openFeed(t)
+  const bee = await openBee(feed)
+  const put = async (numbers: readonly number[], value: string): Promise<number> => {
+    await writeBee(
+      bee,
+      numbers.map((number) => [`key ${1000 + number}`, value] as const),
+      false
+    )
+    return feed.length
+  }
+  const last = [
+    await put(
+      Array.from({ length: 300 }, (_, i) => i),
+      'old'
+    )
+  ]
+  for (const step of [7, 11, 1]) {
+    const numbers = Array.from({ length: 40 }, (_, i) => (i * step * 7) % 300)
+    last.push(await put(numbers, `by ${step}`))
+  }
+  const index = new DriveIndex(sourceOf(feed))
+  const ends = await index.versionEnds(1, feed.length)
+  const found = [...ends].flatMap((isEnd, i) => (isEnd === 1 ? [i + 2] : []))
+  t.alike(found, last)
+  for (let version = 2; version <= feed.length; version++) {
+    if ((await index.isWhole(version)) !== last.includes(version)) t.fail(`version ${version}`)
+  }
+})
+
 test('index: hostile blocks end in an error, never in a loop', async (t) => {
   const header = encodeHeader()
   const cases: Record<string, Uint8Array[]> = {
@@ -348,7 +378,7 @@ test('index: hostile blocks end in an error, never in a loop', async (t) => {
       changeOf('b', []),
       changeOf('a', [
         {
-          keys: new Array<number>(2000).fill(1),
+          keys: Array.from({ length: 2000 }, () => 1),
           children: [2, 1, ...Array.from({ length: 2000 }, () => [2, 0]).flat()]
         },
         { keys: [2], children: [] }
@@ -360,7 +390,7 @@ test('index: hostile blocks end in an error, never in a loop', async (t) => {
       changeOf(
         'a',
         Array.from({ length: 30 }, (_, level) => ({
-          keys: new Array<number>(8).fill(1),
+          keys: Array.from({ length: 8 }, () => 1),
           children: level === 29 ? [] : Array.from({ length: 9 }, () => [2, level + 1]).flat()
         }))
       )
@@ -374,7 +404,7 @@ test('index: hostile blocks end in an error, never in a loop', async (t) => {
     t.pass(name)
     await settles(index, blocks.length)
   }
-  const crowd = new Array<Node>(200).fill({ keys: [1], children: [] })
+  const crowd = Array.from({ length: 200 }, () => ({ keys: [1], children: [] }))
   const crowded = new DriveIndex(sourceOfBlocks([header, changeOf('a', crowd)]))
   await t.exception(listOf(crowded.entries()), /TOO_MANY/)
   const next = random(SEED)

@@ -8,7 +8,8 @@ const STEP_BLOCKS = 64
  * Which blocks of `[start, end)` end a version, one bit of the array each: the others stand within changes that were
  * made together, of which only the last block holds the root.
  *
- * The first node of any other block is no root, so a later block of the same changes says that it lies below.
+ * The first node of any other block is no root, so a later block of the same changes, or another node of the block itself,
+ * says that it lies below.
  */
 export async function versionEnds(
   blocks: BlockCache,
@@ -24,7 +25,7 @@ export async function versionEnds(
     for (const { children } of nodes) {
       for (let i = 0; i < children.length; i += 2) {
         const child = children[i] as number
-        if (children[i + 1] === 0 && child >= start && child < seq) ends[child - start] = 0
+        if (children[i + 1] === 0 && child >= start) ends[child - start] = 0
       }
     }
   }

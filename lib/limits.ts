@@ -232,9 +232,11 @@ export const DRIVE_BLOCK_BYTES: number = 64 * 1024
 export const IMPORT_ENTRIES_MAX = 16_384
 /** Changes of an index that are looked through for the end of those that were made together. */
 export const INDEX_CHANGES_MAX: number = 2 * IMPORT_ENTRIES_MAX
-/** Milliseconds until a file that is being written is looked at again; doubled up to the second. */
+/** Milliseconds until a file that is being written is looked at again; doubled up to the second: each look is at the whole tree. */
 export const SETTLE_MS = 500
-export const SETTLE_MS_MAX = 2_000
+export const SETTLE_MS_MAX = 8_000
+/** Milliseconds for which a file may be written before it is taken in as it is: a log has no end. */
+export const GROWING_MS_MAX = 30_000
 /** Blocks of one block map, as hyperblobs reads them. */
 export const BLOCK_MAP_BLOCKS_MAX = 64
 /** Blocks that one block map lists: 8,192 in each of its blocks. */

@@ -206,6 +206,10 @@ function followEvents(context: Context, share: Share, tellings: (() => Promise<v
     if (error.message !== failed) log.error(`${label}: ${sentenceOf(error)}`)
     failed = error.message
   })
+  folder.on('restless', (names) => {
+    const title = `${label}: written without a pause, and taken in now and then as they are`
+    tellNames(log, title, names)
+  })
   folder.on('unwatched', (code) => {
     log.info(
       `${label}: the system grants no more watches (${code}): it is looked through now and then`

@@ -20,7 +20,8 @@ import type { CatalogRow, Known } from './folder/catalog.ts'
 import { type DriveFolder, filePath } from './folder/drive-folder.ts'
 import { blocksOf, digestOf, hashFile, leavesOf, readWhole } from './folder/file-reader.ts'
 import { scan, type ScanCounts, type ScannedEntry, type Skipped } from './folder/scan.ts'
-import { isRacy, sameStamp, type Stamp } from './folder/stamp.ts'
+import { isRacy, sameStamp } from './folder/stamp.ts'
+import type { GrowingFiles, Growth } from './growing-files.ts'
 import { encodeHeader } from './index/block.ts'
 import { holdsBack, plan, type Action, type Comparison } from './plan.ts'
 import { ProgressNotes } from './progress.ts'
@@ -33,9 +34,9 @@ export interface ImportOptions {
   readonly dryRun?: boolean
   /**
    * Files that were just being written when they were last looked at, for whoever looks again soon: given, they are taken
-   * in when they are found as they were. Kept by the caller, changed here.
+   * in when they have settled, or do not. Kept by the caller, changed here: what is unsettled at the end.
    */
-  readonly growing?: Map<string, Stamp>
+  readonly growing?: GrowingFiles
   /** Told of each change as it is found. */
   readonly onchange?: (change: Change) => void
   readonly progress?: ProgressNotes
@@ -70,6 +71,8 @@ export interface ImportReport {
   readonly lost: readonly string[]
   /** Files that are being written: a later import takes them in. */
   readonly unsettled: readonly string[]
+  /** Files that have been written for so long that they are taken in as they are, or are unsettled if they do not hold still. */
+  readonly restless: readonly string[]
 }
 
 /** Bytes of small files that are read, hashed and appended together, and how many of them. */
@@ -101,6 +104,7 @@ class Import {
   readonly #progress: ProgressNotes
   readonly #changes = { add: 0, change: 0, touch: 0, remove: 0 }
   readonly #unsettled: string[] = []
+  readonly #restless: string[] = []
   readonly #skipped: Skipped[] = []
   /** What goes to the index next. */
   #puts: { readonly key: Uint8Array; readonly value: Uint8Array | null }[] = []
@@ -184,6 +188,7 @@ class Import {
       await this.#dropLost()
       catalog.version = folder.index.version
       await catalog.save()
+      this.#options.growing?.keep(this.#unsettled)
     }
     this.#progress.set({ phase: 'done' })
     const { add, change, touch, remove } = this.#changes
@@ -198,7 +203,8 @@ class Import {
       heldBack: Array.from(held, ({ name }) => name),
       skipped: this.#skipped,
       lost: this.#lost.map(({ name }) => name),
-      unsettled: this.#unsettled
+      unsettled: this.#unsettled,
+      restless: this.#restless
     }
   }
 
@@ -257,28 +263,34 @@ class Import {
 
   async #take({ source }: Step): Promise<void> {
     if (source.kind !== 'file') return this.#takeBare(source)
-    if (this.#isGrowing(source)) {
+    const growth = this.#growthOf(source)
+    if (growth === 'growing') {
       this.#unsettled.push(source.name)
       return
     }
-    if (source.size >= LARGE_BYTES) return this.#takeLarge(source)
+    const isLarge = source.size >= LARGE_BYTES
+    if (growth === 'restless') {
+      this.#restless.push(source.name)
+      // Now, and not with others: it would not be what it is any more.
+      return this.#takeLarge(source, isLarge ? 1 : TRIES)
+    }
+    if (isLarge) return this.#takeLarge(source, TRIES)
     this.#small.push(source)
     this.#smallBytes += source.size
     if (this.#smallBytes >= BATCH_BYTES || this.#small.length >= BATCH_FILES)
       await this.#takeSmall()
   }
 
-  /** True if somebody may still be writing the file. */
-  #isGrowing({ name, mtimeMs, stamp }: ScannedEntry): boolean {
+  /** Whether somebody may still be writing the file. */
+  #growthOf({ name, mtimeMs, stamp }: ScannedEntry): Growth {
     const { growing } = this.#options
-    if (growing === undefined) return false
-    const before = growing.get(name)
-    growing.delete(name)
-    if (Date.now() - mtimeMs > SETTLE_MS || (before !== undefined && sameStamp(before, stamp))) {
-      return false
-    }
-    growing.set(name, stamp)
-    return true
+    return growing?.look(name, stamp, Date.now() - mtimeMs <= SETTLE_MS) ?? 'settled'
+  }
+
+  /** The file did not hold still while it was read. */
+  #fail({ name, stamp }: ScannedEntry): void {
+    this.#unsettled.push(name)
+    this.#options.growing?.failed(name, stamp)
   }
 
   /** A link or an empty folder. */
@@ -312,9 +324,9 @@ class Import {
     try {
       const stamp = readWhole(this.#pathOf(file.name), file.size, target)
       if (stamp !== null && sameStamp(stamp, file.stamp)) return true
-      this.#unsettled.push(file.name)
+      this.#fail(file)
     } catch (error) {
-      this.#skip(file.name, error)
+      this.#skip(file, error)
     }
     return false
   }
@@ -362,10 +374,10 @@ class Import {
     for (const [file, blob, digest] of settled) await this.#settle(file, blob, digest, readMs)
   }
 
-  async #takeLarge(file: ScannedEntry): Promise<void> {
+  async #takeLarge(file: ScannedEntry, triesMax: number): Promise<void> {
     const { signal } = this.#options
     try {
-      for (let tries = 1; tries <= TRIES; tries++) {
+      for (let tries = 1; tries <= triesMax; tries++) {
         const readMs = Date.now()
         const hashed = await hashFile(
           this.#pathOf(file.name),
@@ -376,10 +388,10 @@ class Import {
         const { byteLength: size, leaves, stamp } = hashed
         if (await this.#arriveLarge({ ...file, size, stamp }, leaves, readMs)) return
       }
-      this.#unsettled.push(file.name)
+      this.#fail(file)
     } catch (error) {
       if (signal?.aborted === true || error instanceof SynclineError) throw error
-      this.#skip(file.name, error)
+      this.#skip(file, error)
     }
   }
 
@@ -558,10 +570,11 @@ class Import {
     return path.join(this.#folder.root, filePath(name))
   }
 
-  #skip(name: string, error: unknown): void {
+  #skip(file: ScannedEntry, error: unknown): void {
+    const { name } = file
     const code = systemCode(error)
     // It vanished after it was seen: the next import takes it out.
-    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') this.#unsettled.push(name)
+    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') this.#fail(file)
     else if (UNREADABLE.has(code)) {
       this.#skipped.push({ name, reason: 'unreadable', folder: false, code })
     } else throw storageError(error, this.#pathOf(name))

@@ -6,12 +6,10 @@
 import { EventEmitter } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import b4a from 'b4a'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { createKeyPair } from '../feed/signature.ts'
 import type { KeyPair } from '../feed/store.ts'
-import { SETTLE_MS, SETTLE_MS_MAX } from '../limits.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { WaitOptions } from '../synchronizer/waiting.ts'
 import { newDriveIdentities } from './blobs-key.ts'
@@ -22,10 +20,10 @@ import {
   readConfig,
   type FolderConfig
 } from './folder/drive-folder.ts'
-import type { Stamp } from './folder/stamp.ts'
 import { isFolder } from './folder/look.ts'
 import { checkOutside } from './folder/stores.ts'
-import { watchFolder, type WatchOptions } from './folder/watch.ts'
+import { watchFolder, type WatchEvent, type WatchOptions } from './folder/watch.ts'
+import { GrowingFiles } from './growing-files.ts'
 import { importFolder, type ImportOptions, type ImportReport } from './import.ts'
 import { checkSecret, type DriveRegistry, type RegisteredDrive } from './registry.ts'
 import { STATE_FOLDER } from './folder/state-folder.ts'
@@ -50,6 +48,8 @@ export interface ShareEvents {
   failed: [error: SynclineError]
   /** The system has no watches left: changes are found by looking, from time to time. */
   unwatched: [code: string]
+  /** Files are written without a pause: they are taken in as they are, now and then. Told once for each. */
+  restless: [names: readonly string[]]
 }
 
 /** See the module comment. */
@@ -59,7 +59,8 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
   /** One import at a time. */
   #importing: Promise<unknown> = Promise.resolve()
   #poke: () => void = () => {}
-  readonly #growing = new Map<string, Stamp>()
+  /** Names of restless files that were told. */
+  readonly #restless = new Set<string>()
 
   private constructor(folder: DriveFolder) {
     super()
@@ -124,17 +125,32 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
     const watching = watchFolder(root, { gitignore: config.gitignore, stores, ...options })
     const close = (): void => watching.close()
     signal.addEventListener('abort', close)
-    this.#poke = () => void this.#follow(options).catch(() => {})
+    // However many blocks are lost, they are one reason to look.
+    this.#poke = () => watching.nudge()
+    const { growing = new GrowingFiles() } = options
+    let isDue = false
+    let timer: NodeJS.Timeout | undefined
+    const look = (): void => {
+      isDue = true
+      watching.nudge()
+    }
     try {
       await watching.ready
-      if (!signal.aborted) await this.#follow(options)
+      look()
       for await (const event of watching) {
         if (event.type === 'unwatched') this.emit('unwatched', event.code)
-        else await this.#follow(options)
+        else if (isDue || isNews(event, growing)) {
+          isDue = false
+          clearTimeout(timer)
+          await this.#follow({ ...options, growing })
+          const { waitMs } = growing
+          if (waitMs < Infinity) timer = setTimeout(look, waitMs)
+        }
         if (signal.aborted) return
       }
     } finally {
       this.#poke = () => {}
+      clearTimeout(timer)
       signal.removeEventListener('abort', close)
       watching.close()
     }
@@ -163,25 +179,23 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
 
   async #follow(options: ImportOptions): Promise<void> {
     const { signal } = this.#stop
-    let wait = SETTLE_MS
-    while (!signal.aborted) {
-      try {
-        const report = await this.import({ ...options, growing: this.#growing, signal })
-        const { changes, lost, heldBack, unsettled } = report
-        if (changes + lost.length + heldBack.length > 0) {
-          this.emit('imported', report)
-        }
-        if (unsettled.length === 0) return
-        // Somebody is writing: it is looked at again when that may be over.
-        await setTimeout(wait, undefined, { signal }).catch(() => {})
-        wait = Math.min(2 * wait, SETTLE_MS_MAX)
-      } catch (error) {
-        if (signal.aborted) return
-        if (!isSynclineError(error)) throw error
-        this.emit('failed', error)
-        return
-      }
+    try {
+      const report = await this.import({ ...options, signal })
+      const { changes, lost, heldBack, restless } = report
+      if (changes + lost.length + heldBack.length > 0) this.emit('imported', report)
+      this.#tellRestless(restless)
+    } catch (error) {
+      if (signal.aborted) return
+      if (!isSynclineError(error)) throw error
+      options.growing?.keep([])
+      this.emit('failed', error)
     }
+  }
+
+  #tellRestless(names: readonly string[]): void {
+    const untold = names.filter((name) => !this.#restless.has(name))
+    for (const name of untold) this.#restless.add(name)
+    if (untold.length > 0) this.emit('restless', untold)
   }
 
   async #configure({ copy, gitignore }: ShareOptions): Promise<void> {
@@ -191,6 +205,13 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
     }
     if (copy === true && !config.copy) await this.folder.storeCopies()
   }
+}
+
+/** False for what is looked at soon in any case. */
+function isNews(event: WatchEvent, growing: GrowingFiles): boolean {
+  if (event.type === 'changed') return [...event.names].some((name) => !growing.has(name))
+  // Blocks are lost of files that are being written.
+  return event.type === 'everything' || growing.size === 0
 }
 
 async function create(

@@ -351,6 +351,20 @@ test('watch: a watch that fails is no longer relied on', async (t) => {
   t.alike(listener.events, [{ type: 'unwatched', code: 'EIO' }])
 })
 
+test('watch: many nudges are told as one, and keep back no change', async (t) => {
+  const root = await t.tmp()
+  const source = new Source()
+  const listener = await listen(t, root, { watchPath: source.watchPath })
+  for (let i = 0; i < 1000; i++) listener.watch.nudge()
+  await listener.until('nudged')
+  t.is(listener.events.length, 1)
+  source.emit('change', 'file')
+  const nudging = setInterval(() => listener.watch.nudge(), 1)
+  await listener.until('/file')
+  clearInterval(nudging)
+  t.pass()
+})
+
 test('watch: closing ends the iteration, and ending the iteration closes', async (t) => {
   const root = await t.tmp()
   let open = 0

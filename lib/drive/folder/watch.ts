@@ -22,6 +22,8 @@ export type WatchEvent =
   | { readonly type: 'everything' }
   /** The system grants no (more) watches, for the reason of `code`; from now on only `everything` is told. Told once. */
   | { readonly type: 'unwatched'; readonly code: string }
+  /** {@link Watch.nudge} was called since this was told last. */
+  | { readonly type: 'nudged' }
 
 export interface WatchOptions {
   /** Whether git's ignore files hold too. Default false. */
@@ -44,6 +46,8 @@ export interface WatchOptions {
 export interface Watch extends AsyncIterable<WatchEvent> {
   /** Resolves when changes are seen, or it is known that they will not be: what is scanned from then on is complete. */
   readonly ready: Promise<void>
+  /** Tells `nudged` at once: for whoever has a reason of his own to look. */
+  nudge(): void
   /** Ends the iteration. */
   close(): void
 }
@@ -69,6 +73,7 @@ class FolderWatch implements Watch {
   #failure: string | null = null
   #watching = true
   #closed = false
+  #nudged = false
   #firstAt = 0
   #lastAt = 0
   #rescanAt: number
@@ -98,6 +103,11 @@ class FolderWatch implements Watch {
     return this.#events
   }
 
+  nudge(): void {
+    this.#nudged = true
+    this.#wake()
+  }
+
   close(): void {
     this.#closed = true
     this.#tree.stop()
@@ -125,6 +135,10 @@ class FolderWatch implements Watch {
       this.#failure = null
       return { type: 'unwatched', code }
     }
+    if (this.#nudged && performance.now() < this.#dueAt()) {
+      this.#nudged = false
+      return { type: 'nudged' }
+    }
     const touched = this.#touched
     const everything = this.#everything || performance.now() >= this.#rescanAt
     this.#touched = new Map()
@@ -139,9 +153,9 @@ class FolderWatch implements Watch {
     return names.size > 0 ? { type: 'changed', names } : null
   }
 
-  /** Waits until there is something to tell, or the watch is closed. */
+  /** Waits until there is something to tell, or to look for, or the watch is closed. */
   async #due(): Promise<void> {
-    while (!this.#closed && this.#failure === null) {
+    while (!this.#closed && this.#failure === null && !this.#nudged) {
       const waitMs = this.#dueAt() - performance.now()
       if (waitMs <= 0) return
       await new Promise<void>((resolve) => {

@@ -173,12 +173,14 @@ class Import {
     await this.#takeSmall()
     // What cannot be looked at is not gone.
     const gone = this.#withoutUnreadable(removals)
-    if (before > 0 && counts.files + counts.links === 0 && maxDelete === null && gone.length > 0) {
+    // An empty folder is gone, too, where it holds something now.
+    const goneFiles = gone.filter(({ known }) => !isFolder(known.kind))
+    if (goneFiles.length > 0 && counts.files + counts.links === 0 && maxDelete === null) {
       const reason = `${root} has none of its ${before} entries any more: is a disk missing?`
       throw new SynclineError('REFUSED', `${reason} --max-delete ${before} goes on`, { path: root })
     }
     // What has another name now is not lost.
-    const lost = gone.filter(({ name, known }) => !folder.hasOther(name, known.entry.blob))
+    const lost = goneFiles.filter(({ name, known }) => !folder.hasOther(name, known.entry.blob))
     const held = new Set(holdsBack(lost.length, before, maxDelete) ? lost : [])
     for (const row of gone) if (!held.has(row)) await this.#remove(row)
     if (!dryRun) {

@@ -592,7 +592,9 @@ export class Placement {
     const rows = steps.filter(({ name }) => catalog.get(name) !== undefined)
     const isKept = this.#trash !== null && this.#fitInTrash(rows)
     const max = isKept ? Infinity : (this.#options.maxDelete ?? null)
-    if (holdsBack(rows.length, catalog.size, max)) return rows.map(({ name }) => name)
+    // An empty folder goes, too, where it holds something now.
+    const files = rows.filter(({ name }) => catalog.get(name)?.kind !== 'folder')
+    if (holdsBack(files.length, catalog.size, max)) return files.map(({ name }) => name)
     // Folders after what is in them.
     for (const { name } of rows.toReversed()) {
       this.#signal?.throwIfAborted()

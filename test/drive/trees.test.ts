@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import { createServer } from 'node:net'
 import test, { type Assertions } from 'brittle'
+import { keyOfName } from '../../lib/drive/drive-name.ts'
 import {
   age,
   bytesOf,
@@ -11,6 +12,7 @@ import {
   openShare,
   treeOf,
   until,
+  UPDATE_MS,
   writeTree
 } from './folders.ts'
 
@@ -298,6 +300,44 @@ test('trees: a folder that loses all, or vanishes, keeps its drive as it was', a
   fs.rmdirSync(root)
   fs.renameSync(`${away}/root`, root)
   t.is(share.folder.index.version, version)
+})
+
+test('trees: empty folders that hold something now are no deletions, on neither side', async (t) => {
+  const root = await tmpOf(t)
+  const names = Array.from({ length: 12 }, (_, i) => String(i + 1).padStart(2, '0'))
+  for (const name of names) fs.mkdirSync(`${root}/${name}`)
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  const { dir, clone } = await cloneFrom(t, source, share.key, { keep: '0' })
+  t.is(Object.keys(treeOf(dir)).length, 12)
+  for (const name of names) writeTree(root, { [`${name}/file`]: name })
+  age(root)
+  const report = await share.import()
+  t.alike([report.heldBack, report.added, report.removed], [[], 12, 12])
+  const { index } = share.folder
+  t.is(await index.get(keyOfName('/01', 'dirs')), null)
+  t.ok(await index.get(keyOfName('/01/file')))
+  await until(() => clone.index.length === index.version, 'the index came')
+  const update = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.alike(update.heldBack, [])
+  t.alike(treeOf(dir), treeOf(root))
+})
+
+test('trees: the only folder of a share may hold another one, or go', async (t) => {
+  const root = await tmpOf(t)
+  fs.mkdirSync(`${root}/a`)
+  const share = await openShare(t, await openNode(t), root)
+  await share.import()
+  fs.mkdirSync(`${root}/a/b`)
+  await share.import()
+  t.alike(
+    Array.from(share.folder.catalog.rows(), ([name]) => name),
+    ['/a/b']
+  )
+  fs.rmSync(`${root}/a`, { recursive: true })
+  await share.import()
+  t.is(share.folder.catalog.size, 0)
 })
 
 test('trees: a folder that cannot be written to keeps out its own files, and no others', async (t) => {

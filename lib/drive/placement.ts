@@ -400,6 +400,8 @@ export class Placement {
     const stats = look(file)
     if (stats === null || !stats.isFile() || !sameStamp(stampOf(stats), known.stamp)) return false
     const to = this.names.pathOf(step.name)
+    // Where a folder takes its place it has to go before the folder comes.
+    if (to !== null && this.names.isBelow(to, local)) return false
     // The same name to the file system: only its letters change.
     const isSame = to !== null && this.names.leavingAt(to) === from.name
     await this.#put(step, (options) => {

@@ -86,6 +86,40 @@ export async function cloneFrom(
   return { node, dir, clone, report }
 }
 
+/** A shared folder and its clone. */
+export interface Pair {
+  readonly source: Node
+  readonly root: string
+  readonly share: SharedFolder
+  readonly node: Node
+  readonly dir: string
+  readonly clone: ClonedFolder
+}
+
+/** A share with files, and a clone of it. */
+export async function openPair(
+  t: Assertions,
+  files: Record<string, string | Uint8Array>,
+  choices: object = {}
+): Promise<Pair> {
+  const root = fs.realpathSync(await t.tmp())
+  writeTree(root, files)
+  age(root)
+  const source = await openNode(t)
+  const share = await openShare(t, source, root)
+  await share.import()
+  const { node, dir, clone } = await cloneFrom(t, source, share.key, choices)
+  return { source, root, share, node, dir, clone }
+}
+
+/** Takes in what the source did, and brings the clone to it. */
+export async function bring({ share, clone }: Pair): Promise<CloneReport> {
+  await share.import({ maxDelete: 1000 })
+  const { version } = share.folder.index
+  await until(() => clone.index.length === version, 'the index came')
+  return clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+}
+
 /** Milliseconds for an update; one that takes longer hangs. */
 export const UPDATE_MS = 20_000
 
@@ -194,6 +228,24 @@ export class RawDrive {
     })
     await this.drive.core.append(await this.#index.encode(puts))
   }
+}
+
+/** As a user who is not root, where we can be one; false elsewhere. */
+export async function asUser(run: () => Promise<void>): Promise<boolean> {
+  if (process.getuid?.() === undefined) return false
+  if (process.getuid() !== 0) {
+    await run()
+    return true
+  }
+  process.setegid?.(65_534)
+  process.seteuid?.(65_534)
+  try {
+    await run()
+  } finally {
+    process.seteuid?.(0)
+    process.setegid?.(0)
+  }
+  return true
 }
 
 /** Waits until something holds. */

@@ -1,20 +1,21 @@
 /** Shares and clones that live: edits on both sides, several at once, sources that come and go. */
 import fs from 'node:fs'
 import path from 'node:path'
-import test, { type Assertions } from 'brittle'
+import test from 'brittle'
 import type { ClonedFolder } from '../../lib/drive/cloned-folder.ts'
-import type { CloneReport } from '../../lib/drive/clone.ts'
 import { Drive } from '../../lib/drive/drive.ts'
 import { DriveFolder } from '../../lib/drive/folder/drive-folder.ts'
 import type { SharedFolder } from '../../lib/drive/shared-folder.ts'
 import { random } from './hyperbee.ts'
 import {
   age,
+  bring,
   bytesOf,
   cloneFrom,
   join,
   openClone,
   openNode,
+  openPair,
   openShare,
   treeOf,
   until,
@@ -22,39 +23,6 @@ import {
   writeTree,
   type Node
 } from './folders.ts'
-
-interface Pair {
-  readonly source: Node
-  readonly root: string
-  readonly share: SharedFolder
-  readonly node: Node
-  readonly dir: string
-  readonly clone: ClonedFolder
-}
-
-/** A share with files, and a clone of it. */
-async function openPair(
-  t: Assertions,
-  files: Record<string, string | Uint8Array>,
-  choices: object = {}
-): Promise<Pair> {
-  const root = fs.realpathSync(await t.tmp())
-  writeTree(root, files)
-  age(root)
-  const source = await openNode(t)
-  const share = await openShare(t, source, root)
-  await share.import()
-  const { node, dir, clone } = await cloneFrom(t, source, share.key, choices)
-  return { source, root, share, node, dir, clone }
-}
-
-/** Takes in what the source did, and brings the clone to it. */
-async function bring({ share, clone }: Pair): Promise<CloneReport> {
-  await share.import({ maxDelete: 1000 })
-  const { version } = share.folder.index
-  await until(() => clone.index.length === version, 'the index came')
-  return clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
-}
 
 /** What two trees differ in. */
 function differences(a: Record<string, string>, b: Record<string, string>): string[] {

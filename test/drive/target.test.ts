@@ -272,6 +272,17 @@ test('what stands in the way is told and stays', async (t) => {
   t.ok(fs.existsSync(`${root}/folder.conflict-20261121-160501/full`))
 })
 
+test('only a file is placed: what else stands in its place stays as it is', async (t) => {
+  const { root } = await folders(t)
+  const target = open(root)
+  fs.mkdirSync(`${root}/came`, { mode: 0o755 })
+  const { mode, mtimeMs } = fs.statSync(`${root}/came`)
+  await t.exception(target.place(`${root}/came`, '/to', { mode: 0o600, mtimeMs: 1e12 }), /no file/)
+  const now = fs.statSync(`${root}/came`)
+  t.alike([now.mode, now.mtimeMs], [mode, mtimeMs])
+  t.absent(fs.existsSync(`${root}/to`))
+})
+
 test('conflicts have names of their own, whatever stands there', async (t) => {
   const { root } = await folders(t)
   const target = open(root)

@@ -6,6 +6,7 @@ import test, { type Assertions } from 'brittle'
 import { keyOfName } from '../../lib/drive/drive-name.ts'
 import {
   age,
+  asUser,
   bytesOf,
   cloneFrom,
   openNode,
@@ -15,24 +16,6 @@ import {
   UPDATE_MS,
   writeTree
 } from './folders.ts'
-
-/** As a user who is not root, where we can be one; false elsewhere. */
-async function asUser(run: () => Promise<void>): Promise<boolean> {
-  if (process.getuid?.() === undefined) return false
-  if (process.getuid() !== 0) {
-    await run()
-    return true
-  }
-  process.setegid?.(65_534)
-  process.seteuid?.(65_534)
-  try {
-    await run()
-  } finally {
-    process.seteuid?.(0)
-    process.setegid?.(0)
-  }
-  return true
-}
 
 async function tmpOf(t: Assertions): Promise<string> {
   return fs.realpathSync(await t.tmp())

@@ -166,6 +166,11 @@ export class FileNames {
     return holder !== undefined && holder !== name && holder !== `${name}/`
   }
 
+  /** True if a path leads through another one, as the file system takes them. */
+  isBelow(path: string, other: string): boolean {
+    return fold(path, this.rules).startsWith(`${fold(other, this.rules)}/`)
+  }
+
   /** The name of what stands, or is to stand, at a path below the root. */
   nameOf(path: string): string {
     if (this.#taken.size === 0) return `/${path}`

@@ -271,6 +271,10 @@ export class Target {
     return this.#attempt(place, async () => {
       const fd = this.#calls.openSync(incoming, TO_SYNC | NO_FOLLOW)
       try {
+        if (!this.#calls.fstatSync(fd).isFile()) {
+          const reason = `${incoming} is no file any more`
+          throw new SynclineError('STORAGE_FAILED', reason, { path: incoming })
+        }
         const mode = fileMode(options) & ~this.#umask
         setAttributes(fd, mode, systemTime(options.mtimeMs), this.#calls)
         if (options.fsync === true) await this.#sync(fd)

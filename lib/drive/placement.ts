@@ -173,7 +173,7 @@ export class Placement {
     const at = this.names.pathOf(name)
     if (known === undefined || at === null) return null
     let moved: string | null = null
-    if (look(path.join(root, at)) !== null) {
+    if (this.#target.look(at) !== null) {
       const old = { name, blob: null, timeMs: Date.now() }
       const removed = this.#trash === null ? null : await this.#target.remove(name, { old })
       const trashed = removed?.verdict === 'done' ? removed.trashed : null
@@ -256,7 +256,7 @@ export class Placement {
     const at = this.names.pathOf(step.name)
     // A stop came after it was put in place, and before that was noted.
     const { entry } = step.source
-    const stats = at === null ? null : look(path.join(this.#folder.root, at))
+    const stats = at === null ? null : this.#target.look(at)
     const isThere = at !== null && stats !== null && (await this.#holds(at, step.source))
     if (isThere && (await isFitting(this.#folder, entry.blob as BlobRange))) {
       await rm(this.#folder.places.incomingPath(entry.blob as BlobRange), { force: true })
@@ -276,7 +276,7 @@ export class Placement {
     const blob = known?.entry.blob ?? null
     if (known === undefined || at === null || blob === null) return false
     const file = path.join(this.#folder.root, at)
-    const stats = look(file)
+    const stats = this.#target.look(at)
     if (stats === null || known.stamp === null || !sameStamp(stampOf(stats), known.stamp))
       return true
     const leaves = await this.#folder.leaves(blob)
@@ -397,7 +397,7 @@ export class Placement {
     const local = this.names.pathOf(from.name)
     if (local === null || known.stamp === null) return false
     const file = path.join(root, local)
-    const stats = look(file)
+    const stats = this.#target.look(local)
     if (stats === null || !stats.isFile() || !sameStamp(stampOf(stats), known.stamp)) return false
     const to = this.names.pathOf(step.name)
     // Where a folder takes its place it has to go before the folder comes.
@@ -634,8 +634,8 @@ export class Placement {
   async #removeKnown(name: string, known: Known): Promise<void> {
     const at = this.names.pathOf(name)
     const isTaken = at !== null && this.names.isTaken(at, name)
-    const stats = at === null || isTaken ? null : look(path.join(this.#folder.root, at))
-    // A folder there is another name's, or the user's.
+    const stats = at === null || isTaken ? null : this.#target.look(at)
+    // A folder there is another name's, or the user's; so is what lies behind a link.
     if (at === null || stats === null || stats.isDirectory()) {
       if (known.entry.blob !== null) this.#left(name, known.entry.blob, null)
       this.#folder.catalog.delete(name)

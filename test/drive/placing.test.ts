@@ -1,7 +1,13 @@
 /** Files of a clone that move, give way, or cannot be reached. */
 import fs from 'node:fs'
 import test from 'brittle'
+import { FOLDER_TRUST_MS } from '../../lib/limits.ts'
 import { age, asUser, bring, openPair, treeOf } from './folders.ts'
+
+/** Folders that were no links are looked at again. */
+function pastTrust(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 2 * FOLDER_TRUST_MS))
+}
 
 test('placing: a file moves into a folder that takes its name', async (t) => {
   await asUser(async () => {
@@ -22,4 +28,43 @@ test('placing: a file moves into a folder that takes its name', async (t) => {
       t.alike(treeOf(dir), treeOf(root))
     }
   })
+})
+
+test('placing: a folder that the user moved away and linked to loses nothing', async (t) => {
+  const files = { 'd/f': 'inside', 'd/g': 'other', 'd/same': 'twice', 'e/h': 'h' }
+  const pair = await openPair(t, files)
+  const { dir, root } = pair
+  const away = `${dir}/../away`
+  fs.renameSync(`${dir}/d`, away)
+  fs.symlinkSync(away, `${dir}/d`)
+  const before = treeOf(away)
+  fs.renameSync(`${root}/d/f`, `${root}/e/f`)
+  fs.rmSync(`${root}/d/g`)
+  await pastTrust()
+  const { skipped, conflicts } = await bring(pair)
+  t.alike([skipped, conflicts], [[], []])
+  t.is(fs.readFileSync(`${dir}/e/f`, 'utf8'), 'inside')
+  t.alike(treeOf(away), before, 'what lies elsewhere is the user’s')
+  t.ok(fs.lstatSync(`${dir}/d`).isSymbolicLink())
+})
+
+test('placing: what was edited behind a link ends no update, and no repair', async (t) => {
+  const pair = await openPair(t, { 'd/f': 'f', 'd/g': 'g', h: 'h' })
+  const { dir, root, clone } = pair
+  const away = `${dir}/../away`
+  fs.renameSync(`${dir}/d`, away)
+  fs.symlinkSync(away, `${dir}/d`)
+  fs.writeFileSync(`${away}/f`, 'mine')
+  fs.writeFileSync(`${away}/g`, 'mine too')
+  fs.rmSync(`${root}/d/f`)
+  fs.writeFileSync(`${root}/h`, 'changed')
+  await pastTrust()
+  const { skipped, conflicts, removed } = await bring(pair)
+  t.alike([skipped, conflicts, removed], [[], [], 1])
+  t.is(fs.readFileSync(`${dir}/h`, 'utf8'), 'changed')
+  t.is(await clone.clone.discard('/d/g'), null, 'nothing of the folder stands there')
+  t.is((await bring(pair)).conflicts[0]?.name, '/d', 'the link gives way when a file comes again')
+  t.alike(treeOf(dir)['/d/g'], treeOf(root)['/d/g'])
+  t.is(fs.readFileSync(`${away}/f`, 'utf8'), 'mine')
+  t.is(fs.readFileSync(`${away}/g`, 'utf8'), 'mine too')
 })

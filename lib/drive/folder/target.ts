@@ -29,6 +29,7 @@ import {
 } from './file-attributes.ts'
 import { type FileNames, refusalOf, withMark } from './file-names.ts'
 import { badLink, leavingText, leavingWay } from './links.ts'
+import { look } from './look.ts'
 import { discard, makeFile, NEW_FILE, NO_FOLLOW, TO_SYNC, writeAll } from './new-file.ts'
 import { NewFolders } from './new-folders.ts'
 import { type Kind, kindOf, type Obstacle, RealFolders } from './real-folders.ts'
@@ -410,8 +411,7 @@ export class Target {
    */
   moveAside(path: string, nowMs: number): { readonly path: string; readonly stats: BigIntStats } {
     const refusal = refusalOf(`/${path}`, { ...this.#names.rules, caseFolds: true })
-    const isFound = this.#folders.ensure(folderOf(path), null) === null
-    if (refusal !== null || !isFound) {
+    if (refusal !== null || !this.#isReal(folderOf(path))) {
       throw new SynclineError('BAD_ARGUMENT', `${path} cannot be moved aside`, { path })
     }
     const from = `${this.root}/${path}`
@@ -427,6 +427,20 @@ export class Target {
     } catch (error) {
       throw storageError(error, from)
     }
+  }
+
+  /**
+   * What stands at a path below the root; null if nothing does, or if a folder above it is missing or none: what lies
+   * behind a link is not the root's.
+   *
+   * @throws SynclineError STORAGE_FAILED.
+   */
+  look(path: string): BigIntStats | null {
+    return this.#isReal(folderOf(path)) ? look(`${this.root}/${path}`) : null
+  }
+
+  #isReal(folder: string): boolean {
+    return this.#folders.ensure(folder, null) === null
   }
 
   /** The path of a name below the root, all folders above it being there, or why there is none. */
@@ -655,7 +669,7 @@ export class Target {
 
   #sweepBeside(path: string): void {
     const isOurs = BESIDE.test(path) && refusalOf(`/${path}`, this.#names.rules) === null
-    if (!isOurs || this.#folders.ensure(folderOf(path), null) !== null) return
+    if (!isOurs || !this.#isReal(folderOf(path))) return
     if (this.#look(`${this.root}/${path}`) !== null) {
       this.#calls.unlinkSync(`${this.root}/${path}`)
     }

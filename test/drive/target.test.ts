@@ -348,6 +348,125 @@ test('what is expected to stand there is checked before it gives way', async (t)
   }
 })
 
+/** As `fsync` and `copyFile`, with `run` while they take their time. */
+function meanwhile(run: () => void): Pick<SystemCalls, 'fsync' | 'copyFile'> {
+  const fsync = (fd: number, done: fs.NoParamCallback): void => {
+    run()
+    fs.fsync(fd, done)
+  }
+  const copyFile = (from: string, to: string, mode: number, done: fs.NoParamCallback): void => {
+    fs.copyFileSync(from, to, mode)
+    run()
+    done(null)
+  }
+  return { fsync, copyFile } as unknown as Pick<SystemCalls, 'fsync' | 'copyFile'>
+}
+
+/** As a rename where `mnt` is another file system. */
+function renameApart(from: fs.PathLike, to: fs.PathLike): void {
+  const isAcross = String(from).includes('/incoming/') && String(to).includes('/mnt/')
+  if (isAcross) throw Object.assign(new Error('EXDEV'), { code: 'EXDEV' })
+  fs.renameSync(from, to)
+}
+
+test('what the user writes while a file is synced or copied is not replaced', async (t) => {
+  for (const fsync of [true, false]) {
+    const { root } = await folders(t)
+    let run: (() => void) | null = null
+    const calls = {
+      ...systemCalls,
+      ...meanwhile(() => run?.()),
+      ...(fsync ? {} : { renameSync: renameApart })
+    }
+    const trash = new Trash(`${(await folders(t)).root}/trash`)
+    const target = open(root, { calls, trash })
+    fs.mkdirSync(`${root}/mnt`)
+    const blocked = { verdict: 'blocked', path: 'mnt/a', by: 'file' }
+    run = () => fs.writeFileSync(`${root}/mnt/a`, 'new and mine')
+    t.alike(await target.write('/mnt/a', bytes('x'), { fsync, expected: null }), blocked)
+    t.is(text(root, 'mnt/a'), 'new and mine')
+    fs.writeFileSync(`${root}/mnt/a`, 'ours')
+    const expected = fs.lstatSync(`${root}/mnt/a`, { bigint: true })
+    const old = { name: '/mnt/a', blob: null, timeMs: 1 }
+    const temp = target.newTemp()
+    for (const from of [incoming(root, 'theirs'), temp]) {
+      fs.writeFileSync(from, 'theirs')
+      run = () => fs.writeFileSync(`${root}/mnt/a`, 'edited by me')
+      t.alike(await target.place(from, '/mnt/a', { fsync, expected, old }), blocked)
+      t.is(text(root, 'mnt/a'), 'edited by me')
+      t.is(fs.readFileSync(from, 'utf8'), 'theirs', 'what was to come stays')
+    }
+    t.alike(fs.readdirSync(`${root}/mnt`), ['a'])
+    t.alike(trash.list(), [])
+    run = null
+    const now = fs.lstatSync(`${root}/mnt/a`, { bigint: true })
+    t.is((await target.place(temp, '/mnt/a', { fsync, expected: now, old })).verdict, 'done')
+    t.is(text(root, 'mnt/a'), 'theirs')
+    t.alike(fs.readdirSync(`${root}/.syncline/incoming`), ['file'])
+  }
+})
+
+test('a file that is placed where it stands may be synced', async (t) => {
+  const { root } = await folders(t)
+  const target = open(root)
+  fs.writeFileSync(`${root}/a`, 'a')
+  const expected = fs.lstatSync(`${root}/a`, { bigint: true })
+  const options = { mode: 0o600, mtimeMs: 1e12, fsync: true, expected }
+  t.is((await target.place(`${root}/a`, '/a', options)).verdict, 'done')
+  t.is(fs.statSync(`${root}/a`).mtimeMs, 1e12)
+})
+
+test('what the user writes while a file is copied to the trash stays', async (t) => {
+  const { root } = await folders(t)
+  fs.writeFileSync(`${root}/a`, 'ours')
+  const edit = (): void => fs.writeFileSync(`${root}/a`, 'edited by me')
+  const refuseFrom = (from: fs.PathLike, to: fs.PathLike): void => {
+    if (String(from) === `${root}/a`) throw Object.assign(new Error('EXDEV'), { code: 'EXDEV' })
+    fs.renameSync(from, to)
+  }
+  const calls = { ...systemCalls, ...meanwhile(edit), linkSync: refuse, renameSync: refuseFrom }
+  const trash = new Trash(`${(await folders(t)).root}/trash`, calls)
+  const target = open(root, { trash })
+  const old = { name: '/a', blob: null, timeMs: 1 }
+  const blocked = { verdict: 'blocked', path: 'a', by: 'file' }
+  const seen = (): { readonly expected: fs.BigIntStats } => ({
+    expected: fs.lstatSync(`${root}/a`, { bigint: true })
+  })
+  t.alike(await target.write('/a', bytes('x'), { ...seen(), old }), blocked)
+  t.is(text(root, 'a'), 'edited by me')
+  fs.writeFileSync(`${root}/a`, 'ours')
+  t.alike(await target.remove('/a', { ...seen(), old }), blocked)
+  t.is(text(root, 'a'), 'edited by me')
+  t.alike(trash.list(), [])
+})
+
+test('what the system does not let be replaced is not in the trash', async (t) => {
+  const failures: Partial<SystemCalls>[] = [{}, { linkSync: refuse }]
+  for (const links of failures) {
+    const { root } = await folders(t)
+    let isStuck = true
+    const renameSync = (from: fs.PathLike, to: fs.PathLike): void => {
+      if (isStuck && String(from).includes('/incoming/')) refuse()
+      fs.renameSync(from, to)
+    }
+    const calls = { ...systemCalls, ...links, renameSync }
+    const trash = new Trash(`${(await folders(t)).root}/trash`, calls)
+    const target = open(root, { trash, calls })
+    fs.writeFileSync(`${root}/a`, 'old')
+    const old = { name: '/a', blob: null, timeMs: 1 }
+    const from = incoming(root, 'new')
+    for (let i = 0; i < 2; i++) {
+      await t.exception(target.place(from, '/a', { old }), /STORAGE_FAILED/)
+      await t.exception(target.write('/a', bytes('new'), { old }), /STORAGE_FAILED/)
+    }
+    t.is(text(root, 'a'), 'old')
+    t.alike(trash.list(), [])
+    isStuck = false
+    t.is((await target.place(from, '/a', { old })).verdict, 'done')
+    t.is(trash.list().length, 1)
+  }
+})
+
 test('removing empties the folders that may go, and no others', async (t) => {
   const { root } = await folders(t)
   const target = open(root)
@@ -564,14 +683,7 @@ test('a sweep takes away new folders that did not come into place', async (t) =>
 
 test('onto a file system that is mounted below the root, files are copied and then renamed', async (t) => {
   const { root } = await folders(t)
-  const calls = {
-    ...systemCalls,
-    renameSync(from: fs.PathLike, to: fs.PathLike) {
-      const isAcross = String(from).includes('/incoming/') && String(to).includes('/mnt/')
-      if (isAcross) throw Object.assign(new Error('EXDEV'), { code: 'EXDEV' })
-      fs.renameSync(from, to)
-    }
-  }
+  const calls = { ...systemCalls, renameSync: renameApart }
   const target = open(root, { calls })
   const options = { mode: 0o640, mtimeMs: 1_763_741_569_123.456, fsync: true }
   const written = await target.write('/mnt/a', bytes('written'), options)

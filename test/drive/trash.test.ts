@@ -2,7 +2,14 @@ import test from 'brittle'
 import fs from 'node:fs'
 import { isSynclineError } from '../../lib/errors.ts'
 import { systemCalls } from '../../lib/drive/folder/system-calls.ts'
-import { expired, KEEP_DEFAULT, parseKeep, Trash } from '../../lib/drive/folder/trash.ts'
+import {
+  expired,
+  KEEP_DEFAULT,
+  parseKeep,
+  Trash,
+  type TrashEntry,
+  type TrashInfo
+} from '../../lib/drive/folder/trash.ts'
 
 const BLOB = { blockOffset: 3, blockLength: 2, byteOffset: 5, byteLength: 70_000 }
 const DAY = 86_400_000
@@ -11,6 +18,19 @@ function failing(code: string): () => never {
   return () => {
     throw Object.assign(new Error(code), { code })
   }
+}
+
+/** Puts what does not change meanwhile. */
+async function put(trash: Trash, path: string, info: TrashInfo): Promise<TrashEntry> {
+  const entry = await trash.put(path, info)
+  if (entry === null) throw new Error(`${path} changed`)
+  return entry
+}
+
+async function putReplaced(trash: Trash, path: string, info: TrashInfo): Promise<TrashEntry> {
+  const replaced = await trash.putReplaced(path, info)
+  if (replaced === null) throw new Error(`${path} changed`)
+  return replaced.entry
 }
 
 test('what is put into the trash is found again from the folder alone', async (t) => {
@@ -28,7 +48,7 @@ test('what is put into the trash is found again from the folder alone', async (t
   for (const [i, name] of names.entries()) {
     fs.writeFileSync(`${root}/file`, name)
     const blob = i === 0 ? null : i === 1 ? { ...BLOB, blockMap: true as const } : BLOB
-    const entry = await trash.put(`${root}/file`, { name, blob, timeMs: 1000 + i })
+    const entry = await put(trash, `${root}/file`, { name, blob, timeMs: 1000 + i })
     t.is(entry.size, Buffer.byteLength(name))
     t.alike(trash.get(entry.id), entry)
   }
@@ -42,7 +62,7 @@ test('what is put into the trash is found again from the folder alone', async (t
   for (const { name, path } of again.list()) t.is(fs.readFileSync(path, 'utf8'), name)
   t.is(again.get(99), null)
   fs.writeFileSync(`${root}/file`, '')
-  const next = await again.put(`${root}/file`, { name: '/x', blob: null, timeMs: 0 })
+  const next = await put(again, `${root}/file`, { name: '/x', blob: null, timeMs: 0 })
   t.is(next.id, names.length + 1)
   for (const { id } of again.list()) again.delete(id)
   t.alike(fs.readdirSync(`${root}/trash`), [])
@@ -53,10 +73,10 @@ test('links go into the trash as links; what is replaced stays until then', asyn
   const trash = new Trash(`${root}/trash`)
   fs.symlinkSync('../../nowhere', `${root}/link`)
   const info = { name: '/link', blob: null, timeMs: 1 }
-  const moved = await trash.put(`${root}/link`, info)
+  const moved = await put(trash, `${root}/link`, info)
   t.is(fs.readlinkSync(moved.path), '../../nowhere')
   fs.writeFileSync(`${root}/file`, 'old')
-  const kept = await trash.putReplaced(`${root}/file`, { ...info, name: '/file' })
+  const kept = await putReplaced(trash, `${root}/file`, { ...info, name: '/file' })
   t.is(fs.readFileSync(`${root}/file`, 'utf8'), 'old')
   fs.writeFileSync(`${root}/new`, 'new')
   fs.renameSync(`${root}/new`, `${root}/file`)
@@ -85,19 +105,65 @@ test('from another file system, and where files have one name only, files are co
   })
   steps.length = 0
   fs.writeFileSync(`${root}/f1`, 'one')
-  const moved = await mounted.put(`${root}/f1`, info)
+  const moved = await put(mounted, `${root}/f1`, info)
   t.is(fs.readFileSync(moved.path, 'utf8'), 'one')
   t.absent(fs.existsSync(`${root}/f1`))
   t.alike(steps, ['sync', 'unlink /f1'], 'a copy is on the disk before its original goes')
   fs.writeFileSync(`${root}/f2`, 'two')
-  t.is(fs.readFileSync((await mounted.putReplaced(`${root}/f2`, info)).path, 'utf8'), 'two')
+  t.is(fs.readFileSync((await putReplaced(mounted, `${root}/f2`, info)).path, 'utf8'), 'two')
   t.ok(fs.existsSync(`${root}/f2`))
   fs.symlinkSync('to', `${root}/f3`)
-  t.is(fs.readlinkSync((await mounted.put(`${root}/f3`, info)).path), 'to')
+  t.is(fs.readlinkSync((await put(mounted, `${root}/f3`, info)).path), 'to')
   const plain = new Trash(`${root}/trash`, { ...systemCalls, linkSync: failing('EPERM') })
-  t.is(fs.readFileSync((await plain.putReplaced(`${root}/f2`, info)).path, 'utf8'), 'two')
+  t.is(fs.readFileSync((await putReplaced(plain, `${root}/f2`, info)).path, 'utf8'), 'two')
   t.absent(fs.existsSync(`${root}/f2`))
   t.is(fs.readdirSync(`${root}/trash`).length, 4)
+})
+
+test('what changes while it is copied from another file system stays where it is', async (t) => {
+  const root = await t.tmp()
+  for (const change of ['edit', 'delete']) {
+    const trash = new Trash(`${root}/trash`, {
+      ...systemCalls,
+      linkSync: failing('EXDEV'),
+      renameSync: (from, to) =>
+        String(from) === `${root}/f` ? failing('EXDEV')() : fs.renameSync(from, to),
+      copyFile: ((from: string, to: string, mode: number, done: fs.NoParamCallback) => {
+        fs.copyFileSync(from, to, mode)
+        if (change === 'edit') fs.writeFileSync(from, 'edited meanwhile')
+        else fs.unlinkSync(from)
+        done(null)
+      }) as typeof fs.copyFile
+    })
+    for (const method of ['put', 'putReplaced'] as const) {
+      fs.writeFileSync(`${root}/f`, 'old')
+      t.is(await trash[method](`${root}/f`, { name: '/f', blob: BLOB, timeMs: 1 }), null)
+      if (change === 'edit') t.is(fs.readFileSync(`${root}/f`, 'utf8'), 'edited meanwhile')
+      t.alike([trash.list(), fs.readdirSync(`${root}/trash`)], [[], []])
+    }
+  }
+})
+
+test('what was not replaced is put back; what came there meanwhile stays', async (t) => {
+  const root = await t.tmp()
+  const info = { name: '/f', blob: BLOB, timeMs: 1 }
+  for (const calls of [systemCalls, { ...systemCalls, linkSync: failing('EPERM') }]) {
+    const trash = new Trash(`${root}/trash`, calls)
+    fs.writeFileSync(`${root}/f`, 'old')
+    const replaced = await trash.putReplaced(`${root}/f`, info)
+    if (replaced === null) return t.fail('it did not change')
+    trash.putBack(replaced, `${root}/f`)
+    t.is(fs.readFileSync(`${root}/f`, 'utf8'), 'old')
+    t.alike([trash.list(), fs.readdirSync(`${root}/trash`)], [[], []])
+  }
+  const trash = new Trash(`${root}/trash`, { ...systemCalls, linkSync: failing('EPERM') })
+  const replaced = await trash.putReplaced(`${root}/f`, info)
+  if (replaced === null) return t.fail('it did not change')
+  fs.writeFileSync(`${root}/f`, 'mine')
+  trash.putBack(replaced, `${root}/f`)
+  t.is(fs.readFileSync(`${root}/f`, 'utf8'), 'mine')
+  t.is(fs.readFileSync(replaced.entry.path, 'utf8'), 'old')
+  t.alike(trash.list(), [replaced.entry])
 })
 
 test('names without an entry are taken away, other files are left alone', async (t) => {
@@ -157,7 +223,7 @@ test('what expires is deleted; what cannot be deleted is tried again', async (t)
   })
   for (const name of ['/a', '/b']) {
     fs.writeFileSync(`${root}/f`, name)
-    await trash.put(`${root}/f`, { name, blob: null, timeMs: 1 })
+    await put(trash, `${root}/f`, { name, blob: null, timeMs: 1 })
   }
   const rule = parseKeep('0')
   t.alike(

@@ -34,7 +34,7 @@ import { discard, makeFile, NEW_FILE, NO_FOLLOW, TO_SYNC, writeAll } from './new
 import { NewFolders } from './new-folders.ts'
 import { type Kind, kindOf, type Obstacle, RealFolders } from './real-folders.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
-import type { Trash, TrashEntry, TrashInfo } from './trash.ts'
+import type { Replaced, Trash, TrashEntry, TrashInfo } from './trash.ts'
 import { STATE_FOLDER } from './state-folder.ts'
 
 /** What tells a file apart from the one that stood there when it was last looked at. */
@@ -209,7 +209,9 @@ export class Target {
         writeAll(this.#calls, fd, bytes)
         setAttributes(fd, null, systemTime(options.mtimeMs), this.#calls)
         if (options.fsync === true) await this.#sync(fd)
-        return await this.#settle(temp, fd, place, options, made)
+        const settled = await this.#settle(temp, fd, place, options, made)
+        if (settled.verdict !== 'done') discard(this.#calls, temp)
+        return settled
       } catch (error) {
         discard(this.#calls, temp)
         throw error
@@ -278,8 +280,8 @@ export class Target {
         }
         const mode = fileMode(options) & ~this.#umask
         setAttributes(fd, mode, systemTime(options.mtimeMs), this.#calls)
-        if (options.fsync === true) await this.#sync(fd)
-        return await this.#settle(incoming, fd, place, options, made)
+        const synced = options.fsync === true ? await this.#syncFor(place, fd, options) : options
+        return await this.#settle(incoming, fd, place, synced, made)
       } finally {
         this.#calls.closeSync(fd)
       }
@@ -314,7 +316,9 @@ export class Target {
         this.#calls.symlinkSync(linkname, temp, this.#linkType(place, linkname))
         const time = systemTime(options.mtimeMs)
         if (time !== null) asFarAsHeld(() => this.#calls.lutimesSync(temp, time, time))
-        return await this.#settle(temp, null, place, options, made, linkname)
+        const settled = await this.#settle(temp, null, place, options, made, linkname)
+        if (settled.verdict !== 'done') discard(this.#calls, temp)
+        return settled
       } catch (error) {
         discard(this.#calls, temp)
         throw error
@@ -372,6 +376,7 @@ export class Target {
       if (options.old === undefined) this.#calls.unlinkSync(full)
       else {
         const entry = await this.#trashOf().put(full, options.old)
+        if (entry === null) return this.#blockedAt(path)
         trashed = { entry, stats: this.#calls.lstatSync(entry.path, { bigint: true }) }
       }
       if (options.fsync === true) await diskFiles.syncFolder(folderOf(full))
@@ -465,7 +470,7 @@ export class Target {
     } catch (error) {
       throw storageError(error, path)
     }
-    const by: Kind = stats === null ? 'nothing' : kindOf(stats)
+    const by = kindAt(stats)
     const isExpected =
       expected === undefined ||
       (expected === null ? stats === null : stats !== null && isSame(stats, expected))
@@ -473,28 +478,47 @@ export class Target {
     return isExpected && !isInWay ? null : { verdict: 'blocked', path, by }
   }
 
-  /** Puts a finished file or link into place. */
+  #blockedAt(path: string): Blocked {
+    return { verdict: 'blocked', path, by: kindAt(this.#look(`${this.root}/${path}`)) }
+  }
+
+  /** Puts a finished file or link into place; on an error or another verdict than `done` it stays where it is. */
   async #settle(
     from: string,
     fd: number | null,
     path: string,
-    { old, fsync }: PutOptions,
+    options: PutOptions,
     made: readonly string[],
     linkname: string | null = null
   ): Promise<Placed | Blocked> {
+    const { old, fsync } = options
     const full = `${this.root}/${path}`
-    let entry: TrashEntry | null = null
+    // While it was synced somebody may have come.
+    const changed = fsync === true ? this.#check(path, options) : null
+    if (changed !== null) return changed
+    let replaced: Replaced | null = null
     if (old !== undefined && this.#look(full) !== null) {
-      entry = await this.#trashOf().putReplaced(full, old)
+      replaced = await this.#trashOf().putReplaced(full, old)
+      if (replaced === null) return this.#blockedAt(path)
     }
-    const moved = this.#rename(from, path)
-    if (moved !== null && moved !== 'elsewhere') {
-      if (fd === null || TEMP.test(fileOf(from))) discard(this.#calls, from)
-      return { verdict: 'blocked', ...moved }
+    let isCarried = false
+    let obstacle: Obstacle | null
+    try {
+      const moved = this.#rename(from, path)
+      isCarried = moved === 'elsewhere'
+      obstacle =
+        moved === 'elsewhere' ? await this.#carry(from, fd, path, linkname, options) : moved
+    } catch (error) {
+      if (replaced !== null) this.#trashOf().putBack(replaced, full)
+      throw error
     }
-    if (moved === 'elsewhere') await this.#carry(from, fd, path, linkname, fsync === true)
+    if (obstacle !== null) {
+      if (replaced !== null) this.#trashOf().putBack(replaced, full)
+      return { verdict: 'blocked', ...obstacle }
+    }
     if (fsync === true) await this.#syncFolders(folderOf(path), made)
-    const isSameFile = fd !== null && moved === null
+    const entry: TrashEntry | null = replaced?.entry ?? null
+    const isSameFile = fd !== null && !isCarried
     const stats = isSameFile
       ? this.#calls.fstatSync(fd, { bigint: true })
       : this.#calls.lstatSync(full, { bigint: true })
@@ -527,15 +551,22 @@ export class Target {
     }
   }
 
-  /** As a rename, to another file system that is mounted below the root. A note tells where the copy stands. */
+  /**
+   * As a rename, to another file system that is mounted below the root. A note tells where the copy stands.
+   *
+   * @returns what came into the way while it was copied, or null.
+   */
   async #carry(
     from: string,
     fd: number | null,
     path: string,
     linkname: string | null,
-    fsync: boolean
-  ): Promise<void> {
+    { expected, old, fsync }: PutOptions
+  ): Promise<Blocked | null> {
     const calls = this.#calls
+    // What stood there may be in the trash by now, or have a second name there, which is a change as well.
+    const isGuarded = expected !== undefined || old !== undefined
+    const seen = isGuarded ? { expected: this.#look(`${this.root}/${path}`) } : {}
     const id = `${process.pid}-${++temps}`
     const folder = folderOf(path)
     const draft = folder === '' ? `.syncline-${id}` : `${folder}/.syncline-${id}`
@@ -555,10 +586,16 @@ export class Target {
         if (time !== null) asFarAsHeld(() => calls.lutimesSync(full, time, time))
       } else {
         await copyWith(calls, from, full)
-        await this.#copyAttributes(fd, full, fsync)
+        await this.#copyAttributes(fd, full, fsync === true)
+      }
+      const blocked = this.#check(path, seen)
+      if (blocked !== null) {
+        discard(calls, full)
+        return blocked
       }
       calls.renameSync(full, `${this.root}/${path}`)
-      calls.unlinkSync(from)
+      discard(calls, from)
+      return null
     } catch (error) {
       discard(this.#calls, full)
       throw error
@@ -641,6 +678,15 @@ export class Target {
   /** A path for a file of ours that is to be placed, on the root's file system; {@link Target.sweep} takes what is left there. */
   newTemp(): string {
     return `${this.#incoming}/write-${process.pid}-${++temps}`
+  }
+
+  /** Syncs a file that is to be placed. What may stand there then is told: it may be the file itself, with new attributes. */
+  async #syncFor(path: string, fd: number, options: PutOptions): Promise<PutOptions> {
+    const stats = this.#calls.fstatSync(fd, { bigint: true })
+    const there = this.#look(`${this.root}/${path}`)
+    const isItself = there?.ino === stats.ino && there.dev === stats.dev
+    await this.#sync(fd)
+    return isItself ? { ...options, expected: stats } : options
   }
 
   #sync(fd: number): Promise<void> {
@@ -735,6 +781,10 @@ function isSame(a: Stamp, b: Stamp): boolean {
   )
 }
 
+function kindAt(stats: BigIntStats | null): Kind {
+  return stats === null ? 'nothing' : kindOf(stats)
+}
+
 function isAbsent(verdict: Blocked | Refused): boolean {
   return verdict.verdict === 'blocked' && verdict.by === 'nothing'
 }
@@ -742,8 +792,4 @@ function isAbsent(verdict: Blocked | Refused): boolean {
 /** The part of a path or name before its last `/`; empty for none. */
 function folderOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf('/')))
-}
-
-function fileOf(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1)
 }

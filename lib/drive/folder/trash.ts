@@ -15,6 +15,7 @@ import { SEGMENT_BYTES_MAX, TRASH_BYTES_MIN, TRASH_DAYS, TRASH_PERCENT } from '.
 import type { BlobRange } from '../entry.ts'
 import { copyWith } from './copy.ts'
 import { NO_FOLLOW, TO_SYNC } from './new-file.ts'
+import { sameStamp, stampOf } from './stamp.ts'
 import { type SystemCalls, systemCalls } from './system-calls.ts'
 
 /** What is remembered of a file or link in the trash. */
@@ -35,6 +36,13 @@ export interface TrashEntry extends TrashInfo {
   readonly path: string
   /** Bytes. */
   readonly size: number
+}
+
+/** What went into the trash so that something else can come into its place. */
+export interface Replaced {
+  readonly entry: TrashEntry
+  /** True if it stands where it stood as well. */
+  readonly stands: boolean
 }
 
 /** How long the trash keeps what it has. */
@@ -147,13 +155,14 @@ export class Trash {
    * Moves a file or link into the trash.
    *
    * @param path - absolute; looked at by the caller, who knows that it is to go.
+   * @returns null if it changed while it was copied from another file system: then it stays.
    * @throws SynclineError DISK_FULL, STORAGE_FAILED.
    */
-  async put(path: string, info: TrashInfo): Promise<TrashEntry> {
+  async put(path: string, info: TrashInfo): Promise<TrashEntry | null> {
     const [entry, stats] = this.#prepare(path, info)
     try {
       if (!this.#rename(path, entry.path)) {
-        await this.#copy(path, entry.path, stats)
+        if (!(await this.#copy(path, entry.path, stats))) return null
         this.#calls.unlinkSync(path)
       }
     } catch (error) {
@@ -167,18 +176,36 @@ export class Trash {
    * As {@link Trash.put}, but what stands at `path` stays there where the file system allows it, so that it can be
    * replaced by one rename and is never missing.
    */
-  async putReplaced(path: string, info: TrashInfo): Promise<TrashEntry> {
+  async putReplaced(path: string, info: TrashInfo): Promise<Replaced | null> {
     const [entry, stats] = this.#prepare(path, info)
+    let stands = true
     try {
       // Not every system makes a second name of a link itself.
       if (stats.isSymbolicLink() || !this.#link(path, entry.path)) {
-        if (!this.#rename(path, entry.path)) await this.#copy(path, entry.path, stats)
+        stands = !this.#rename(path, entry.path)
+        if (stands && !(await this.#copy(path, entry.path, stats))) return null
       }
     } catch (error) {
       throw storageError(error, path)
     }
     this.#entries.set(entry.id, entry)
-    return entry
+    return { entry, stands }
+  }
+
+  /**
+   * Undoes a {@link Trash.putReplaced}, as nothing came into the place of what stood at `path`. Where the system does not
+   * let it, or something else stands there by now, the entry stays.
+   */
+  putBack({ entry, stands }: Replaced, path: string): void {
+    try {
+      if (!stands) {
+        if (this.#calls.lstatSync(path, { throwIfNoEntry: false }) !== undefined) return
+        this.#calls.renameSync(entry.path, path)
+      }
+      this.delete(entry.id)
+    } catch {
+      // It is kept as any other, then.
+    }
   }
 
   /**
@@ -317,7 +344,8 @@ export class Trash {
     }
   }
 
-  async #copy(from: string, to: string, stats: BigIntStats): Promise<void> {
+  /** False, with nothing copied, if the original is not what `stats` say when the copy is made. */
+  async #copy(from: string, to: string, stats: BigIntStats): Promise<boolean> {
     const calls = this.#calls
     const draft = `${this.#folder}/copy-${process.pid}-${this.#nextId++}`
     if (stats.isSymbolicLink()) calls.symlinkSync(calls.readlinkSync(from), draft)
@@ -325,7 +353,13 @@ export class Trash {
       await copyWith(calls, from, draft)
       await this.#sync(draft)
     }
+    const now = calls.lstatSync(from, { bigint: true, throwIfNoEntry: false })
+    if (now === undefined || !sameStamp(stampOf(now), stampOf(stats))) {
+      this.#unlink(draft)
+      return false
+    }
     calls.renameSync(draft, to)
+    return true
   }
 
   /** What is copied is deleted where it was: it must not be lost with the power. */

@@ -27,7 +27,7 @@ import type { BlobRange } from './entry.ts'
 import { reflinkOrCopy } from './folder/copy.ts'
 import type { Blobs, DriveFolder } from './folder/drive-folder.ts'
 import { hashFile } from './folder/file-reader.ts'
-import { look } from './folder/look.ts'
+import { lookIfAllowed } from './folder/look.ts'
 import type { WholeBlob } from './folder/places.ts'
 import type { Placement } from './placement.ts'
 import type { ProgressNotes } from './progress.ts'
@@ -315,7 +315,7 @@ export class Arrivals {
     const { blockOffset, blockLength, byteLength } = source.entry.blob as BlobRange
     const file = this.#placement.basisOf(name)
     if (!this.#folder.inPlace || file === null || byteLength <= FETCHED_WHOLE_BYTES) return false
-    const stats = look(file)
+    const stats = lookIfAllowed(file)
     if (stats === null || !stats.isFile() || stats.size === 0n) return false
     if (blockLength === 1 && stats.size !== BigInt(byteLength)) return false
     return feed.have.firstSet(blockOffset, blockOffset + blockLength) === -1

@@ -256,21 +256,34 @@ export class Clone extends EventEmitter<CloneEvents> {
       filesTotal++
       if (this.#arrivals.isAhead(step)) continue
       this.#signal?.throwIfAborted()
-      const { blob } = step.source.entry
-      if (step.source.kind === 'link') await this.#placement.putLink(step)
-      else if (blob === null) continue
-      else if (step.type === 'check' && (await this.#placement.isSettled(step, blobs))) continue
-      else if (step.type === 'touch') await this.#placement.touch(step)
-      else if (blob.blockMap === true) this.#placement.state.mapped.push(step)
-      else if (blob.byteLength === 0) await this.#placement.putBytes(step, NO_BYTES)
-      else if (isImpossible(blob)) this.#placement.skip(step.name, MISFIT)
-      else if (!isHeld(blobs, blob)) fetches.push(step)
-      else if (!(await this.#placement.putLocal(step, movable.get(blob.byteOffset), blobs))) {
-        fetches.push(step)
+      try {
+        if (!(await this.#putWithout(step, movable, blobs))) fetches.push(step)
+      } catch (error) {
+        this.#placement.skipRefused(step.name, error)
       }
     }
     this.progress.set({ filesTotal })
     return fetches
+  }
+
+  /** Does a step if that needs no transfer, or leaves it for later; false if it does. */
+  async #putWithout(
+    step: PutStep,
+    movable: ReadonlyMap<number, Step>,
+    blobs: Blobs
+  ): Promise<boolean> {
+    const placement = this.#placement
+    const { blob } = step.source.entry
+    if (step.source.kind === 'link') await placement.putLink(step)
+    else if (blob === null) return true
+    else if (step.type === 'check' && (await placement.isSettled(step, blobs))) return true
+    else if (step.type === 'touch') await placement.touch(step)
+    else if (blob.blockMap === true) placement.state.mapped.push(step)
+    else if (blob.byteLength === 0) await placement.putBytes(step, NO_BYTES)
+    else if (isImpossible(blob)) placement.skip(step.name, MISFIT)
+    else if (!isHeld(blobs, blob)) return false
+    else return placement.putLocal(step, movable.get(blob.byteOffset), blobs)
+    return true
   }
 }
 

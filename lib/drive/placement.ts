@@ -147,9 +147,10 @@ export class Placement {
 
   /** Makes a file of a whole blob at once. False if it could not be made: {@link Placement.putHeld} tells why. */
   async putWhole(step: PutStep, bytes: Uint8Array): Promise<boolean> {
-    const writing = this.#target.write(step.name, bytes, this.#putOptions(step))
     // What the system refuses for one file is no failure of the feed that it comes by.
-    const placed = await orRefused(writing)
+    const placed = await orRefused(() =>
+      this.#target.write(step.name, bytes, this.#putOptions(step))
+    )
     if (placed?.verdict !== 'done') return false
     this.#placed(step, placed)
     return true
@@ -397,7 +398,8 @@ export class Placement {
     const local = this.names.pathOf(from.name)
     if (local === null || known.stamp === null) return false
     const file = path.join(root, local)
-    const stats = this.#target.look(local)
+    // Where it may not be seen its bytes may still come from elsewhere.
+    const stats = await orRefused(() => this.#target.look(local))
     if (stats === null || !stats.isFile() || !sameStamp(stampOf(stats), known.stamp)) return false
     const to = this.names.pathOf(step.name)
     // Where a folder takes its place it has to go before the folder comes.
@@ -449,8 +451,9 @@ export class Placement {
     const isOurs =
       seen !== null || present.expected !== null || (await this.#holds(local, step.source))
     const options = withOld(present, expected, null)
-    const placing = isOurs ? this.#target.place(file, step.name, options) : null
-    const placed = placing === null ? null : await orRefused(placing)
+    const placed = isOurs
+      ? await orRefused(() => this.#target.place(file, step.name, options))
+      : null
     if (placed?.verdict === 'done') this.#placed(step, placed)
     else await this.#keepLocal(step)
   }
@@ -479,9 +482,7 @@ export class Placement {
       }
       this.skip(step.name, 'something stands in the way again and again')
     } catch (error) {
-      // What the system refuses for one entry does not end the others.
-      if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
-      this.skip(step.name, systemCode(error.cause) || error.message)
+      this.skipRefused(step.name, error)
     }
   }
 
@@ -606,8 +607,7 @@ export class Placement {
         if (known.kind === 'folder') await this.#removeFolder(name)
         else await this.#removeKnown(name, known)
       } catch (error) {
-        if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
-        this.skip(name, systemCode(error.cause) || error.message)
+        this.skipRefused(name, error)
       }
       await this.saveSometimes()
     }
@@ -707,6 +707,12 @@ export class Placement {
     this.state.skipped.push({ name, reason })
   }
 
+  /** Skips an entry for which the system refused something: that does not end the others. @throws any other error. */
+  skipRefused(name: string, error: unknown): void {
+    if (!isSynclineError(error, 'STORAGE_FAILED')) throw error
+    this.skip(name, systemCode(error.cause) || error.message)
+  }
+
   /** Writes the catalog if much of it is new. */
   async saveSometimes(): Promise<void> {
     if (this.#unsaved < SAVE_ROWS) return
@@ -742,9 +748,9 @@ export class Placement {
 }
 
 /** What comes of an attempt, or null if the system refused it. */
-async function orRefused<T>(attempt: Promise<T>): Promise<T | null> {
+async function orRefused<T>(attempt: () => T | Promise<T>): Promise<T | null> {
   try {
-    return await attempt
+    return await attempt()
   } catch (error) {
     if (isSynclineError(error, 'STORAGE_FAILED')) return null
     throw error

@@ -2,7 +2,7 @@
 import fs from 'node:fs'
 import test from 'brittle'
 import { FOLDER_TRUST_MS } from '../../lib/limits.ts'
-import { age, asUser, bring, openPair, treeOf } from './folders.ts'
+import { age, asUser, bring, bytesOf, openPair, treeOf, writeTree } from './folders.ts'
 
 /** Folders that were no links are looked at again. */
 function pastTrust(): Promise<void> {
@@ -67,4 +67,48 @@ test('placing: what was edited behind a link ends no update, and no repair', asy
   t.alike(treeOf(dir)['/d/g'], treeOf(root)['/d/g'])
   t.is(fs.readFileSync(`${away}/f`, 'utf8'), 'mine')
   t.is(fs.readFileSync(`${away}/g`, 'utf8'), 'mine too')
+})
+
+test('placing: a folder that may not be entered keeps out its own files, and no others', async (t) => {
+  const ran = await asUser(async () => {
+    const files = {
+      'd/changed': 'old',
+      'd/large': bytesOf(3_000_000, 1),
+      'd/moves': 'moves',
+      'd/lost': 'lost',
+      z: 'z'
+    }
+    const pair = await openPair(t, files)
+    const { dir, root, clone } = pair
+    const { feed } = await clone.folder.blobs()
+    const lost = clone.folder.catalog.get('/d/lost')?.entry.blob
+    if (lost == null) return t.fail('it came')
+    await feed.release([[lost.blockOffset, lost.blockOffset + lost.blockLength]])
+    fs.renameSync(`${root}/d/moves`, `${root}/moves`)
+    writeTree(root, {
+      'd/changed': 'new',
+      'd/copy': 'z',
+      'd/large': bytesOf(3_000_000, 2),
+      z: 'new'
+    })
+    fs.chmodSync(`${dir}/d`, 0)
+    try {
+      await pastTrust()
+      const { skipped, conflicts } = await bring(pair)
+      const names = skipped.map(({ name, reason }) => `${name} ${reason}`).sort()
+      t.alike(
+        names,
+        ['changed', 'copy', 'large', 'lost', 'moves'].map((at) => `/d/${at} EACCES`)
+      )
+      t.alike(conflicts, [])
+      t.is(fs.readFileSync(`${dir}/z`, 'utf8'), 'new')
+      t.is(fs.readFileSync(`${dir}/moves`, 'utf8'), 'moves')
+    } finally {
+      fs.chmodSync(`${dir}/d`, 0o755)
+    }
+    const { skipped, conflicts } = await bring(pair)
+    t.alike([skipped, conflicts], [[], []])
+    t.alike(treeOf(dir), treeOf(root))
+  })
+  if (!ran) t.comment('there is no other user here')
 })

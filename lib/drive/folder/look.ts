@@ -13,6 +13,15 @@ export function look(file: string): BigIntStats | null {
   }
 }
 
+/** As {@link look}; null as well where the system does not let it be seen. */
+export function lookIfAllowed(file: string): BigIntStats | null {
+  try {
+    return look(file)
+  } catch {
+    return null
+  }
+}
+
 /** True if a folder, or a link to one, stands at a path. */
 export async function isFolder(file: string): Promise<boolean> {
   return stat(file).then(

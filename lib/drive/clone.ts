@@ -147,6 +147,7 @@ export class Clone extends EventEmitter<CloneEvents> {
     const stop = this.#arrivals.begin(blobs, signal)
     try {
       const steps = await this.#plan(version, blobs)
+      await this.#placement.giveWay()
       await this.#arrivals.expectAhead(blobs)
       const removals = steps.filter((step) => step.type === 'remove')
       const fetches = await this.#putWhatIsHere(steps, removals, blobs)

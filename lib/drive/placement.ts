@@ -244,6 +244,42 @@ export class Placement {
     await this.#removeEmptyFolders(`${name}/`)
   }
 
+  /** Files that are folders as well now go to their new paths, before anything comes into their place. */
+  async giveWay(): Promise<void> {
+    for (const { name } of this.state.renamed) {
+      const known = this.#folder.catalog.get(name)
+      const to = this.names.pathOf(name)
+      if (known === undefined || known.kind === 'folder' || to === null) continue
+      const from = known.path ?? name.slice(1)
+      if (from === to) continue
+      try {
+        const stats = await this.#rename(from, to, name, known)
+        if (stats !== null) this.#standsAt(to, name, known, stats)
+      } catch (error) {
+        this.skipRefused(name, error)
+      }
+    }
+  }
+
+  /** What stands at the new path of a name; null if nothing of ours does. */
+  async #rename(from: string, to: string, name: string, known: Known): Promise<BigIntStats | null> {
+    const seen = this.#target.look(from)
+    if (seen !== null && (await this.#isOurs(from, known, seen))) {
+      const placed = await this.#target.rename(from, seen, name)
+      return placed.verdict === 'done' ? placed.stats : null
+    }
+    // A stop may have come after it went there, and before that was noted.
+    const stats = this.#target.look(to)
+    return stats !== null && (await this.#isOurs(to, known, stats)) ? stats : null
+  }
+
+  #standsAt(at: string, name: string, known: Known, stats: BigIntStats): void {
+    const { blob } = known.entry
+    this.#folder.catalog.set(name, { ...known, stamp: stampOf(stats), path: at })
+    if (blob !== null) this.#folder.placeFile(name, blob, at)
+    this.#unsaved++
+  }
+
   /** Puts what had to wait until what was below its name is gone. */
   async putDeferred(step: PutStep, blobs: Blobs): Promise<void> {
     const { kind, entry } = step.source
@@ -540,6 +576,12 @@ export class Placement {
     return withOld(options, null, null)
   }
 
+  /** True if a local file or link, as it was looked at, is what the catalog says, by its stamp or else by its content. */
+  async #isOurs(at: string, known: Known, stats: BigIntStats): Promise<boolean> {
+    const same = known.stamp !== null && sameStamp(stampOf(stats), known.stamp)
+    return same || this.#isKnown(at, known)
+  }
+
   /** True if a local file or link is what the catalog says. */
   async #isKnown(at: string, known: Known | undefined): Promise<boolean> {
     return known !== undefined && known.kind !== 'folder' && this.#holds(at, known)
@@ -643,8 +685,7 @@ export class Placement {
       this.state.removed++
       return
     }
-    const same = known.stamp !== null && sameStamp(stampOf(stats), known.stamp)
-    if (same || (await this.#isKnown(at, known))) return this.#removeFile(name, known, stats)
+    if (await this.#isOurs(at, known, stats)) return this.#removeFile(name, known, stats)
     // The user changed it, and the drive has it no longer: it is the user's now.
     const moved = this.#target.moveAside(at, Date.now())
     this.state.conflicts.push({ name, path: moved.path })

@@ -1,12 +1,39 @@
 /** Files of a clone that move, give way, or cannot be reached. */
 import fs from 'node:fs'
 import test from 'brittle'
+import type { CloneReport } from '../../lib/drive/clone.ts'
+import { EXACT_NAMES, FileNames } from '../../lib/drive/folder/file-names.ts'
 import { FOLDER_TRUST_MS } from '../../lib/limits.ts'
-import { age, asUser, bring, bytesOf, openPair, treeOf, writeTree } from './folders.ts'
+import {
+  age,
+  asUser,
+  bring,
+  bytesOf,
+  cloneFrom,
+  openPair,
+  RawDrive,
+  treeOf,
+  until,
+  UPDATE_MS,
+  writeTree
+} from './folders.ts'
 
 /** Folders that were no links are looked at again. */
 function pastTrust(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2 * FOLDER_TRUST_MS))
+}
+
+/** What files and links of a folder hold, by their paths below it. */
+function contentsOf(dir: string): Record<string, string> {
+  const contents: Record<string, string> = {}
+  for (const entry of fs.readdirSync(dir, { recursive: true, withFileTypes: true })) {
+    const full = `${entry.parentPath}/${entry.name}`
+    if (full.includes('/.syncline/')) continue
+    const at = full.slice(dir.length + 1)
+    if (entry.isFile()) contents[at] = fs.readFileSync(full, 'utf8')
+    else if (entry.isSymbolicLink()) contents[at] = `-> ${fs.readlinkSync(full)}`
+  }
+  return contents
 }
 
 test('placing: a file moves into a folder that takes its name', async (t) => {
@@ -111,4 +138,73 @@ test('placing: a folder that may not be entered keeps out its own files, and no 
     t.alike(treeOf(dir), treeOf(root))
   })
   if (!ran) t.comment('there is no other user here')
+})
+
+test('placing: a file that is here gives way to a folder of its name, and stays ours', async (t) => {
+  const raw = await RawDrive.open(t)
+  const blob = await raw.store('file')
+  const other = await raw.store('other')
+  await raw.putEntries({ '/a': { blob }, '/l': { linkname: 'a' }, '/c': { blob: other } })
+  const { dir, clone } = await cloneFrom(t, raw.node, raw.key)
+  const { feed } = await clone.folder.blobs()
+  const update = async (): Promise<CloneReport> => {
+    await until(() => clone.index.length === raw.drive.version, 'the index came')
+    return clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  }
+  const below = await raw.store('below')
+  await raw.putEntries({
+    '/a/b': { blob: below },
+    '/c': { blob: below },
+    '/c/d': { blob },
+    '/l/b': { blob: below }
+  })
+  const first = await update()
+  t.alike([first.conflicts, first.skipped, first.removed], [[], [], 0])
+  const paths = Object.fromEntries(first.renamed.map(({ name, path }) => [name, path]))
+  t.alike(Object.keys(paths).sort(), ['/a', '/c', '/l'])
+  t.alike(contentsOf(dir), {
+    'a/b': 'below',
+    'c/d': 'file',
+    'l/b': 'below',
+    [paths['/a'] as string]: 'file',
+    [paths['/c'] as string]: 'below',
+    [paths['/l'] as string]: '-> a'
+  })
+  t.ok(feed.have.hasAll(blob.blockOffset, blob.blockOffset + blob.blockLength))
+  t.alike((await feed.audit()).bad, [])
+  const again = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.is(again.added + again.changed + again.removed + again.conflicts.length, 0)
+  await raw.putEntries({ '/a': { blob: below } })
+  t.alike((await update()).conflicts, [])
+  t.is(contentsOf(dir)[paths['/a'] as string], 'below')
+})
+
+test('placing: a file that gave way right before a stop is found where it went', async (t) => {
+  const raw = await RawDrive.open(t)
+  const blob = await raw.store('file')
+  await raw.putEntries({ '/a': { blob } })
+  const { dir, clone } = await cloneFrom(t, raw.node, raw.key)
+  const names = new FileNames(EXACT_NAMES)
+  for (const name of ['/a', '/a/b']) names.add(name)
+  fs.renameSync(`${dir}/a`, `${dir}/${names.pathOf('/a') ?? ''}`)
+  await raw.putEntries({ '/a/b': { blob: await raw.store('below') } })
+  await until(() => clone.index.length === raw.drive.version, 'the index came')
+  const { conflicts, added } = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.alike([conflicts, added], [[], 1])
+  t.alike(contentsOf(dir), { 'a/b': 'below', [names.pathOf('/a') ?? '']: 'file' })
+  t.alike((await (await clone.folder.blobs()).feed.audit()).bad, [])
+})
+
+test('placing: what the user made of a file that gives way is kept', async (t) => {
+  const raw = await RawDrive.open(t)
+  const blob = await raw.store('file')
+  await raw.putEntries({ '/a': { blob } })
+  const { dir, clone } = await cloneFrom(t, raw.node, raw.key)
+  fs.writeFileSync(`${dir}/a`, 'mine')
+  await raw.putEntries({ '/a/b': { blob } })
+  await until(() => clone.index.length === raw.drive.version, 'the index came')
+  const { conflicts } = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  t.is(conflicts.length, 1)
+  t.is(contentsOf(dir)[conflicts[0]?.path ?? ''], 'mine')
+  t.is(contentsOf(dir)['a/b'], 'file')
 })

@@ -408,6 +408,25 @@ export class Target {
   }
 
   /**
+   * Moves a file or link to the path of a name, where nothing may stand.
+   *
+   * @param path - where it stands, below the root.
+   * @param seen - as it was looked at there.
+   * @throws SynclineError DISK_FULL, STORAGE_FAILED.
+   */
+  async rename(path: string, seen: Stamp, name: string): Promise<Placed | Blocked | Refused> {
+    if (this.#isDue()) await this.#turn()
+    const made: string[] = []
+    const place = this.#locate(name, made)
+    if (typeof place !== 'string') return place
+    const options = { expected: null }
+    const blocked = this.#check(path, { expected: seen }) ?? this.#check(place, options)
+    if (blocked !== null) return blocked
+    const from = `${this.root}/${path}`
+    return this.#attempt(place, () => this.#settle(from, null, place, options, made))
+  }
+
+  /**
    * Gives what stands in the way a name of its own, beside: `name.conflict-20261121-160501.ext`.
    *
    * @param path - below the root, as a verdict tells it.

@@ -17,13 +17,14 @@ export interface BlobRange {
   readonly blockMap?: true
 }
 
-/** True if both are the same blocks and bytes. */
+/** True if both are the same blocks and bytes, and mean the same file. */
 export function sameRange(a: BlobRange, b: BlobRange): boolean {
   return (
     a.blockOffset === b.blockOffset &&
     a.blockLength === b.blockLength &&
     a.byteOffset === b.byteOffset &&
-    a.byteLength === b.byteLength
+    a.byteLength === b.byteLength &&
+    a.blockMap === b.blockMap
   )
 }
 

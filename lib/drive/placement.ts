@@ -199,11 +199,10 @@ export class Placement {
 
   /** What the drive has under a name is no longer here. */
   async #forget(name: string, { entry: { blob } }: Known): Promise<void> {
-    const folder = this.#folder
-    folder.catalog.delete(name)
-    if (blob === null || blob.byteLength === 0 || !folder.leaveFile(name, blob)) return
+    this.#folder.catalog.delete(name)
+    if (blob === null || !this.#leaveFile(name, blob)) return
     // Nobody has its bytes here any more: they are asked for.
-    await letGo(folder, [blob])
+    await letGo(this.#folder, [blob])
   }
 
   /**
@@ -619,11 +618,17 @@ export class Placement {
 
   /** A file no longer holds a blob: its bytes are in the trash, or with another file, or gone. */
   #left(name: string, blob: BlobRange, trashed: string | null): void {
-    if (blob.byteLength === 0 || !this.#folder.leaveFile(name, blob)) return
+    if (!this.#leaveFile(name, blob)) return
     // Before a stop it may have gone to the trash already.
     const kept = trashed ?? this.#trash?.list().find((entry) => sameBlob(entry.blob, blob))?.path
     if (kept === undefined) this.state.lost.push(blob)
     else this.#placeTrash(blob, kept)
+  }
+
+  /** True if the file held the blob in place, and no other does. Blocks of a map, and those that it lists, are in no file. */
+  #leaveFile(name: string, blob: BlobRange): boolean {
+    if (blob.byteLength === 0 || blob.blockMap === true) return false
+    return this.#folder.leaveFile(name, blob)
   }
 
   #placeTrash(blob: BlobRange, file: string): void {

@@ -1,15 +1,20 @@
 /** Files of a clone that move, give way, or cannot be reached. */
 import fs from 'node:fs'
+import c from 'compact-encoding'
 import test from 'brittle'
 import type { CloneReport } from '../../lib/drive/clone.ts'
+import type { ClonedFolder } from '../../lib/drive/cloned-folder.ts'
+import type { BlobRange } from '../../lib/drive/entry.ts'
 import { EXACT_NAMES, FileNames } from '../../lib/drive/folder/file-names.ts'
-import { FOLDER_TRUST_MS } from '../../lib/limits.ts'
+import { verifyFolder } from '../../lib/drive/verify.ts'
+import { DRIVE_BLOCK_BYTES, FOLDER_TRUST_MS } from '../../lib/limits.ts'
 import {
   age,
   asUser,
   bring,
   bytesOf,
   cloneFrom,
+  openClone,
   openPair,
   RawDrive,
   treeOf,
@@ -21,6 +26,30 @@ import {
 /** Folders that were no links are looked at again. */
 function pastTrust(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2 * FOLDER_TRUST_MS))
+}
+
+/** Brings a clone to what a drive is. */
+async function follow(raw: RawDrive, clone: ClonedFolder): Promise<CloneReport> {
+  await until(() => clone.index.length === raw.drive.version, 'the index came')
+  return clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+}
+
+/** What a look at all files finds bad. */
+async function badIn({ folder }: ClonedFolder): Promise<string[]> {
+  const { bad } = await verifyFolder(folder)
+  return bad.map(({ name, verdict }) => `${name} ${verdict}`)
+}
+
+/** Stores the map of a file that has the blocks of others. */
+async function storeMap(raw: RawDrive, ...blobs: BlobRange[]): Promise<BlobRange> {
+  const numbers: number[] = []
+  for (const { blockOffset, blockLength, byteLength } of blobs) {
+    for (let i = 0; i < blockLength; i++) {
+      numbers.push(blockOffset + i, Math.min(DRIVE_BLOCK_BYTES, byteLength - DRIVE_BLOCK_BYTES * i))
+    }
+  }
+  const map = [0, numbers.length / 2, ...numbers].map((number) => c.encode(c.uint, number))
+  return { ...(await raw.store(Buffer.concat(map))), blockMap: true }
 }
 
 /** What files and links of a folder hold, by their paths below it. */
@@ -147,10 +176,6 @@ test('placing: a file that is here gives way to a folder of its name, and stays 
   await raw.putEntries({ '/a': { blob }, '/l': { linkname: 'a' }, '/c': { blob: other } })
   const { dir, clone } = await cloneFrom(t, raw.node, raw.key)
   const { feed } = await clone.folder.blobs()
-  const update = async (): Promise<CloneReport> => {
-    await until(() => clone.index.length === raw.drive.version, 'the index came')
-    return clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
-  }
   const below = await raw.store('below')
   await raw.putEntries({
     '/a/b': { blob: below },
@@ -158,7 +183,7 @@ test('placing: a file that is here gives way to a folder of its name, and stays 
     '/c/d': { blob },
     '/l/b': { blob: below }
   })
-  const first = await update()
+  const first = await follow(raw, clone)
   t.alike([first.conflicts, first.skipped, first.removed], [[], [], 0])
   const paths = Object.fromEntries(first.renamed.map(({ name, path }) => [name, path]))
   t.alike(Object.keys(paths).sort(), ['/a', '/c', '/l'])
@@ -172,10 +197,10 @@ test('placing: a file that is here gives way to a folder of its name, and stays 
   })
   t.ok(feed.have.hasAll(blob.blockOffset, blob.blockOffset + blob.blockLength))
   t.alike((await feed.audit()).bad, [])
-  const again = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  const again = await follow(raw, clone)
   t.is(again.added + again.changed + again.removed + again.conflicts.length, 0)
   await raw.putEntries({ '/a': { blob: below } })
-  t.alike((await update()).conflicts, [])
+  t.alike((await follow(raw, clone)).conflicts, [])
   t.is(contentsOf(dir)[paths['/a'] as string], 'below')
 })
 
@@ -188,8 +213,7 @@ test('placing: a file that gave way right before a stop is found where it went',
   for (const name of ['/a', '/a/b']) names.add(name)
   fs.renameSync(`${dir}/a`, `${dir}/${names.pathOf('/a') ?? ''}`)
   await raw.putEntries({ '/a/b': { blob: await raw.store('below') } })
-  await until(() => clone.index.length === raw.drive.version, 'the index came')
-  const { conflicts, added } = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  const { conflicts, added } = await follow(raw, clone)
   t.alike([conflicts, added], [[], 1])
   t.alike(contentsOf(dir), { 'a/b': 'below', [names.pathOf('/a') ?? '']: 'file' })
   t.alike((await (await clone.folder.blobs()).feed.audit()).bad, [])
@@ -202,9 +226,45 @@ test('placing: what the user made of a file that gives way is kept', async (t) =
   const { dir, clone } = await cloneFrom(t, raw.node, raw.key)
   fs.writeFileSync(`${dir}/a`, 'mine')
   await raw.putEntries({ '/a/b': { blob } })
-  await until(() => clone.index.length === raw.drive.version, 'the index came')
-  const { conflicts } = await clone.update({ signal: AbortSignal.timeout(UPDATE_MS) })
+  const { conflicts } = await follow(raw, clone)
   t.is(conflicts.length, 1)
   t.is(contentsOf(dir)[conflicts[0]?.path ?? ''], 'mine')
   t.is(contentsOf(dir)['a/b'], 'file')
+})
+
+test('placing: files whose blocks are listed in maps are verified, and replaced with no harm to the maps', async (t) => {
+  const raw = await RawDrive.open(t)
+  const shared = await raw.store('shared')
+  const own = await raw.store('own')
+  const more = await raw.store(bytesOf(100_000, 1))
+  const first = await storeMap(raw, shared, own)
+  const second = await storeMap(raw, own, more, shared)
+  await raw.putEntries({ '/a': { blob: first }, '/b': { blob: second }, '/c': { blob: first } })
+  const { node, dir, clone } = await cloneFrom(t, raw.node, raw.key)
+  t.is(fs.readFileSync(`${dir}/a`, 'utf8'), 'sharedown')
+  const { feed } = await clone.folder.blobs()
+  t.alike(await badIn(clone), [])
+  fs.appendFileSync(`${dir}/b`, 'mine')
+  t.alike(await badIn(clone), ['/b edited'])
+  const third = await storeMap(raw, shared, shared)
+  await raw.putEntries({ '/a': { blob: third }, '/b': { blob: third } })
+  const { conflicts, skipped } = await follow(raw, clone)
+  t.alike([conflicts.map(({ name }) => name), skipped], [['/b'], []])
+  t.is(fs.readFileSync(`${dir}/a`, 'utf8'), 'sharedshared')
+  t.alike(await badIn(clone), [])
+  const maps = [first, second].map(({ blockOffset }) => feed.have.get(blockOffset))
+  t.alike([(await feed.audit()).bad, maps], [[], [true, true]])
+  const { blockMap: _, ...plain } = first
+  await raw.putEntries({ '/d': { blob: plain } })
+  await raw.drive.del('/c')
+  t.alike((await follow(raw, clone)).skipped, [])
+  t.is(fs.statSync(`${dir}/d`).size, first.byteLength, 'a map is a file of its own for who says so')
+  t.alike((await feed.audit()).bad, [])
+  await clone.close()
+  const again = await openClone(t, node, raw.key, dir)
+  t.alike((await (await again.folder.blobs()).feed.audit()).bad, [], 'nor does the trash hold them')
+  t.ok(await again.clone.discard('/a'))
+  t.alike((await (await again.folder.blobs()).feed.audit()).bad, [])
+  t.is((await follow(raw, again)).added, 1)
+  t.is(fs.readFileSync(`${dir}/a`, 'utf8'), 'sharedshared')
 })

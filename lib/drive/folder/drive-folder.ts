@@ -282,7 +282,10 @@ export class DriveFolder {
    * The leaves that a file has which holds a blob, 40 bytes for each block. Of blocks that are not here they may be zero;
    * null where only the blocks could tell, as the tree of an encrypted drive does not.
    */
-  async leaves({ blockOffset, blockLength }: BlobRange): Promise<Uint8Array | null> {
+  async leaves({
+    blockOffset,
+    blockLength
+  }: Pick<BlobRange, 'blockOffset' | 'blockLength'>): Promise<Uint8Array | null> {
     const { feed, session } = await this.blobs()
     const end = blockOffset + blockLength
     if (!this.encrypted) return feed.leaves(blockOffset, end)
@@ -406,7 +409,8 @@ export class DriveFolder {
   placeTrash(entries: Iterable<TrashEntry>): void {
     if (!this.inPlace) return
     for (const { blob, path: file } of entries) {
-      if (blob === null || this.places.fileOf(blob) !== null) continue
+      // A file is not the bytes of its map.
+      if (blob === null || blob.blockMap === true || this.places.fileOf(blob) !== null) continue
       this.places.put(blob, path.relative(this.root, file))
     }
   }

@@ -16,11 +16,15 @@ export function isHead({ kind }: InFlight): boolean {
 
 /** Notes that a remote did not prove the head that it claims; it is asked again after a while. */
 export function doubt(world: World, channel: Channel): void {
-  const { feed, peer } = channel
-  if (feed.channels.get(peer.id) !== channel) return
+  if (channel.feed.channels.get(channel.peer.id) !== channel) return
   rest(world, channel, NO_DATA_REST_MS * 2 ** channel.unproven)
+  mistrust(world, channel)
+}
+
+/** As {@link doubt}, but it may be asked again at once. */
+export function mistrust(world: World, channel: Channel): void {
   channel.unproven = Math.min(channel.unproven + 1, UNPROVEN_HEADS_MAX)
-  world.dirtyFeeds.add(feed)
+  world.dirtyFeeds.add(channel.feed)
 }
 
 /** Notes that a remote claims a head and may not be asked for it, by its own word or since it broke off over a proof. */

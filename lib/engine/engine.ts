@@ -847,12 +847,14 @@ export class Engine {
     const limit = peer.answerTime === 0 ? REQUEST_TIMEOUT_MS : patience
     forgetLate(peer, world.now - 2 * REQUEST_LIFE_MS_MAX)
     const silent = world.now - peer.heardAt > limit
-    const isOver = ({ sentAt }: { readonly sentAt: number }): boolean =>
-      world.now - sentAt > (silent ? limit : Math.max(limit, REQUEST_LIFE_MS_MAX))
+    const lifeMs = silent ? limit : Math.max(limit, REQUEST_LIFE_MS_MAX)
+    // Nobody else is asked for a head meanwhile, so that bytes of other answers buy no more time.
+    const headMs = silent ? limit : REQUEST_TIMEOUT_MS
     let expired = 0
     for (const request of peer.requests.values()) {
-      if (request.late) continue
-      if (!isOver(request)) break
+      const age = world.now - request.sentAt
+      if (age <= limit) break
+      if (request.late || age <= (isHead(request) ? headMs : lifeMs)) continue
       const { channel } = request
       cancel(world, request)
       if (isHead(request)) doubt(world, channel)
@@ -860,7 +862,7 @@ export class Engine {
       expired++
     }
     for (const run of peer.runs) {
-      if (!isOver(run)) break
+      if (world.now - run.sentAt <= lifeMs) break
       if (run.open === 0) continue
       cancelRun(world, run, () => true)
       rest(world, run.channel, limit)

@@ -133,8 +133,9 @@ export class FeedState {
   awaitingHead = 0
   /** First requests under way. */
   firsts = 0
-  /** The remote whose fork is being taken over, and the last request for that; or null. */
-  reorg: { readonly peer: number; readonly fork: number; request: number } | null = null
+  /** The remote whose fork is being taken over, the last request for that, and whether it proved anything; or null. */
+  reorg: { readonly peer: number; readonly fork: number; request: number; proven: boolean } | null =
+    null
   /** Set when its storage failed: nothing more is downloaded. */
   halted = false
   /** True once `synced` was told for the present length and wants. */

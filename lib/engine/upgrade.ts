@@ -7,10 +7,10 @@ import type { ErrorCode } from '../errors.ts'
 import { FIRST_REQUESTS_MAX, NO_DATA_REST_MS } from '../limits.ts'
 import type { Data } from '../wire/message.ts'
 import type { Input } from './input.ts'
-import { awaitProvable, doubt } from './claim.ts'
+import { awaitProvable, doubt, isBelieved, mistrust } from './claim.ts'
 import { closePeer, send } from './output.ts'
-import { ask, cancelAll, follows, mayAskProof } from './request.ts'
-import { rest, stir, type Channel, type World } from './state.ts'
+import { ask, cancel, cancelAll, follows, mayAskProof } from './request.ts'
+import { rest, stir, type Channel, type FeedState, type World } from './state.ts'
 
 /** Bytes that an answer without a block is expected to take. */
 const HEAD_BYTES = 1024
@@ -42,8 +42,9 @@ export function askFirst(world: World, channel: Channel): void {
 export function askUpgrade(world: World, channel: Channel): boolean {
   const { feed, remote } = channel
   const { view } = feed
-  if (remote === null || !channel.usable || feed.upgrade !== null || feed.reorg !== null)
-    return false
+  if (remote === null || !channel.usable || feed.reorg?.proven === true) return false
+  // Who was asked in vain before keeps nobody waiting who was not.
+  if (feed.upgrade !== null && channel.unproven >= feed.upgrade.channel.unproven) return false
   if (feed.firsts > 0 || !feed.grows) return false
   if (remote.length <= view.length) {
     channel.unprovableSince = 0
@@ -56,13 +57,15 @@ export function askUpgrade(world: World, channel: Channel): boolean {
     return false
   }
   channel.unprovableSince = 0
+  if (feed.upgrade !== null) cancel(world, feed.upgrade)
   const request = ask(world, channel, {
     kind: 'upgrade',
     fork: view.fork,
     expectedBytes: HEAD_BYTES,
     parts: {
       upgrade: { start: view.length, length: remote.length - view.length },
-      manifest: view.needsManifest && remote.hasManifest
+      manifest: view.needsManifest && remote.hasManifest,
+      priority: 1
     }
   })
   send(world, channel, [request])
@@ -75,23 +78,42 @@ export function askReorg(world: World, channel: Channel): boolean {
   const { view } = feed
   if (remote === null || remote.fork <= view.fork || remote.length === 0) return false
   if (!channel.opened || !remote.uploading || channel.accused !== null) return false
-  if (feed.reorg !== null && feed.reorg.fork >= remote.fork) return false
+  if (feed.reorg !== null && !takesOver(channel, feed.reorg, remote.fork)) return false
   // With blocks of our own, the search for common ancestors follows.
   if (view.length > 0 && !mayAskProof(channel)) return false
+  if (feed.reorg !== null) {
+    // It had its time: otherwise those who claim ever higher forks would never be found out.
+    const left = feed.channels.get(feed.reorg.peer)
+    if (left !== undefined) mistrust(world, left)
+  }
   cancelAll(world, feed, (_, request) => 'kind' in request && follows(feed, request))
   if (feed.reorg !== null) world.effects.push({ type: 'reorg-drop', feed: feed.id })
-  feed.reorg = { peer: channel.peer.id, fork: remote.fork, request: -1 }
+  feed.reorg = { peer: channel.peer.id, fork: remote.fork, request: -1, proven: false }
   const request = ask(world, channel, {
     kind: 'reorg',
     fork: remote.fork,
     expectedBytes: HEAD_BYTES,
     parts: {
       upgrade: { start: 0, length: remote.length },
-      manifest: view.needsManifest && remote.hasManifest
+      manifest: view.needsManifest && remote.hasManifest,
+      priority: 1
     }
   })
   send(world, channel, [request])
   return true
+}
+
+/** True if a fork is to be followed instead of the one that is: that is only a claim, and this one is the better. */
+function takesOver(
+  channel: Channel,
+  reorg: NonNullable<FeedState['reorg']>,
+  fork: number
+): boolean {
+  const followed = channel.feed.channels.get(reorg.peer)
+  if (followed === undefined) return true
+  if (reorg.proven && followed !== channel) return false
+  if (channel.unproven !== followed.unproven) return channel.unproven < followed.unproven
+  return fork > reorg.fork && isBelieved(channel)
 }
 
 /** Takes in a step of following a fork: asks for the next node, or is done. */
@@ -101,11 +123,12 @@ export function onReorged(world: World, input: Extract<Input, { type: 'reorged' 
   if (feed === undefined || feed.reorg === null || feed.reorg.peer !== input.peer) return
   const { fork } = feed.reorg
   if (input.failure === null && input.next !== null && channel !== undefined) {
+    feed.reorg.proven = true
     const request = ask(world, channel, {
       kind: 'ancestors',
       fork,
       expectedBytes: HEAD_BYTES,
-      parts: { hash: input.next }
+      parts: { hash: input.next, priority: 1 }
     })
     send(world, channel, [request])
     return

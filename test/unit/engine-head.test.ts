@@ -1,5 +1,6 @@
 import test from 'brittle'
 import { indexesOf, range, requestsOf, Shell } from '../fixtures/engine.ts'
+import { REQUEST_TIMEOUT_MS, TICK_MS } from '../../lib/limits.ts'
 import type { Request } from '../../lib/wire/message.ts'
 
 function block(id: number, index: number, fork: number = 0, priority: number = 0): Request {
@@ -177,6 +178,80 @@ test('a higher fork yet takes the place of the one that is being followed', (t) 
   t.is(shell.take('reorg-drop').length, 1)
   shell.give(1, 1, old!)
   t.is(shell.take('reorg').length, 0, 'what the old one still says is not wanted')
+})
+
+test('who claims ever higher forks keeps nobody from growing the feed, and is believed no longer', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 8]] })
+  for (const peer of [1, 2]) shell.addPeer(peer)
+  shell.open(1, 1, { fork: 1, length: 8, echoed: 0 })
+  shell.open(2, 1, { length: 8, haves: [[0, 8]] })
+  t.is(shell.requests(1)[0]?.fork, 1)
+  shell.sync(2, 1, { length: 9 })
+  const [upgrade] = shell.requests(2)
+  t.alike(upgrade?.upgrade, { start: 8, length: 1 })
+  shell.give(2, 1, upgrade!)
+  shell.verify()
+  shell.have(2, 1, 8, 9)
+  shell.run(2)
+  for (const fork of range(2, 8)) {
+    shell.pass(5000, [1, 2])
+    shell.sync(1, 1, { fork, length: 8, echoed: 0 })
+  }
+  t.ok(shell.engine.progress(1)?.synced)
+})
+
+test('of two remotes that claim higher forks by turns neither keeps a third from being followed', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 8]] })
+  for (const peer of [1, 2, 3]) shell.addPeer(peer)
+  for (const peer of [1, 2]) shell.open(peer, 1, { fork: 10 + peer, length: 8, echoed: 0 })
+  shell.open(3, 1, { fork: 1, length: 8, echoed: 0 })
+  for (const fork of range(13, 25)) {
+    shell.pass(3000, [1, 2, 3])
+    shell.sync(1 + (fork % 2), 1, { fork, length: 8, echoed: 0 })
+  }
+  const [reorg] = shell.requests(3)
+  t.is(reorg?.fork, 1)
+})
+
+test('no claim takes the place of a fork that was begun to be proven', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 8]] })
+  for (const peer of [1, 2, 3]) shell.addPeer(peer)
+  shell.open(1, 1, { fork: 1, length: 6, echoed: 0 })
+  shell.give(1, 1, ...shell.requests(1))
+  const next = { index: 6, nodes: 3 }
+  shell.step({ type: 'reorged', feed: 1, peer: 1, next, failure: null })
+  shell.open(2, 1, { fork: 2, length: 8, echoed: 0 })
+  shell.open(3, 1, { length: 9 })
+  t.is(shell.take('reorg-drop').length, 0)
+  t.is(shell.requests(2).length, 0)
+  t.is(shell.requests(3).length, 0, 'the head of a fork that is about to end is of no use')
+})
+
+test('a head that is claimed and not given is asked of others in time, whatever else comes', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 8]] })
+  const peers = [1, 2, 3]
+  for (const peer of peers) {
+    shell.addPeer(peer)
+    shell.open(peer, 1, { length: 9 })
+  }
+  shell.pass(2 * REQUEST_TIMEOUT_MS + 4 * TICK_MS, peers)
+  t.alike(shell.requests(3)[0]?.upgrade, { start: 8, length: 1 })
+})
+
+test('who was asked for its head in vain makes way at once for one that was not', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 8, have: [[0, 8]] })
+  for (const peer of [1, 2]) shell.addPeer(peer)
+  shell.open(1, 1, { length: 9 })
+  // It missed a deadline, and is asked again.
+  shell.pass(2 * REQUEST_TIMEOUT_MS + 4 * TICK_MS, [1])
+  t.is(shell.requests(1).length, 2)
+  shell.open(2, 1, { length: 9 })
+  t.alike(shell.requests(2)[0]?.upgrade, { start: 8, length: 1 })
 })
 
 test('a remote that leaves in the middle of a reorg leaves it to others', (t) => {

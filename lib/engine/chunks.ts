@@ -28,14 +28,14 @@ import { stir, wakeChannel, type Channel, type FeedState, type World } from './s
 
 /**
  * Opens a chunk around a block that the channel offers: the largest subtree that may be fetched as one.
- * Undefined if nobody can bring it forward.
+ * If nobody can bring it forward, returns the end of the blocks from this one on of which that is known.
  */
 export function openChunk(
   world: World,
   channel: Channel,
   index: number,
   single: boolean
-): Chunk | undefined {
+): Chunk | number {
   const { feed } = channel
   const root = regionFor(feed, channel, index, single)
   const size = blockCount(root) * feed.blockBytes
@@ -46,7 +46,9 @@ export function openChunk(
   const best = rootWithin(feed, chunk, index)
   const lowest = best ?? lowestTrusted(feed, index)
   const explored = feed.bottoms?.has(lowest?.index ?? 2 * index) === true
-  if (best === null && explored && !provable(feed, chunk)) return undefined
+  if (best === null && explored && !provable(feed, chunk)) {
+    return lowest === null ? index + 1 : barrenEnd(feed, chunk, lowest.index)
+  }
   feed.chunks.set(chunk.id, chunk)
   world.openBytes += chunk.size
   if (best !== null) fill(world, feed, chunk, best)
@@ -56,6 +58,17 @@ export function openChunk(
     chunk.entry = index
   }
   return chunk
+}
+
+/** End of the blocks below a node, under which nothing is stored, that nobody can prove as nobody can those of a chunk. */
+function barrenEnd(feed: FeedState, chunk: Chunk, node: number): number {
+  const end = endBlock(node)
+  for (const channel of feed.channels.values()) {
+    if (channel.usable && channel.mayDownload && reaches(channel, node)) {
+      return Math.min(end, chunk.end)
+    }
+  }
+  return end
 }
 
 /** True if another chunk may be opened. */
@@ -311,22 +324,30 @@ function provable(feed: FeedState, chunk: Chunk): boolean {
  * the number of nodes to climb; null if it cannot (I5).
  */
 export function canProve(channel: Channel, chunk: Chunk): { index: number; nodes: number } | null {
-  if (channel.proofs === 'values-only' || channel.remote === null) return null
+  const { feed, have } = channel
+  if (channel.proofs === 'values-only') return null
   for (let i = chunk.cursor; i < chunk.blocks.length; i++) {
     const index = chunk.start + i
-    if (chunk.blocks[i] !== MISSING || !channel.have.get(index)) continue
-    const proof = proofFor(channel, index)
-    if (proof !== null) return proof
+    if (chunk.blocks[i] !== MISSING || !have.get(index)) continue
+    const ancestor = lowestTrusted(feed, index)
+    if (ancestor === null) continue
+    if (reaches(channel, ancestor.index)) return { index, nodes: depth(ancestor.index) }
+    // Nothing is stored below: it is the lowest of all other blocks there, too.
+    if (feed.bottoms?.has(ancestor.index) === true) i = endBlock(ancestor.index) - 1 - chunk.start
   }
   return null
 }
 
 /** As {@link canProve}, for one block. */
 export function proofFor(channel: Channel, index: number): { index: number; nodes: number } | null {
-  if (channel.remote === null) return null
   const ancestor = lowestTrusted(channel.feed, index)
-  if (ancestor === null || endBlock(ancestor.index) > channel.remote.length) return null
+  if (ancestor === null || !reaches(channel, ancestor.index)) return null
   return { index, nodes: depth(ancestor.index) }
+}
+
+/** True if a node lies in the remote's own tree. */
+function reaches({ remote }: Channel, node: number): boolean {
+  return remote !== null && endBlock(node) <= remote.length
 }
 
 /** A chunk did not fold: the only contributor lied, or every block is asked again with its proof. */

@@ -58,7 +58,7 @@ import { accuse, askReorg, askUpgrade, onConflictProof } from './upgrade.ts'
 
 /** Steps of a search for the next block before it is continued later. */
 const SEARCH_STEPS = 1000
-/** Blocks which nobody can bring forward that are looked at before a search is continued later. */
+/** Times that nobody can bring a block forward before a search is continued later. */
 const BARREN_MAX = 32
 
 /** Asks a peer for more, one batch of one feed; false if there is nothing to ask or no room. */
@@ -130,9 +130,10 @@ function openMore(world: World, channel: Channel): boolean {
       world.starved.add(channel)
       return true
     }
-    if (openChunk(world, channel, index, false) === undefined) {
+    const opened = openChunk(world, channel, index, false)
+    if (typeof opened === 'number') {
       barren++
-      channel.cursor = index + 1
+      channel.cursor = opened
     }
   }
   return false
@@ -147,7 +148,7 @@ function askUrgent(world: World, channel: Channel, batch: Batch): void {
     const chunk = feed.chunkOf(index)
     if (chunk === null) {
       const opened = openChunk(world, channel, index, true)
-      if (opened !== undefined) askOpened(world, channel, opened, batch)
+      if (typeof opened !== 'number') askOpened(world, channel, opened, batch)
       continue
     }
     if (chunk.phase !== 'filling' || chunk.state(index) !== MISSING) continue

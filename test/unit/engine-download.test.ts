@@ -1,4 +1,5 @@
-import test from 'brittle'
+import test, { type Assertions } from 'brittle'
+import { RemoteHave } from '../../lib/engine/remote-have.ts'
 import { REQUEST_TIMEOUT_MS, TICK_MS, WINDOW_BYTES_START } from '../../lib/limits.ts'
 import { indexesOf, range, Shell } from '../fixtures/engine.ts'
 
@@ -295,6 +296,32 @@ test('a block that nobody can prove is no reason to search for ever', (t) => {
   t.is(shell.engine.progress(1)?.heldBlocks, 1)
 })
 
+test('blocks that nobody can prove are not looked at one by one, and what can be proven is found behind them', (t) => {
+  const shell = new Shell()
+  shell.addPeer(1)
+  // Only the root of all blocks is stored, and the remote's own tree ends one block before it.
+  shell.addFeed(1, { length: 16_384 })
+  const looks = countLooks(t)
+  shell.open(1, 1, { length: 16_383, haves: [[0, 16_383]], canUpgrade: false })
+  shell.run(1)
+  shell.pass(1000, [1])
+  for (let i = 0; i < 10; i++) shell.have(1, 1, 0, 16_383)
+  t.ok(looks() < 100, `${looks()} looks at what the remote has`)
+  t.is(shell.engine.progress(1)?.heldBlocks, 0)
+  shell.addPeer(2)
+  shell.open(2, 1, { haves: [[9000, 9001]] })
+  shell.run(1, 2)
+  // With the block came the root of the last 4,096 blocks.
+  t.is(shell.engine.progress(1)?.heldBlocks, 12_288)
+  shell.have(2, 1, 16_000, 16_001)
+  shell.run(1, 2)
+  t.is(shell.engine.progress(1)?.heldBlocks, 16_128)
+  shell.sync(1, 1, { length: 16_384 })
+  shell.have(1, 1, 0, 16_384)
+  shell.run(1, 2)
+  t.ok(shell.engine.progress(1)?.synced)
+})
+
 test('chunks that go take their requests along', (t) => {
   const shell = new Shell()
   shell.addPeer(1)
@@ -313,6 +340,22 @@ test('chunks that go take their requests along', (t) => {
   shell.run(1)
   t.is(shell.engine.progress(1)?.heldBlocks, 4)
 })
+
+/** Counts from now on how often it is looked up whether a remote has one block. */
+function countLooks(t: Assertions): () => number {
+  const { prototype } = RemoteHave
+  // oxlint-disable-next-line typescript/unbound-method -- called on its own bitmap below
+  const { get } = prototype
+  let looks = 0
+  prototype.get = function (index: number): boolean {
+    looks++
+    return get.call(this, index)
+  }
+  t.teardown(() => {
+    prototype.get = get
+  })
+  return () => looks
+}
 
 /** What is said of the blocks before `length`. */
 function prefix(length: number): object[] {

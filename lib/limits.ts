@@ -112,6 +112,13 @@ export const ANNOUNCED_TAIL_BLOCKS = 256
 export const REMOTE_HAVE_BLOCKS_MAX: number = 2 ** 31
 /** Partly filled bitmap pages (4 KiB each) that one channel may make us keep: 32 MiB. */
 export const REMOTE_HAVE_PAGES_MAX = 8192
+/**
+ * Whole bitmap pages that what one peer says it has may make us go through at once: twice those of the longest feed, some
+ * ten milliseconds. A range of a few bytes is enough for 65,536 of them.
+ */
+export const REMOTE_HAVE_WORK_PAGES_MAX = 131_072
+/** Pages by which that is less with each tick: a feed of 10^9 blocks may lose its first block every three seconds. */
+export const REMOTE_HAVE_WORK_PAGES_PER_TICK = 2_560
 /** Trusted nodes remembered per feed before they are read from the store again. */
 export const TRUSTED_NODES_MAX = 8192
 /** Chunks of one feed that may be open at a time. */

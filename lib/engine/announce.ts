@@ -6,6 +6,7 @@
 import {
   ANNOUNCED_TAIL_BLOCKS,
   REMOTE_HAVE_PAGES_MAX,
+  REMOTE_HAVE_WORK_PAGES_MAX,
   REMOTE_WANTS_MAX,
   TICK_MS,
   WANT_BITS_MAX
@@ -287,7 +288,7 @@ export function onSync(world: World, channel: Channel, sync: Sync): void {
   }
   if (before !== null && before.fork !== sync.fork) {
     const kept = Math.min(before.length, sync.length)
-    channel.have.drop(kept, Number.MAX_SAFE_INTEGER)
+    countPages(world, channel, channel.have.drop(kept, Number.MAX_SAFE_INTEGER))
   }
   touchChannel(world, channel)
   world.dirtyFeeds.add(channel.feed)
@@ -308,9 +309,9 @@ function givesLess(before: Sync, sync: Sync): boolean {
 export function onRange(world: World, channel: Channel, range: Range): void {
   const end = range.start + range.length
   if (range.drop) {
-    channel.have.drop(range.start, end)
+    countPages(world, channel, channel.have.drop(range.start, end))
     stir(world, channel.feed)
-  } else channel.have.set(range.start, end)
+  } else countPages(world, channel, channel.have.set(range.start, end))
   haveChanged(world, channel)
 }
 
@@ -319,8 +320,15 @@ export function onBitfield(world: World, channel: Channel, bitfield: Bitfield): 
     closePeer(world, channel.peer, channel.feed, 'BAD_MESSAGE', 'bitfield does not start at a word')
     return
   }
-  channel.have.setWords(bitfield.start, bitfield.words)
+  countPages(world, channel, channel.have.setWords(bitfield.start, bitfield.words))
   haveChanged(world, channel)
+}
+
+/** Counts the work that a peer makes by what it says it has, and closes one that makes too much. */
+function countPages(world: World, { peer, feed }: Channel, pages: number): void {
+  peer.havePages += pages
+  if (peer.havePages <= REMOTE_HAVE_WORK_PAGES_MAX) return
+  closePeer(world, peer, feed, 'TOO_MANY', 'what the remote says it has changes too much')
 }
 
 function haveChanged(world: World, channel: Channel): void {

@@ -11,6 +11,7 @@ import {
   CHANNELS_MAX,
   CLOSE_TIMEOUT_MS,
   PICKS_PER_STEP,
+  REMOTE_HAVE_WORK_PAGES_PER_TICK,
   REQUEST_LIFE_MS_MAX,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MIN,
@@ -807,6 +808,7 @@ export class Engine {
       peer.received.tick(world.now)
       peer.sent.tick(world.now)
       peer.window.tick()
+      peer.havePages = Math.max(0, peer.havePages - REMOTE_HAVE_WORK_PAGES_PER_TICK)
       this.#expire(peer)
       if (peer.queue.count > 0) world.dirtyPeers.add(peer)
       if (peer.hungry.size > 0) world.dirtyPeers.add(peer)

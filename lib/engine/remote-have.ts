@@ -5,7 +5,7 @@ import { REMOTE_HAVE_BLOCKS_MAX } from '../limits.ts'
  * The blocks that a remote says it has: a prefix as a number, the rest as a sparse bitmap.
  *
  * What a remote says is not trusted, so it is clipped to REMOTE_HAVE_BLOCKS_MAX: a lie of any size costs
- * bounded memory.
+ * bounded memory. What changes it returns how many whole pages of the bitmap it went through: a few bytes may ask for many.
  */
 export class RemoteHave {
   /** Blocks `[0, prefix)` are there. */
@@ -26,32 +26,39 @@ export class RemoteHave {
     return index < this.#prefix || (this.#bitmap !== null && this.#bitmap.get(index))
   }
 
-  set(start: number, end: number): void {
+  set(start: number, end: number): number {
     const to = Math.min(end, REMOTE_HAVE_BLOCKS_MAX)
-    if (start >= to) return
+    if (start >= to) return 0
+    let pages = 0
     if (start <= this.#prefix) {
       this.#prefix = Math.max(this.#prefix, to)
     } else {
       this.#bitmap ??= new Bitmap()
-      this.#bitmap.setRange(start, to, true)
+      pages = this.#bitmap.setRange(start, to, true)
     }
     this.#grow()
+    return pages
   }
 
-  drop(start: number, end: number): void {
+  drop(start: number, end: number): number {
     const to = Math.min(end, REMOTE_HAVE_BLOCKS_MAX)
-    this.#materialize(start, to)
-    this.#bitmap?.setRange(start, to, false)
+    const pages = this.#materialize(start, to)
+    return this.#bitmap === null ? pages : pages + this.#bitmap.setRange(start, to, false)
   }
 
   /** Takes the words as the truth for their span. */
-  setWords(start: number, words: Uint32Array): void {
+  setWords(start: number, words: Uint32Array): number {
     const count = Math.min(words.length, Math.floor((REMOTE_HAVE_BLOCKS_MAX - start) / 32))
-    if (count <= 0) return
-    this.#materialize(start, start + 32 * count)
+    if (count <= 0) return 0
+    const end = start + 32 * count
+    const known = words.subarray(0, count)
+    // Otherwise the bitmaps of a long feed would each move what follows them out of the prefix and back.
+    if (end <= this.#prefix && known.every((word) => ~word === 0)) return 0
+    const pages = this.#materialize(start, end)
     this.#bitmap ??= new Bitmap()
-    this.#bitmap.setWords(start, words.subarray(0, count))
+    this.#bitmap.setWords(start, known)
     this.#grow()
+    return pages
   }
 
   /** End of the blocks that are there from `start`, which is one, to `end` at most. */
@@ -79,15 +86,19 @@ export class RemoteHave {
   }
 
   /** Makes the prefix end before `[start, end)` begins, by moving what lies behind into the bitmap. */
-  #materialize(start: number, end: number): void {
-    if (start >= this.#prefix) return
+  #materialize(start: number, end: number): number {
+    if (start >= this.#prefix) return 0
+    let pages = 0
     if (end < this.#prefix) {
       this.#bitmap ??= new Bitmap()
-      this.#bitmap.setRange(end, this.#prefix, true)
+      pages += this.#bitmap.setRange(end, this.#prefix, true)
     }
     // Bits below the old prefix may be leftovers from before it grew.
-    this.#bitmap?.setRange(start, Math.min(end, this.#prefix), false)
+    if (this.#bitmap !== null) {
+      pages += this.#bitmap.setRange(start, Math.min(end, this.#prefix), false)
+    }
     this.#prefix = start
+    return pages
   }
 
   #grow(): void {

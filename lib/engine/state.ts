@@ -357,6 +357,8 @@ export class PeerState {
   answerTime = 0
   timeouts = 0
   invalidRequests = 0
+  /** Bitmap pages that were gone through for what it says it has; less with each tick. */
+  havePages = 0
   /** True while a proof of a suspect feed is asked for: one at a time, so that a broken one is found. */
   suspectAsked = false
   bytesReceived = 0

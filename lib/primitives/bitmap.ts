@@ -72,18 +72,22 @@ export class Bitmap implements ReadonlyBitmap {
     return true
   }
 
-  /** Sets or clears the bits of `[start, end)`. */
-  setRange(start: number, end: number, value: boolean): void {
-    if (start >= end) return
+  /** Sets or clears the bits of `[start, end)`. Returns how many whole pages were gone through for that. */
+  setRange(start: number, end: number, value: boolean): number {
+    if (start >= end) return 0
+    let whole = 0
     const pageCount = Math.ceil(end / PAGE_BITS)
     if (value) this.#pageCount = Math.max(this.#pageCount, pageCount)
     const lastPage = Math.min(this.#pageCount, pageCount)
     for (let number = Math.floor(start / PAGE_BITS); number < lastPage; number++) {
       const from = Math.max(start - number * PAGE_BITS, 0)
       const to = Math.min(end - number * PAGE_BITS, PAGE_BITS)
-      if (from === 0 && to === PAGE_BITS) this.#put(number, value)
-      else this.#fill(number, from, to, value)
+      if (from === 0 && to === PAGE_BITS) {
+        this.#put(number, value)
+        whole++
+      } else this.#fill(number, from, to, value)
     }
+    return whole
   }
 
   /** Sets or clears some bits of a page. */

@@ -133,6 +133,21 @@ test('floods of requests, cancels, wants and haves take bounded memory, and othe
   t.ok(grown < GROWTH_MAX, `${Math.round(grown / 1024)} KiB more heap`)
 })
 
+test('haves of all blocks that there can be, again and again, keep nobody else waiting', async (t) => {
+  const stage = await Stage.open(t, { blocks: 100 })
+  const channel = await stage.attack({ onrequest: () => true })
+  channel.sendBatch(
+    Array.from({ length: 5000 }, () => ({
+      type: 'range',
+      drop: false,
+      start: 1,
+      length: 2 ** 31 - 1
+    }))
+  )
+  await stage.refuses(channel.peer, 'TOO_MANY')
+  await stage.recover()
+})
+
 test('haves all over the place end the connection before they take much memory', async (t) => {
   const stage = await Stage.open(t, { blocks: 100 })
   const channel = await stage.attack({ onrequest: () => true })

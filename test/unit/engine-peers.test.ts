@@ -7,7 +7,7 @@ import {
   REQUEST_TIMEOUTS_MAX,
   TICK_MS
 } from '../../lib/limits.ts'
-import type { Request } from '../../lib/wire/message.ts'
+import type { Bitfield, Range, Request } from '../../lib/wire/message.ts'
 import { indexesOf, range, Shell } from '../fixtures/engine.ts'
 
 /** A shell that needs a proof of `peer` before it can fetch anything: it lacks block 5 of a held subtree. */
@@ -134,6 +134,60 @@ test('bitmaps take bounded memory whatever a remote claims', (t) => {
     }
   }
   t.fail('it grows for ever')
+})
+
+test('haves that take much work for few bytes end the peer', (t) => {
+  const all = { start: 1, length: 2 ** 31 }
+  const floods: readonly (readonly (Bitfield | Range)[])[] = [
+    [{ type: 'range', drop: false, ...all }],
+    [
+      { type: 'range', drop: false, start: 0, length: 2 ** 31 },
+      { type: 'range', drop: true, start: 0, length: 1 }
+    ],
+    [
+      { type: 'range', drop: false, start: 0, length: 2 ** 31 },
+      { type: 'bitfield', start: 0, words: new Uint32Array(1) }
+    ],
+    [
+      { type: 'range', drop: false, ...all },
+      { type: 'range', drop: true, ...all }
+    ],
+    // With each new fork everything from the first block on goes.
+    [{ type: 'range', drop: false, start: 2 ** 31 - 1, length: 1 }]
+  ]
+  for (const flood of floods) {
+    const shell = new Shell()
+    shell.addFeed(1, { length: 4 })
+    shell.addPeer(1)
+    shell.open(1, 1)
+    let rounds = 0
+    while (rounds < 20 && shell.take('close-peer').every(({ code }) => code !== 'TOO_MANY')) {
+      for (const message of flood) shell.message(1, 1, message)
+      shell.sync(1, 1, { fork: rounds++, length: 1 })
+    }
+    t.ok(rounds < 5, `${rounds} rounds`)
+  }
+})
+
+test('a remote with a thousand million blocks, of which some go and come, is welcome', (t) => {
+  const length = 10 ** 9
+  const shell = new Shell()
+  shell.addFeed(1, { length: 4, have: [[0, 4]], wants: [] })
+  shell.addPeer(1)
+  shell.open(1, 1, { length, canUpgrade: false, haves: [[0, length - 10]] })
+  const words = new Uint32Array(65_536).fill(-1)
+  for (let start = 0; start + 32 * words.length < length; start += 32 * words.length) {
+    shell.message(1, 1, { type: 'bitfield', start, words })
+  }
+  for (let index = 0; index < 1000; index++) {
+    shell.message(1, 1, { type: 'range', drop: true, start: index, length: 1 })
+  }
+  for (let index = 999; index >= 0; index--) shell.have(1, 1, index, index + 1)
+  for (const fork of range(1, 100)) {
+    shell.sync(1, 1, { fork, length: length - fork, canUpgrade: false })
+    shell.have(1, 1, 0, length - fork)
+  }
+  t.is(shell.take('close-peer').length, 0)
 })
 
 test('a remote that says it has what it has not is not asked again and again', (t) => {

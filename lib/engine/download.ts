@@ -535,6 +535,8 @@ export function onVerified(world: World, input: Extract<Input, { type: 'verified
   }
   if (feed.upgrade === request) feed.upgrade = null
   if (request.kind === 'first' && !request.late) feed.firsts--
+  // What they were to bring is here: the rest of the feed does not wait for those who do not answer.
+  if (feed.firsts > 0 && feed.view.length > 0) cancelAll(world, feed, isFirst)
   const liar = input.liar === -1 ? undefined : feed.channels.get(input.liar)
   if (liar !== undefined) {
     accuse(world, liar, 'INVALID_CHECKSUM', `block ${input.block} was not what it must be`)
@@ -547,6 +549,10 @@ export function onVerified(world: World, input: Extract<Input, { type: 'verified
   if (feed.view.fork === input.fork) trustPath(feed, input.path)
   settleBlock(world, request, input.block !== null)
   stir(world, feed)
+}
+
+function isFirst(_: number, request: InFlight | AskedRun): boolean {
+  return 'kind' in request && request.kind === 'first'
 }
 
 /** Takes in what became of the answer to a request for a node. */

@@ -30,6 +30,21 @@ test('the first block brings all that the others of a small feed need', (t) => {
   t.alike([sync?.length, sync?.remoteLength], [8, 8])
 })
 
+test('of two first requests one that is answered is enough to go on', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1)
+  for (const peer of [1, 2]) {
+    shell.addPeer(peer)
+    shell.open(peer, 1, { length: 8, echoed: 0, haves: peer === 2 ? [[0, 8]] : [] })
+  }
+  t.is(shell.requests(1).length, 1)
+  shell.give(2, 1, ...shell.requests(2))
+  shell.verify()
+  t.alike(indexesOf(shell.requests(2)), range(1, 8))
+  shell.sync(2, 1, { length: 9 })
+  t.alike(shell.requests(2)[0]?.upgrade, { start: 8, length: 1 })
+})
+
 test('a remote that has what became ours hears of it together with more, and at once when we have all', (t) => {
   const shell = new Shell()
   shell.addFeed(1, { length: 17 })

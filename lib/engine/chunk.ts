@@ -31,8 +31,8 @@ export class Chunk {
   size: number
   /** While planning: the block whose path is being looked up. */
   entry = -1
-  /** While rooting: true if the proof that makes the root trusted was asked for. */
-  rooted = false
+  /** While rooting: the peer that was asked for the proof which makes the root trusted, or -1. */
+  prover = -1
   /** True if somebody waits for a block of it. */
   urgent: boolean
   /** One state per block. */

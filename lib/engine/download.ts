@@ -53,7 +53,6 @@ import {
   type World
 } from './state.ts'
 import { clearOf } from './suspicion.ts'
-import type { Window } from './window.ts'
 import { accuse, askReorg, askUpgrade, onConflictProof } from './upgrade.ts'
 
 /** Steps of a search for the next block before it is continued later. */
@@ -123,7 +122,7 @@ function openMore(world: World, channel: Channel): boolean {
   // The first block brings nodes that would be looked up in the store otherwise.
   if (feed.firsts > 0) return true
   for (let barren = 0; barren < BARREN_MAX;) {
-    if (looksAhead(feed, peer.window)) return true
+    if (looksAhead(feed, peer)) return true
     const index = nextBlock(channel)
     if (index === -1) return channel.cursor === 0
     if (!roomFor(world, feed) && !dropOrphans(world)) {
@@ -164,10 +163,10 @@ function askOpened(world: World, channel: Channel, chunk: Chunk, batch: Batch): 
 
 /** Asks for one block of a chunk with the proof that makes its root trusted. */
 function askRoot(channel: Channel, chunk: Chunk, batch: Batch): void {
-  if (chunk.rooted || !mayAskProof(channel)) return
+  if (chunk.prover !== -1 || !mayAskProof(channel)) return
   const proof = canProve(channel, chunk)
   if (proof === null) return
-  chunk.rooted = true
+  chunk.prover = channel.peer.id
   batch.addProof(proof.index, chunk, proof.nodes, chunk.urgent ? 1 : 0)
 }
 
@@ -215,9 +214,10 @@ function othersOffer(channel: Channel, index: number): boolean {
 
 /**
  * True if nothing is gained by opening another chunk yet: what can be asked for fills the window twice, or the roots of
- * two chunks are on their way already. A root takes a round trip, and its turn behind what is being stored.
+ * two chunks are on their way already. A root takes a round trip, and its turn behind what is being stored. Those that
+ * another peer is asked for are no concern of this one: it may be that they never come.
  */
-function looksAhead(feed: FeedState, window: Window): boolean {
+function looksAhead(feed: FeedState, { id, window }: PeerState): boolean {
   let blocks = 0
   let bytes = 0
   let rootless = 0
@@ -225,7 +225,8 @@ function looksAhead(feed: FeedState, window: Window): boolean {
     if (chunk.phase === 'filling') {
       blocks += chunk.missing
       bytes += chunk.missing * expected(feed, chunk)
-    } else if (chunk.phase === 'planning' || chunk.phase === 'rooting') rootless++
+    } else if (chunk.phase === 'planning') rootless++
+    else if (chunk.phase === 'rooting' && (chunk.prover === -1 || chunk.prover === id)) rootless++
   }
   return rootless > 1 || blocks >= 2 * window.requests || bytes >= 2 * window.bytes
 }
@@ -593,7 +594,7 @@ function settleBlock(world: World, request: InFlight, stored: boolean): void {
   chunk.mark(index, held ? HELD : MISSING)
   if (late) cancelBlock(world, feed, index)
   if (chunk.phase === 'rooting') {
-    chunk.rooted = false
+    chunk.prover = -1
     if (!takeRoot(world, feed, chunk, index)) {
       chunk.phase = 'planning'
       chunk.entry = index

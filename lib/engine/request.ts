@@ -239,7 +239,7 @@ export function release(world: World, request: InFlight): void {
     world.effects.push({ type: 'reorg-drop', feed: feed.id })
   }
   const chunk = feed.chunks.get(request.chunk)
-  if (chunk?.phase === 'rooting' && chunk.covers(request.index)) chunk.rooted = false
+  if (chunk?.phase === 'rooting' && chunk.covers(request.index)) chunk.prover = -1
   releaseBlock(world, feed, request.chunk, request.index)
   stir(world, feed)
 }

@@ -45,6 +45,19 @@ test('of two first requests one that is answered is enough to go on', (t) => {
   t.alike(shell.requests(2)[0]?.upgrade, { start: 8, length: 1 })
 })
 
+test('roots that one remote does not prove are no reason to ask others for none', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { length: 65_536 })
+  shell.addPeer(1)
+  shell.open(1, 1, { haves: [[0, 65_536]] })
+  shell.load()
+  t.is(indexesOf(shell.requests(1)).length, 2, 'two roots are on their way')
+  shell.addPeer(2)
+  shell.open(2, 1, { haves: [[0, 65_536]] })
+  shell.load()
+  t.is(indexesOf(shell.requests(2)).length, 2)
+})
+
 test('a remote that has what became ours hears of it together with more, and at once when we have all', (t) => {
   const shell = new Shell()
   shell.addFeed(1, { length: 17 })

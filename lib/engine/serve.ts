@@ -108,7 +108,8 @@ function refusal(channel: Channel, request: Request): number | null {
       return INVALID
     if (firstBlock(hash.index) >= view.length) return INVALID
   }
-  if (seek !== null && seek.bytes > view.byteLength) return INVALID
+  // With an upgrade it is for what may come: who has less answers with the upgrade alone.
+  if (seek !== null && upgrade === null && seek.bytes > view.byteLength) return INVALID
   return null
 }
 

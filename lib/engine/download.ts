@@ -502,6 +502,8 @@ export function onNoData(world: World, channel: Channel, message: NoData): void 
 function lack(world: World, channel: Channel, { reason }: NoData, index: number): void {
   const { feed, remote, have } = channel
   const forking = remote === null || remote.fork !== feed.view.fork
+  // It took the block back in the meantime, and may well give others.
+  if (!forking && index !== -1 && !have.get(index)) return
   if (reason === 0 || forking) rest(world, channel, NO_DATA_REST_MS)
   else if (index !== -1) have.drop(index, index + 1)
 }

@@ -59,7 +59,8 @@ export async function answer(
         const absent = read.code === 'BLOCK_NOT_AVAILABLE' || read.code === 'INVALID_OPERATION'
         if (!absent) failure = read
         const lost = absent ? 1 : messageCount(left)
-        answers.refuse(headOf(left, lost), absent ? NOT_AVAILABLE : NO_REASON)
+        const isUnprovable = absent && !isDropped(feed, left)
+        answers.refuse(headOf(left, lost), isUnprovable ? NOT_AVAILABLE : NO_REASON)
         left = restOf(left, lost)
       } else if ('lengths' in read) {
         answers.values(left, read)
@@ -140,6 +141,15 @@ class Answers {
     this.#frameBytes += byteLength
     if (this.#frameBytes >= ANSWER_FRAME_BYTES_MAX) this.flush()
   }
+}
+
+/**
+ * True if the (first) block that is asked for is not held any more. The remote hears of that by a drop, and a hypercore
+ * would count a reason against us for ever.
+ */
+function isDropped({ have }: Feed, request: Request | RequestRun): boolean {
+  if (request.type === 'requests') return !have.get(request.index)
+  return request.block !== null && !have.get(request.block.index)
 }
 
 /** The first `count` requests of a run; a single one as it is. */

@@ -35,4 +35,28 @@ for (const version of VERSIONS) {
     t.alike(await seeking, await feed.seek(bytes))
     t.alike(faults, [])
   })
+
+  test(`blocks that are cleared while ${name} waits for them keep no others from it, TCP`, async (t) => {
+    const count = 1000
+    const source = openSync(t, { limits: { upload: 400_000, download: 0 } })
+    const faults = faultsOf(source)
+    const feed = await source.create('feed')
+    await feed.append(Array.from({ length: count }, (_, i) => Buffer.alloc(1000, i)))
+    const core = await openCore(t, version, feed.key)
+    await DIALLED.connect(t, source, core)
+    await until(() => core.length === count)
+    core.download({ start: 0, end: count, linear: true })
+    for (const start of [200, 400, 600]) {
+      await until(() => core.has(start - 2))
+      await feed.clear(start, start + 100)
+    }
+    const missing = async (): Promise<number> => {
+      let blocks = 0
+      for (let i = 0; i < count; i++) if ((await feed.has(i)) && !(await core.has(i))) blocks++
+      return blocks
+    }
+    await until(async () => (await missing()) === 0)
+    t.absent(await core.has(200, 300), 'some were cleared before they were sent')
+    t.alike(faults, [])
+  })
 }

@@ -310,6 +310,19 @@ test('no-data without a reason is a pause, with one it is the end of a block', (
   t.is(shell.engine.progress(1)?.heldBlocks, 1)
 })
 
+test('a block that is taken back while it is waited for keeps no others waiting', (t) => {
+  const shell = new Shell()
+  shell.addPeer(1)
+  shell.addFeed(1, { length: 8 })
+  shell.open(1, 1, { haves: [[0, 8]] })
+  shell.load()
+  const asked = shell.requests(1)
+  shell.message(1, 1, { type: 'range', drop: true, start: 2, length: 1 })
+  shell.noData(1, 1, asked[2]!, 0)
+  shell.run(1)
+  t.is(shell.engine.progress(1)?.heldBlocks, 7)
+})
+
 test('a block that nobody can prove is no reason to search for ever', (t) => {
   const shell = new Shell()
   shell.addPeer(1)

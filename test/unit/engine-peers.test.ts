@@ -272,7 +272,7 @@ test('requests that cannot be answered are refused, and too many of them end the
   shell.change(1, { type: 'clear', start: 2, end: 3 })
   t.alike(shell.sent(1, 'range').at(-1), { type: 'range', drop: true, start: 2, length: 1 })
   shell.message(1, 1, block(3, 2))
-  t.alike(shell.sent(1, 'no-data'), [{ type: 'no-data', request: 3, reason: 1 }])
+  t.alike(shell.sent(1, 'no-data'), [{ type: 'no-data', request: 3, reason: 0 }])
   t.is(shell.take('serve').length, 0)
   for (let id = 4; id < 4 + INVALID_REQUESTS_MAX; id++) shell.message(1, 1, block(id, 9))
   t.is(shell.take('close-peer')[0]?.code, 'BAD_MESSAGE')

@@ -56,7 +56,7 @@ test('what is not held, and what does not exist, is refused at once, the rest is
   const refused = shell.sent(1, 'no-data')
   t.alike(
     refused.map(({ request, reason }) => [request, reason]),
-    [...range(6, 16).map((id) => [id, 1]), ...range(26, 31).map((id) => [id, 2])]
+    [...range(6, 16).map((id) => [id, 0]), ...range(26, 31).map((id) => [id, 2])]
   )
 })
 

@@ -18,6 +18,14 @@ export const ENCRYPTION_PADDING = 8
 const KEY_BYTES = 32
 const NONCE_BYTES = 24
 
+/** Gives blocks back from what is stored of them. */
+export interface BlockCipher {
+  /** Bytes that stand before each block where it is stored. */
+  readonly padding: number
+  /** The block behind its stored form: a fresh array. */
+  decrypt(index: number, stored: Uint8Array): Uint8Array | Promise<Uint8Array>
+}
+
 /** Options of {@link BlockEncryption}. */
 export interface EncryptionOptions {
   /** Key of the feed, 32 bytes. */
@@ -31,7 +39,8 @@ export interface EncryptionOptions {
 }
 
 /** Encrypts and decrypts the blocks of one feed. */
-export class BlockEncryption {
+export class BlockEncryption implements BlockCipher {
+  readonly padding: number = ENCRYPTION_PADDING
   readonly #blockKey: Uint8Array
   readonly #blindingKey: Uint8Array
 

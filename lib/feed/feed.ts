@@ -13,6 +13,7 @@ import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import type { Manifest } from '../wire/manifest.ts'
 import type { BlockRequest, Proof, SeekRequest, TreeNode, UpgradeRequest } from '../wire/message.ts'
 import type { PackedBlocks } from '../wire/run.ts'
+import type { BlockCipher } from './encryption.ts'
 
 /** What a proof shall contain; field for field the parts of a request. */
 export interface ProofRequest {
@@ -157,6 +158,8 @@ export interface Feed {
   /** True after a conflict: never replicated again. */
   readonly frozen: boolean
   readonly closed: boolean
+  /** Set where whoever owns what is below encrypts: `append` takes plain blocks then, and this gives them back. */
+  readonly cipher: BlockCipher | null
   /** The blocks held; a live view that follows every change. */
   readonly have: ReadonlyBitmap
 

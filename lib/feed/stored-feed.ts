@@ -95,6 +95,8 @@ interface Change extends Omit<Commit, 'head' | 'contiguousLength'> {
 export class StoredFeed implements Feed {
   readonly key: Uint8Array
   readonly discoveryKey: Uint8Array
+  /** Always null: blocks are stored as they are given. */
+  readonly cipher: null = null
   readonly #store: Store
   readonly #keyPair: KeyPair | null
   readonly #bitmap: Bitmap

@@ -7,7 +7,7 @@ import { EventEmitter } from 'node:events'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import type { Direction, Mode } from '../engine/input.ts'
 import type { ChannelProgress } from '../engine/engine.ts'
-import { BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
+import { type BlockCipher, BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
 import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
 import { missingRanges } from '../feed/missing-ranges.ts'
 import { discoveryKeyOf } from '../feed/namespace.ts'
@@ -192,7 +192,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   #encryption: BlockEncryption | null = null
   readonly #waiters = new Waiters(systemClock)
   #stop: () => void = () => {}
-  #appending: Promise<unknown> = Promise.resolve()
+  #changing: Promise<unknown> = Promise.resolve()
   /** Null until there is one. */
   #sessions: Set<SharedSession> | null = null
   /** Null until somebody wants something else than the settings say. */
@@ -231,7 +231,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   get byteLength(): number {
     const feed = this.#host?.feed
     if (feed === undefined) return 0
-    return feed.byteLength - (this.#encrypted ? feed.length * ENCRYPTION_PADDING : 0)
+    return feed.byteLength - feed.length * this.#paddingOf(feed)
   }
 
   get fork(): number {
@@ -290,18 +290,12 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     const list = Array.isArray(blocks) ? (blocks as unknown[]) : [blocks]
     const valueEncoding = options.valueEncoding ?? this.#settings.valueEncoding
     const encoded = list.map((block) => encodeValue(block, valueEncoding))
-    if (!this.#encrypted) return feed.append(encoded, options)
-    // The index is part of the encryption, so appends of encrypted blocks wait for each other.
-    const appended = this.#appending.then(async () => {
-      const encryption = this.#encryptionOf(feed)
-      await feed.append(
-        encoded.map((block, i) => encryption.encrypt(feed.length + i, feed.fork, block)),
-        options
-      )
-      return { length: this.length, byteLength: this.byteLength }
-    })
-    this.#appending = appended.catch(() => {})
-    return appended
+    const padding = this.#paddingOf(feed)
+    if (padding === 0) return feed.append(encoded, options)
+    const { length, byteLength } = await (this.#encrypts(feed)
+      ? this.#inTurn(() => feed.append(this.#encrypt(feed, encoded), options))
+      : feed.append(encoded, options))
+    return { length, byteLength: byteLength - length * padding }
   }
 
   /**
@@ -330,8 +324,8 @@ export class FeedSession extends EventEmitter<FeedEvents> {
         })
       }
     }
-    const raw = options.raw === true || !this.#encrypted
-    const bytes = raw ? stored : this.#encryptionOf(feed).decrypt(index, stored)
+    const cipher = options.raw === true ? null : this.#cipherOf(feed)
+    const bytes = cipher === null ? stored : await cipher.decrypt(index, stored)
     return decodeValue(bytes, options.valueEncoding ?? this.#settings.valueEncoding)
   }
 
@@ -350,11 +344,12 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       if (isSynclineError(error, 'BLOCK_NOT_AVAILABLE')) return null
       throw error
     }
-    const encryption = this.#encrypted ? this.#encryptionOf(feed) : null
-    return Array.from(packed.lengths, (_, i) => {
-      const block = packedBlock(packed, i)
-      return encryption === null ? block : encryption.decrypt(start + i, block)
-    })
+    const blocks = Array.from(packed.lengths, (_, i) => packedBlock(packed, i))
+    const cipher = this.#cipherOf(feed)
+    if (cipher === null) return blocks
+    const plain: Uint8Array[] = []
+    for (const [i, block] of blocks.entries()) plain.push(await cipher.decrypt(start + i, block))
+    return plain
   }
 
   /** True if a block is here, as far as is known now. */
@@ -448,8 +443,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     options: GetOptions = {}
   ): Promise<[index: number, offset: number] | null> {
     const host = await this.#opened()
-    const padding = this.#encrypted ? ENCRYPTION_PADDING : 0
-    return seekRemote(host.feed, bytes, padding, async (index) => {
+    return seekRemote(host.feed, bytes, this.#paddingOf(host.feed), async (index) => {
       if (options.wait === false) return false
       await this.#fetch(host, index, options, this.#waiters)
       return true
@@ -551,7 +545,9 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** Cuts the feed to `length` under a new fork. */
   async truncate(length: number, fork?: number): Promise<void> {
-    await (await this.#opened()).feed.truncate(length, fork)
+    const { feed } = await this.#opened()
+    const truncate = (): Promise<void> => feed.truncate(length, fork)
+    await (this.#encrypts(feed) ? this.#inTurn(truncate) : truncate())
   }
 
   /** Drops the bytes of blocks `[start, end)`; they are no longer wanted, and peers are told. */
@@ -726,8 +722,25 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     for (const view of this.#sessions ?? []) view.fail(error)
   }
 
-  get #encrypted(): boolean {
-    return this.#settings.encryptionKey !== null
+  /** True if blocks are encrypted here, and not by what is below. */
+  #encrypts(feed: Feed): boolean {
+    return this.#settings.encryptionKey !== null && feed.cipher === null
+  }
+
+  /** Bytes that encryption puts before each block. */
+  #paddingOf(feed: Feed): number {
+    return feed.cipher?.padding ?? (this.#encrypts(feed) ? ENCRYPTION_PADDING : 0)
+  }
+
+  /** Null where blocks are stored as they are. */
+  #cipherOf(feed: Feed): BlockCipher | null {
+    return feed.cipher ?? (this.#encrypts(feed) ? this.#encryptionOf(feed) : null)
+  }
+
+  #encrypt(feed: Feed, blocks: readonly Uint8Array[]): Uint8Array[] {
+    const { length, fork } = feed
+    const encryption = this.#encryptionOf(feed)
+    return blocks.map((block, i) => encryption.encrypt(length + i, fork, block))
   }
 
   #encryptionOf(feed: Feed): BlockEncryption {
@@ -739,6 +752,13 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       compat: feed.compat
     })
     return this.#encryption
+  }
+
+  /** Index and fork are part of the encryption: what changes them waits for each other. */
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const changed = this.#changing.then(change)
+    this.#changing = changed.catch(() => {})
+    return changed
   }
 
   async #opened(): Promise<SessionHost> {

@@ -77,7 +77,10 @@ export interface AddOptions {
   readonly priority?: number
   /** Which way bytes may go. Default: `both`. */
   readonly direction?: Direction
-  /** 32 bytes that decrypt (and encrypt) the blocks. Without it they pass through raw. */
+  /**
+   * 32 bytes that decrypt (and encrypt) the blocks. Without it they pass through raw. A live `Hypercore` that encrypts does
+   * so by itself, with its own key.
+   */
   readonly encryptionKey?: Uint8Array
   /** Form of values that `get` gives and `append` takes. Default: `binary`. */
   readonly valueEncoding?: ValueEncoding

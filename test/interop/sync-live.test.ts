@@ -1,4 +1,5 @@
 /** The user's own: live hypercores, and connections on which other things run. */
+import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 import test, { type Assertions } from 'brittle'
 import type { FeedSession, Peer } from '../../lib/index.ts'
@@ -56,6 +57,49 @@ test(`get and download that wait in a live ${V11.name} wake, TCP from us`, async
   t.is(await core.has(150), true)
   await feed.append('late')
   await until(() => core.length === COUNT + 1)
+})
+
+for (const keyOf of ['none', 'its own', 'another'] as const) {
+  test(`a live ${V11.name} that encrypts, key given: ${keyOf}`, async (t) => {
+    const encryptionKey = randomBytes(32)
+    const core = await filledCore(t, V11, 20, { encryptionKey })
+    const key = keyOf === 'another' ? randomBytes(32) : encryptionKey
+    const options = keyOf === 'none' ? {} : { encryptionKey: key }
+    const live = openSync(t).add(core as unknown as HypercoreLike, options)
+    await Promise.all([live.append([blockBytes(20), blockBytes(21)]), core.append(blockBytes(22))])
+    const { length, byteLength } = await live.append(blockBytes(23))
+    t.is(length, 24)
+    t.is(byteLength, core.byteLength)
+    const [theirs, ours]: [string[], string[]] = [[], []]
+    for (let index = 0; index < 24; index++) {
+      theirs.push(String(Buffer.from((await core.get(index)) ?? [])))
+      ours.push(String(Buffer.from((await live.get(index)) as Uint8Array)))
+    }
+    t.alike(theirs.toSorted(), blocksOf(0, 24).map(String).toSorted(), 'read by the core')
+    t.alike(ours, theirs, 'and by us')
+    const run = (await live.getRun(20, 24)) ?? []
+    t.ok(run.length > 0)
+    t.alike(
+      run.map((block) => String(Buffer.from(block))),
+      theirs.slice(20, 20 + run.length)
+    )
+    t.is(live.byteLength, core.byteLength)
+    t.alike(await live.seek(9), await core.seek(9))
+    const raw = Buffer.from((await live.get(3, { raw: true })) as Uint8Array)
+    t.is(raw.byteLength, 8 + blockBytes(3).byteLength)
+    t.absent(raw.includes(blockBytes(3)))
+  })
+}
+
+test(`a live ${V11.name} that encrypts only after it was added`, async (t) => {
+  const core = await openCore(t, V11)
+  const live = openSync(t).add(core as unknown as HypercoreLike)
+  await live.ready()
+  const encrypting = core as unknown as { setEncryptionKey(key: Uint8Array): Promise<void> }
+  await encrypting.setEncryptionKey(randomBytes(32))
+  await live.append('secret')
+  t.is(String(Buffer.from((await core.get(0)) ?? [])), 'secret')
+  t.is(String(Buffer.from((await live.get(0)) as Uint8Array)), 'secret')
 })
 
 for (const version of VERSIONS) {

@@ -17,6 +17,7 @@ import type { Proof, TreeNode } from '../../wire/message.ts'
 import { packBlocks, type PackedBlocks } from '../../wire/run.ts'
 import { brokenParent } from '../block-check.ts'
 import { equalBytes, readUint64 } from '../bytes.ts'
+import type { BlockCipher } from '../encryption.ts'
 import {
   type AdoptResult,
   type Applied,
@@ -84,7 +85,7 @@ export class HypercoreFeed implements Feed {
   readonly discoveryKey: Uint8Array
   readonly have: ReadonlyBitmap
 
-  readonly #user: HypercoreLike
+  readonly #user: HypercoreSession
   readonly #session: HypercoreSession
   readonly #core: HypercoreSession['core']
   readonly #state: HypercoreState
@@ -108,7 +109,7 @@ export class HypercoreFeed implements Feed {
   #closing: Promise<void> | null = null
   #waking = false
 
-  private constructor(user: HypercoreLike, session: HypercoreSession, frozen: boolean) {
+  private constructor(user: HypercoreSession, session: HypercoreSession, frozen: boolean) {
     this.#user = user
     this.#session = session
     this.#core = session.core
@@ -147,7 +148,7 @@ export class HypercoreFeed implements Feed {
       const session = user.session({ weak: true, active: false, onwait: null, onseq: null })
       await session.ready()
       const frozen = await checkHypercore(session).getUserData(FROZEN_NAME)
-      return new HypercoreFeed(core, session, frozen !== null)
+      return new HypercoreFeed(user, session, frozen !== null)
     } catch (error) {
       throw hypercoreError(error, 'storage')
     }
@@ -191,6 +192,20 @@ export class HypercoreFeed implements Feed {
     return this.#closed || isClosed(this.#user) || isClosed(this.#session)
   }
 
+  get cipher(): BlockCipher | null {
+    const { encryption } = this.#user
+    const core = this.#core
+    if (!encryption) return null
+    return {
+      padding: encryption.padding(core, this.length),
+      decrypt: async (index, stored) => {
+        const bytes = Buffer.from(stored)
+        await encryption.decrypt(index, bytes, core)
+        return asBytes(bytes.subarray(encryption.padding(core, index)))
+      }
+    }
+  }
+
   /** Blocks are encrypted if the user's core encrypts. Hypercore writes them without waiting for the disk. */
   async append(blocks: readonly Uint8Array[]): Promise<{ length: number; byteLength: number }> {
     this.#mayWrite()
@@ -201,6 +216,8 @@ export class HypercoreFeed implements Feed {
     }
     // Encryption works in place, and the arrays are the caller's.
     const copies = blocks.map((block) => Buffer.from(block))
+    // The user may have set it after our session was opened.
+    this.#session.encryption = this.#user.encryption ?? null
     const { length, byteLength } = await this.#call('caller', () => this.#session.append(copies))
     return { length, byteLength }
   }

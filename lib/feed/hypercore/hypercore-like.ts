@@ -30,6 +30,8 @@ export interface HypercoreSession {
   readonly closed: boolean
   /** Null, or the promise of `close()`. */
   readonly closing: unknown
+  /** What encrypts in this session; null, or left out, where nothing does. */
+  encryption?: HypercoreEncryption | null
   ready(): Promise<unknown>
   session(options: object): HypercoreSession
   close(): Promise<void>
@@ -40,6 +42,13 @@ export interface HypercoreSession {
   setUserData(name: string, value: Uint8Array | null): Promise<unknown>
   on(event: string, listener: (...args: number[]) => void): unknown
   off(event: string, listener: (...args: number[]) => void): unknown
+}
+
+/** Hypercore's own encryption, or one of the user's that has its methods. */
+export interface HypercoreEncryption {
+  padding(core: HypercoreCore, index: number): number
+  /** Works in place; the block stands behind its padding. */
+  decrypt(index: number, stored: Uint8Array, core: HypercoreCore): unknown
 }
 
 /** The part that all sessions of one core share: `session.core`. */

@@ -136,8 +136,11 @@ export class CloneSession extends EventEmitter<CloneSessionEvents> {
     this.#error ??= new SynclineError('SESSION_CLOSED', 'the clone is closed')
     this.#waiters.fail(this.#error)
     await this.#opening.catch(() => {})
-    await this.#cloned?.close()
-    this.progress.set({ phase: 'done' })
-    this.emit('close')
+    try {
+      await this.#cloned?.close()
+    } finally {
+      this.progress.set({ phase: 'done' })
+      this.emit('close')
+    }
   }
 }

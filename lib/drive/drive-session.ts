@@ -81,9 +81,12 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
   async close(): Promise<void> {
     this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the drive is closed'))
     const blobs = await this.#opening.catch(() => null)
-    await blobs?.close()
-    await this.index.close()
-    this.emit('close')
+    try {
+      await blobs?.close()
+    } finally {
+      await this.index.close()
+      this.emit('close')
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

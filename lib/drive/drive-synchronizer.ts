@@ -116,15 +116,24 @@ export class Synchronizer extends FeedSynchronizer {
     return shared
   }
 
-  /** Closes folders, connections, transports and feeds in good order. Idempotent. */
+  /**
+   * Closes folders, connections, transports and feeds in good order. Idempotent.
+   *
+   * @throws SynclineError DISK_FULL, STORAGE_FAILED of the first that could not be closed, once all else is.
+   */
   override close(): Promise<void> {
     this.#ending ??= this.#end()
     return this.#ending
   }
 
   async #end(): Promise<void> {
-    for (const open of [...this.#shares, ...this.#open.values()]) await open.close()
-    await super.close()
+    const failures: unknown[] = []
+    const failed = (error: unknown): void => {
+      failures.push(error)
+    }
+    for (const open of [...this.#shares, ...this.#open.values()]) await open.close().catch(failed)
+    await super.close().catch(failed)
+    if (failures.length > 0) throw failures[0]
   }
 
   #addDrive(

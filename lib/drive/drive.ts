@@ -652,11 +652,12 @@ export class Drive extends EventEmitter<DriveEvents> {
   async #close(): Promise<void> {
     const { index, owned, release } = this.#shared
     release()
-    if (owned) {
-      await this.#shared.blobs?.core.close()
-      await index.close()
+    try {
+      if (owned) await this.#shared.blobs?.core.close()
+    } finally {
+      if (owned) await index.close()
+      this.emit('close')
     }
-    this.emit('close')
   }
 
   #view(checkout: number | null, pending: Map<string, Entry | null> | null): Drive {

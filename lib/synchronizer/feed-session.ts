@@ -835,9 +835,12 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     }
     this.#stop()
     for (const view of this.#sessions ?? []) await view.close()
-    await host?.release()
-    this.closed = true
-    this.emit('close')
+    try {
+      await host?.release()
+    } finally {
+      this.closed = true
+      this.emit('close')
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import {
   CloneSession,
   DriveSession,
   memory,
+  SynclineError,
   Synchronizer,
   type DriveProgress,
   type FeedSession,
@@ -116,6 +117,28 @@ test('synchronizer: what cannot be opened is told by the session', async (t) => 
   const feed: FeedSession = sync.add(key)
   await t.exception(sync.add(key, { drive: true }).synced({ timeoutMs: 100 }), /TIMEOUT/)
   t.is(feed.length, 0)
+})
+
+test('synchronizer: drives that cannot be closed leave nothing open', async (t) => {
+  const tmp = await t.tmp()
+  const store = path.join(tmp, 'store')
+  const source = new Synchronizer({ storage: store })
+  const [address = ''] = await source.listen(0, '127.0.0.1')
+  const dirs = [path.join(tmp, 'a'), path.join(tmp, 'b')]
+  for (const dir of dirs) {
+    await mkdir(dir)
+    const { folder } = await source.share(dir, { live: false })
+    folder.catalog.save = async () => {
+      throw new SynclineError('DISK_FULL', `no room in ${dir}`)
+    }
+  }
+  const logs = await source.create('logs')
+  await t.exception(source.close(), /DISK_FULL: no room in .*a$/)
+  t.ok(logs.closed)
+  const other = open(t, { storage: store })
+  await t.exception(other.connect('127.0.0.1', Number(address.split(':')[1])), /CONNECTION_FAILED/)
+  for (const dir of dirs) await other.share(dir, { live: false })
+  await (await other.open('logs')).append('the locks are free')
 })
 
 test('synchronizer: importing the library loads neither hyperswarm nor hypercore', async (t) => {

@@ -451,12 +451,22 @@ export class DriveFolder {
       : user !== undefined && user !== name
   }
 
-  /** Writes what is remembered, and lets feeds and files go. */
+  /** Writes what is remembered, and lets feeds and files go. @throws SynclineError DISK_FULL, STORAGE_FAILED, once they are. */
   async close(): Promise<void> {
-    if (this.#options.readOnly !== true) await this.catalog.save()
+    try {
+      if (this.#options.readOnly !== true) await this.catalog.save()
+    } finally {
+      await this.#closeFeeds()
+    }
+  }
+
+  async #closeFeeds(): Promise<void> {
     const blobs = await this.#blobs?.catch(() => null)
-    await blobs?.session.close()
-    await this.indexSession.close()
+    try {
+      await blobs?.session.close()
+    } finally {
+      await this.indexSession.close()
+    }
   }
 
   /** Only who reads or changes blobs needs to know where they are. */

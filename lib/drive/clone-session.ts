@@ -5,6 +5,7 @@
  */
 import { EventEmitter } from 'node:events'
 import { isSynclineError, SynclineError } from '../errors.ts'
+import { emit } from '../synchronizer/emit.ts'
 import { toKey } from '../synchronizer/key.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import { systemClock } from '../synchronizer/timers.ts'
@@ -114,11 +115,11 @@ export class CloneSession extends EventEmitter<CloneSessionEvents> {
     const { clone, index } = cloned
     clone.on('updated', (report) => {
       this.#report = report
-      this.emit('updated', report)
+      emit(this, 'updated', report)
       this.#waiters.check()
     })
-    clone.on('superseded', (version, newer) => this.emit('superseded', version, newer))
-    clone.on('renamed', (renamed) => this.emit('renamed', renamed))
+    clone.on('superseded', (version, newer) => emit(this, 'superseded', version, newer))
+    clone.on('renamed', (renamed) => emit(this, 'renamed', renamed))
     index.on('synced', () => this.#waiters.check())
     await cloned.follow()
   }
@@ -129,7 +130,7 @@ export class CloneSession extends EventEmitter<CloneSessionEvents> {
       ? error
       : new SynclineError('STORAGE_FAILED', 'the clone ended', {}, error)
     this.#waiters.fail(this.#error)
-    this.emit('failed', this.#error)
+    emit(this, 'failed', this.#error)
   }
 
   async #close(): Promise<void> {
@@ -140,7 +141,7 @@ export class CloneSession extends EventEmitter<CloneSessionEvents> {
       await this.#cloned?.close()
     } finally {
       this.progress.set({ phase: 'done' })
-      this.emit('close')
+      emit(this, 'close')
     }
   }
 }

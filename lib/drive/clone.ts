@@ -10,6 +10,7 @@
  */
 import { EventEmitter } from 'node:events'
 import { SynclineError } from '../errors.ts'
+import { emit } from '../synchronizer/emit.ts'
 import { Arrivals } from './arrivals.ts'
 import { isHeld, isImpossible, sameBlob } from './blob-check.ts'
 import type { CloneReport, PutStep, Step } from './clone-report.ts'
@@ -85,10 +86,10 @@ export class Clone extends EventEmitter<CloneEvents> {
       await this.#checkWhole(version)
       const report = await this.#apply(version)
       if (report !== null) {
-        this.emit('updated', report)
+        emit(this, 'updated', report)
         return report
       }
-      this.emit('superseded', version, this.#version())
+      emit(this, 'superseded', version, this.#version())
     }
   }
 
@@ -220,7 +221,7 @@ export class Clone extends EventEmitter<CloneEvents> {
       if (turn !== null) await turn
     }
     state.renamed = names.renamed()
-    if (state.renamed.length > 0) this.emit('renamed', state.renamed)
+    if (state.renamed.length > 0) emit(this, 'renamed', state.renamed)
     return steps.filter(({ type, name }) => type !== 'remove' || !passed.has(name))
   }
 

@@ -5,6 +5,7 @@
  */
 import { EventEmitter } from 'node:events'
 import { SynclineError } from '../errors.ts'
+import { emit } from '../synchronizer/emit.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
 import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { WaitOptions } from '../synchronizer/waiting.ts'
@@ -85,7 +86,7 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
       await blobs?.close()
     } finally {
       await this.index.close()
-      this.emit('close')
+      emit(this, 'close')
     }
   }
 

@@ -6,6 +6,7 @@
 import path from 'node:path'
 import b4a from 'b4a'
 import type { HypercoreLike } from '../feed/hypercore/hypercore-like.ts'
+import { emit } from '../synchronizer/emit.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
 import { toKey } from '../synchronizer/key.ts'
 import {
@@ -111,7 +112,7 @@ export class Synchronizer extends FeedSynchronizer {
     this.#shares.add(shared)
     if (live) {
       const watch = rescanMs === undefined ? {} : { rescanMs }
-      shared.follow({ ...imports, ...watch }).catch((error) => shared.emit('failed', error))
+      shared.follow({ ...imports, ...watch }).catch((error) => emit(shared, 'failed', error))
     }
     return shared
   }

@@ -14,6 +14,7 @@ import { Mutex } from '../feed/mutex.ts'
 import { createKeyPair } from '../feed/signature.ts'
 import type { KeyPair } from '../feed/store.ts'
 import { LINKS_FOLLOWED_MAX } from '../limits.ts'
+import { emit } from '../synchronizer/emit.ts'
 import type { DownloadRange, FeedSession } from '../synchronizer/feed-session.ts'
 import { formatKey, parseKey } from '../synchronizer/key.ts'
 import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
@@ -644,8 +645,8 @@ export class Drive extends EventEmitter<DriveEvents> {
     const session = await shared.openBlobs(key)
     if (shared.closing !== null) throw closedError()
     shared.blobs = new DriveBlobs(session)
-    this.#main.emit('content-key', key)
-    this.#main.emit('blobs', shared.blobs)
+    emit(this.#main, 'content-key', key)
+    emit(this.#main, 'blobs', shared.blobs)
     return shared.blobs
   }
 
@@ -656,7 +657,7 @@ export class Drive extends EventEmitter<DriveEvents> {
       if (owned) await this.#shared.blobs?.core.close()
     } finally {
       if (owned) await index.close()
-      this.emit('close')
+      emit(this, 'close')
     }
   }
 
@@ -828,7 +829,7 @@ export class Drive extends EventEmitter<DriveEvents> {
         reason = error.message
       }
     }
-    this.#main.emit('bad-entry', { name, seq, reason: reason ?? '' })
+    emit(this.#main, 'bad-entry', { name, seq, reason: reason ?? '' })
     return null
   }
 }

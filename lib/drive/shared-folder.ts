@@ -10,6 +10,7 @@ import b4a from 'b4a'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { createKeyPair } from '../feed/signature.ts'
 import type { KeyPair } from '../feed/store.ts'
+import { emit } from '../synchronizer/emit.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import type { WaitOptions } from '../synchronizer/waiting.ts'
 import { newDriveIdentities } from './blobs-key.ts'
@@ -138,7 +139,7 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
       await watching.ready
       look()
       for await (const event of watching) {
-        if (event.type === 'unwatched') this.emit('unwatched', event.code)
+        if (event.type === 'unwatched') emit(this, 'unwatched', event.code)
         else if (isDue || isNews(event, growing)) {
           isDue = false
           clearTimeout(timer)
@@ -182,20 +183,20 @@ export class SharedFolder extends EventEmitter<ShareEvents> {
     try {
       const report = await this.import({ ...options, signal })
       const { changes, lost, heldBack, restless } = report
-      if (changes + lost.length + heldBack.length > 0) this.emit('imported', report)
+      if (changes + lost.length + heldBack.length > 0) emit(this, 'imported', report)
       this.#tellRestless(restless)
     } catch (error) {
       if (signal.aborted) return
       if (!isSynclineError(error)) throw error
       options.growing?.keep([])
-      this.emit('failed', error)
+      emit(this, 'failed', error)
     }
   }
 
   #tellRestless(names: readonly string[]): void {
     const untold = names.filter((name) => !this.#restless.has(name))
     for (const name of untold) this.#restless.add(name)
-    if (untold.length > 0) this.emit('restless', untold)
+    if (untold.length > 0) emit(this, 'restless', untold)
   }
 
   async #configure({ copy, gitignore }: ShareOptions): Promise<void> {

@@ -39,6 +39,7 @@ import { discoveryKeyOf } from './namespace.ts'
 import { buildProof, type ProvableTree } from './tree/proof-builder.ts'
 import { prologueOf, type VerifiedTree, verifyProof, verifyTree } from './tree/proof-verifier.ts'
 import { StoredReorg } from './reorg.ts'
+import { rethrow } from './rethrow.ts'
 import type { Commit, Head, KeyPair, Store, StoreState } from './store.ts'
 import { TreeNodes } from './tree/tree-nodes.ts'
 import { byteOffset, countMissing, seekTree, storedPath } from './tree/tree-view.ts'
@@ -867,7 +868,14 @@ export class StoredFeed implements Feed {
   }
 
   #tell(change: FeedChange): void {
-    for (const listener of this.#listeners) listener(change)
+    for (const listener of this.#listeners) {
+      try {
+        listener(change)
+      } catch (error) {
+        // What it was told of is done, and on the disk.
+        rethrow(error)
+      }
+    }
   }
 }
 

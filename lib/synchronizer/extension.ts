@@ -1,4 +1,5 @@
 import b4a from 'b4a'
+import { rethrow } from '../feed/rethrow.ts'
 import { prefixed } from '../wire/codec.ts'
 import type { Peer } from './peer.ts'
 import { decodeValue, encodeValue, type ValueEncoding } from './value-encoding.ts'
@@ -41,5 +42,9 @@ export function handleExtension(bytes: Uint8Array, peer: Peer, handlers: Extensi
     // A stranger's bytes: hypercore would end the whole connection here.
     return
   }
-  handlers.onmessage(message, peer)
+  try {
+    handlers.onmessage(message, peer)
+  } catch (error) {
+    rethrow(error)
+  }
 }

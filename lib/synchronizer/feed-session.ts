@@ -26,6 +26,7 @@ import {
   checkRange,
   checkRanges
 } from './arguments.ts'
+import { emit } from './emit.ts'
 import type { ExtensionHandlers, FeedExtension } from './extension.ts'
 import type { Peer } from './peer.ts'
 import { SharedSession } from './shared-session.ts'
@@ -706,8 +707,8 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** Not for users: emits an event here and on all sessions that share the feed. */
   tell<Event extends SharedEvent>(event: Event, ...args: FeedEvents[Event]): void {
-    const emitters: EventEmitter[] = [this, ...(this.#sessions ?? [])]
-    for (const emitter of emitters) emitter.emit(event, ...args)
+    const emitters: EventEmitter<FeedEvents>[] = [this, ...(this.#sessions ?? [])]
+    for (const emitter of emitters) emit(emitter, event, ...args)
   }
 
   /** Not for users: true if somebody listens to an event, here or on a session that shares the feed. */
@@ -782,8 +783,8 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 
   #changed(change: FeedChange): void {
-    if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
-    else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
+    if (change.type === 'append' || change.type === 'upgrade') emit(this, 'append')
+    else if (change.type === 'truncate') emit(this, 'truncate', change.length, change.fork)
     else if (change.type === 'close') this.close().catch(() => {})
     for (const view of this.#sessions ?? []) view.changed(change)
     this.check()
@@ -819,7 +820,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     sessions.add(view)
     if (this.opened) {
       queueMicrotask(() => {
-        if (!view.closed) view.emit('ready')
+        if (!view.closed) emit(view, 'ready')
       })
     }
     return view
@@ -839,7 +840,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       await host?.release()
     } finally {
       this.closed = true
-      this.emit('close')
+      emit(this, 'close')
     }
   }
 }

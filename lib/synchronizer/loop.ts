@@ -20,6 +20,7 @@ import type { Snapshot } from '../engine/snapshot.ts'
 import { copyBytes, toHex } from '../feed/bytes.ts'
 import type { ChunkResult, Feed, FeedChange, Reorg } from '../feed/feed.ts'
 import { copyManifest } from '../feed/manifest.ts'
+import { rethrow } from '../feed/rethrow.ts'
 import { leafHash } from '../kernels/fold.ts'
 import { BufferPool } from '../primitives/buffer-pool.ts'
 import { fullRoots } from '../primitives/flat-tree.ts'
@@ -479,12 +480,15 @@ export class Loop {
   #drain(): void {
     if (this.#turning) return
     this.#turning = true
-    while (this.#inbox.length > 0) {
-      const inputs = this.#inbox
-      this.#inbox = []
-      this.#step(inputs)
+    try {
+      while (this.#inbox.length > 0) {
+        const inputs = this.#inbox
+        this.#inbox = []
+        this.#step(inputs)
+      }
+    } finally {
+      this.#turning = false
     }
-    this.#turning = false
     this.#settleIdle()
   }
 
@@ -811,9 +815,7 @@ export class Loop {
     void promise
       .catch((error: unknown) => {
         // A rejection here is a bug of ours: it must not be lost.
-        queueMicrotask(() => {
-          throw error
-        })
+        rethrow(error)
       })
       .finally(() => {
         this.#work--

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { SynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import type { Manifest } from '../wire/manifest.ts'
+import { emit } from './emit.ts'
 import type { ExtensionHandlers, FeedExtension } from './extension.ts'
 import { systemClock } from './timers.ts'
 import type {
@@ -148,14 +149,14 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     for (const extension of this.#extensions) extension.destroy()
     this.closing = Promise.resolve()
     this.#onclose()
-    this.emit('close')
+    emit(this, 'close')
   }
 
   /** Not for users: passes a change of the feed on. */
   changed(change: FeedChange): void {
     if (this.#frozen !== null) return
-    if (change.type === 'append' || change.type === 'upgrade') this.emit('append')
-    else if (change.type === 'truncate') this.emit('truncate', change.length, change.fork)
+    if (change.type === 'append' || change.type === 'upgrade') emit(this, 'append')
+    else if (change.type === 'truncate') emit(this, 'truncate', change.length, change.fork)
   }
 
   /** Not for users: looks at what is waited for. */

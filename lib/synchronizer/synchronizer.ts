@@ -29,6 +29,7 @@ import type { TransportConnection } from '../transport/transport.ts'
 import type { Extension } from '../wire/message.ts'
 import { Connection } from './connection.ts'
 import { Dialer } from './dialer.ts'
+import { emit } from './emit.ts'
 import {
   encodeExtension,
   handleExtension,
@@ -497,7 +498,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     }
     for (const { session } of [...this.#entries.values()]) await session.close().catch(failed)
     await this.#swarm?.close().catch(failed)
-    this.emit('close')
+    emit(this, 'close')
     if (failures.length > 0) throw failures[0]
   }
 
@@ -679,7 +680,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const client = mode !== 'serve'
     swarm.join(entry.session.discoveryKey, { server, client }).catch((error: unknown) => {
       if (this.#closing === null && error instanceof SynclineError) {
-        this.emit('feed-error', entry.session, error)
+        emit(this, 'feed-error', entry.session, error)
       }
     })
   }
@@ -703,7 +704,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       close: (number) => this.#loop.closePeer(number)
     })
     this.#peers.set(id, peer)
-    this.emit('peer-connect', peer)
+    emit(this, 'peer-connect', peer)
     return peer
   }
 
@@ -722,8 +723,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     for (const key of this.#extensionNames.keys()) {
       if (key.startsWith(`${id}:`)) this.#extensionNames.delete(key)
     }
-    if (fault && error !== null) this.emit('peer-fault', peer, error)
-    this.emit('peer-disconnect', peer, error)
+    if (fault && error !== null) emit(this, 'peer-fault', peer, error)
+    emit(this, 'peer-disconnect', peer, error)
     for (const { session } of this.#entries.values()) session.check()
   }
 
@@ -760,7 +761,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         })
         session.tell('conflict', error)
         session.fail(error)
-        this.emit('conflict', session, error)
+        emit(this, 'conflict', session, error)
         return
       }
       case 'feed-error': {
@@ -773,7 +774,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
           feed: toHex(session.discoveryKey)
         })
         session.fail(error)
-        this.emit('feed-error', session, error)
+        emit(this, 'feed-error', session, error)
         return
       }
       default:
@@ -804,7 +805,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       const entry = this.#byId.get(feed)
       const remote = this.#peers.get(peer)
       if (entry === undefined || remote === undefined) return
-      this.emit('occupied', entry.session, remote)
+      emit(this, 'occupied', entry.session, remote)
     })
   }
 
@@ -850,7 +851,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       this.#idleTimers.delete(stop)
       if (!unused()) return
       entry.session.close().catch((error: unknown) => {
-        if (error instanceof SynclineError) this.emit('feed-error', entry.session, error)
+        if (error instanceof SynclineError) emit(this, 'feed-error', entry.session, error)
       })
     }, IDLE_FEED_MS)
     this.#idleTimers.add(stop)

@@ -141,6 +141,33 @@ test('synchronizer: drives that cannot be closed leave nothing open', async (t) 
   await (await other.open('logs')).append('the locks are free')
 })
 
+test('synchronizer: a listener that throws does not fail its clone', async (t) => {
+  const uncaught: string[] = []
+  const note = (error: Error): void => {
+    uncaught.push(error.message)
+  }
+  process.on('uncaughtException', note)
+  t.teardown(() => process.off('uncaughtException', note))
+  const tmp = await t.tmp()
+  const [photos, copy] = [path.join(tmp, 'photos'), path.join(tmp, 'copy')]
+  await mkdir(photos)
+  await writeFile(path.join(photos, 'a.txt'), 'one')
+  const source = open(t)
+  const { key } = await source.share(photos, { live: false })
+  const reader = open(t)
+  await connect(reader, source)
+  const clone = reader.add(key, { drive: copy })
+  clone.on('updated', () => {
+    throw new Error('updated')
+  })
+  const failures: Error[] = []
+  clone.on('failed', (error) => failures.push(error))
+  t.is((await clone.synced(SOON)).added, 1)
+  await clone.close()
+  t.alike(failures, [])
+  t.alike(uncaught, ['updated'])
+})
+
 test('synchronizer: importing the library loads neither hyperswarm nor hypercore', async (t) => {
   const index = new URL('../../lib/index.ts', import.meta.url).pathname
   const built = index.replace(/\.ts$/, '.js')

@@ -57,6 +57,7 @@ import { copyNode, HypercoreReader } from './reader.ts'
 import { HypercoreReorg } from './reorg.ts'
 import { watchHave } from './watch.ts'
 import { copyManifest } from '../manifest.ts'
+import { rethrow } from '../rethrow.ts'
 import { buildProof, type ProvableTree } from '../tree/proof-builder.ts'
 import { prologueOf, verifyProof, verifyTree } from '../tree/proof-verifier.ts'
 import { putNode } from '../tree/tree-nodes.ts'
@@ -571,9 +572,7 @@ export class HypercoreFeed implements Feed {
         listener(change)
       } catch (error) {
         // It must not break into what the core is doing.
-        queueMicrotask(() => {
-          throw error
-        })
+        rethrow(error)
       }
     }
   }

@@ -31,27 +31,31 @@ export interface CloneSessionEvents extends CloneEvents {
 export class CloneSession extends EventEmitter<CloneSessionEvents> {
   /** 32 bytes: the key of the drive. */
   readonly key: Uint8Array
-  /** How far it is; can be iterated while an update is under way. */
+  /** How far it is; can be iterated while an update is under way, and throws what ended the clone. */
   readonly progress: ProgressNotes = new ProgressNotes()
   readonly #opening: Promise<ClonedFolder>
   readonly #waiters = new Waiters(systemClock)
+  /** What ended it: the folder stays as it is until it is added again. */
+  failure: SynclineError | null = null
+  closing: Promise<void> | null = null
   #cloned: ClonedFolder | null = null
   #report: CloneReport | null = null
-  #error: SynclineError | null = null
-  #closing: Promise<void> | null = null
 
-  /** Not for users. */
+  /** Not for users. @param free - until it settles, something else may have the folder open. */
   constructor(
     sync: Synchronizer,
     registry: DriveRegistry,
     key: string | Uint8Array,
     dir: string,
-    { fsync = false, maxDelete = null, ...choices }: CloneSessionOptions = {}
+    { fsync = false, maxDelete = null, ...choices }: CloneSessionOptions = {},
+    free: Promise<void> = Promise.resolve()
   ) {
     super()
     this.key = toKey(key)
     const options = { fsync, maxDelete, progress: this.progress }
-    this.#opening = ClonedFolder.open(sync, registry, this.key, dir, choices, options)
+    this.#opening = free.then(() =>
+      ClonedFolder.open(sync, registry, this.key, dir, choices, options)
+    )
     this.#opening
       .then((cloned) => this.#follow(cloned))
       .catch((error: unknown) => this.#fail(error as SynclineError))
@@ -76,7 +80,8 @@ export class CloneSession extends EventEmitter<CloneSessionEvents> {
    */
   async synced(options: WaitOptions & { readonly peers?: number } = {}): Promise<CloneReport> {
     const cloned = await this.#opening
-    if (this.#error !== null) throw this.#error
+    if (this.failure !== null) throw this.failure
+    if (this.closing !== null) throw closedError()
     await this.#waiters.wait(() => this.#isCurrent(cloned), 'the clone was not synced', options)
     if (options.peers !== undefined) {
       await cloned.index.synced(options)
@@ -93,8 +98,8 @@ export class CloneSession extends EventEmitter<CloneSessionEvents> {
 
   /** Ends what is under way, keeps what came, and lets the folder go. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
+    this.closing ??= this.#close()
+    return this.closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -125,17 +130,17 @@ export class CloneSession extends EventEmitter<CloneSessionEvents> {
   }
 
   #fail(error: SynclineError): void {
-    if (this.#closing !== null) return
-    this.#error = isSynclineError(error)
+    if (this.closing !== null) return
+    this.failure = isSynclineError(error)
       ? error
       : new SynclineError('STORAGE_FAILED', 'the clone ended', {}, error)
-    this.#waiters.fail(this.#error)
-    emit(this, 'failed', this.#error)
+    this.#waiters.fail(this.failure)
+    this.progress.fail(this.failure)
+    emit(this, 'failed', this.failure)
   }
 
   async #close(): Promise<void> {
-    this.#error ??= new SynclineError('SESSION_CLOSED', 'the clone is closed')
-    this.#waiters.fail(this.#error)
+    this.#waiters.fail(this.failure ?? closedError())
     await this.#opening.catch(() => {})
     try {
       await this.#cloned?.close()
@@ -144,4 +149,8 @@ export class CloneSession extends EventEmitter<CloneSessionEvents> {
       emit(this, 'close')
     }
   }
+}
+
+function closedError(): SynclineError {
+  return new SynclineError('SESSION_CLOSED', 'the clone is closed')
 }

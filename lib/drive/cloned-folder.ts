@@ -86,7 +86,12 @@ export class ClonedFolder {
       await registry.put({ ...drive, encryptionKey })
     }
     const folder = await DriveFolder.open(sync, root, { encryptionKey, stores })
-    await folder.configure(changes(config, choices))
+    try {
+      await folder.configure(changes(config, choices))
+    } catch (error) {
+      await folder.close()
+      throw error
+    }
     return new ClonedFolder(folder, options)
   }
 

@@ -25,26 +25,39 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
   readonly #options: Omit<AddOptions, 'ranges'>
   readonly #stop = new AbortController()
   readonly #opening: Promise<FeedSession>
+  closing: Promise<void> | null = null
+  #failure: SynclineError | null = null
   #blobs: FeedSession | null = null
   #drive: Drive | null = null
 
-  /** @throws SynclineError as {@link Synchronizer.add}. */
+  /**
+   * @param free - until it settles, something else may have the blobs open.
+   * @throws SynclineError as {@link Synchronizer.add}.
+   */
   constructor(
     sync: Synchronizer,
     key: string | Uint8Array,
-    options: Omit<AddOptions, 'ranges'> = {}
+    options: Omit<AddOptions, 'ranges'> = {},
+    free: Promise<void> = Promise.resolve()
   ) {
     super()
     this.#sync = sync
     this.#options = options
     this.index = sync.add(key, options)
-    this.#opening = this.#open()
-    this.#opening.catch(() => {})
+    this.#opening = free.then(() => this.#open())
+    this.#opening.catch((error: SynclineError) => {
+      if (this.closing === null) this.#failure = error
+    })
   }
 
   /** 32 bytes: the key of the drive. */
   get key(): Uint8Array {
     return this.index.key
+  }
+
+  /** Why it cannot be opened, or what stopped one of its feeds. */
+  get failure(): SynclineError | null {
+    return this.#failure ?? this.index.failure ?? this.#blobs?.failure ?? null
   }
 
   /** The blobs; null until the index tells which feed they are. */
@@ -79,19 +92,30 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
   }
 
   /** Closes both feeds. Idempotent. */
-  async close(): Promise<void> {
-    this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the drive is closed'))
-    const blobs = await this.#opening.catch(() => null)
-    try {
-      await blobs?.close()
-    } finally {
-      await this.index.close()
-      emit(this, 'close')
-    }
+  close(): Promise<void> {
+    this.closing ??= this.#close()
+    return this.closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the drive is closed'))
+    // At once: who adds the drive meanwhile gets an index of its own.
+    const indexClosed = this.index.close()
+    indexClosed.catch(() => {})
+    const blobs = await this.#opening.catch(() => null)
+    try {
+      await blobs?.close()
+    } finally {
+      try {
+        await indexClosed
+      } finally {
+        emit(this, 'close')
+      }
+    }
   }
 
   async #open(): Promise<FeedSession> {

@@ -5,6 +5,7 @@
  */
 import path from 'node:path'
 import b4a from 'b4a'
+import { SynclineError } from '../errors.ts'
 import type { HypercoreLike } from '../feed/hypercore/hypercore-like.ts'
 import { emit } from '../synchronizer/emit.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
@@ -64,9 +65,9 @@ export class Synchronizer extends FeedSynchronizer {
   /**
    * Synchronizes a drive. With `drive: true` it has no folder: its feeds are seeded, or read through `Drive`. With a
    * folder it is cloned into it and followed: see {@link CloneSession.synced}. Adding it again gives the session that is
-   * there.
+   * there, or a new one if that one failed.
    *
-   * @throws SynclineError BAD_KEY, SESSION_CLOSED. What opening throws comes from the session's `ready()`.
+   * @throws SynclineError BAD_KEY, SESSION_CLOSED; REFUSED if the folder is the clone of another drive that is open. What opening throws comes from the session's `ready()`.
    */
   override add(key: string | Uint8Array, options: AddDriveOptions): DriveSession
   override add(key: string | Uint8Array, options: AddCloneOptions): CloneSession
@@ -86,10 +87,19 @@ export class Synchronizer extends FeedSynchronizer {
     const key = toKey(source as string | Uint8Array)
     const place = options.drive === true ? b4a.toString(key, 'hex') : path.resolve(options.drive)
     const present = this.#open.get(place)
-    if (present !== undefined) return present
-    const session = this.#addDrive(key, options)
+    if (present !== undefined && !isOver(present)) {
+      if (b4a.equals(present.key, key)) return present
+      throw new SynclineError('REFUSED', `${place} is a clone of another drive`, { path: place })
+    }
+    const session = this.#addDrive(
+      key,
+      options,
+      present?.close().catch(() => {})
+    )
     this.#open.set(place, session)
-    session.on('close', () => this.#open.delete(place))
+    session.on('close', () => {
+      if (this.#open.get(place) === session) this.#open.delete(place)
+    })
     return session
   }
 
@@ -137,17 +147,24 @@ export class Synchronizer extends FeedSynchronizer {
     if (failures.length > 0) throw failures[0]
   }
 
+  /** @param free - settles when what was there before is closed. */
   #addDrive(
     key: Uint8Array,
-    options: AddDriveOptions | AddCloneOptions
+    options: AddDriveOptions | AddCloneOptions,
+    free?: Promise<void>
   ): DriveSession | CloneSession {
     if (options.drive === true) {
       const { drive: _, ...rest } = options
-      return new DriveSession(this, key, rest)
+      return new DriveSession(this, key, rest, free)
     }
     const { drive: dir, ...rest } = options
-    return new CloneSession(this, this.#registry, key, dir, rest)
+    return new CloneSession(this, this.#registry, key, dir, rest, free)
   }
+}
+
+/** True for a session that begins anew when it is added again; a conflict stays one. */
+function isOver({ closing, failure }: DriveSession | CloneSession): boolean {
+  return closing !== null || (failure !== null && failure.code !== 'CONFLICT')
 }
 
 function isDriveOptions(

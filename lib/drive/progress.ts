@@ -29,6 +29,8 @@ export class ProgressNotes implements AsyncIterable<DriveProgress> {
   }
   #waiting: (() => void)[] = []
   #version = 0
+  /** Why the work ended before it was done. */
+  #failure: Error | null = null
 
   get now(): DriveProgress {
     return { ...this.#now }
@@ -47,18 +49,25 @@ export class ProgressNotes implements AsyncIterable<DriveProgress> {
     this.#changed()
   }
 
+  /** Ends it for whoever iterates, now or later: an error is thrown there. */
+  fail(error: Error): void {
+    this.#failure = error
+    this.#changed()
+  }
+
   #changed(): void {
     this.#version++
     if (this.#waiting.length === 0) return
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
-  /** Ends when the phase is `done`. */
+  /** Ends when the phase is `done`. @throws SynclineError why the work ended before that. */
   async *[Symbol.asyncIterator](): AsyncGenerator<DriveProgress, void, void> {
     let seen = -1
     while (true) {
       if (seen === this.#version) await new Promise<void>((resolve) => this.#waiting.push(resolve))
       await new Promise((resolve) => setImmediate(resolve))
+      if (this.#failure !== null) throw this.#failure
       seen = this.#version
       const { now } = this
       yield now

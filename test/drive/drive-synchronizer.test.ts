@@ -1,11 +1,13 @@
 import { execFile } from 'node:child_process'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import test, { type Assertions } from 'brittle'
 import {
   CloneSession,
   DriveSession,
+  isSynclineError,
   memory,
   SynclineError,
   Synchronizer,
@@ -166,6 +168,92 @@ test('synchronizer: a listener that throws does not fail its clone', async (t) =
   await clone.close()
   t.alike(failures, [])
   t.alike(uncaught, ['updated'])
+})
+
+/** How an iteration over progress ended: its error's code, or `done`. */
+async function endOf(progress: AsyncIterable<DriveProgress>): Promise<string> {
+  try {
+    for await (const _ of progress);
+    return 'done'
+  } catch (error) {
+    return isSynclineError(error) ? error.code : String(error)
+  }
+}
+
+test('synchronizer: a clone that failed ends its progress, and begins anew', async (t) => {
+  const tmp = await t.tmp()
+  const [photos, copy] = [path.join(tmp, 'photos'), path.join(tmp, 'copy')]
+  await mkdir(photos)
+  await mkdir(copy)
+  await writeFile(path.join(photos, 'a.txt'), 'one')
+  await writeFile(path.join(copy, 'mine.txt'), 'mine')
+  const source = open(t)
+  const encryptionKey = randomBytes(32)
+  const { key } = await source.share(photos, { live: false, encryptionKey })
+  const reader = open(t)
+  await connect(reader, source)
+
+  const refused = reader.add(key, { drive: copy })
+  t.is(await endOf(refused.progress), 'REFUSED')
+  t.is(await endOf(refused.progress), 'REFUSED', 'whoever comes later hears of it, too')
+  t.is(refused.failure?.code, 'REFUSED')
+  await rm(path.join(copy, 'mine.txt'))
+
+  const locked = reader.add(key, { drive: copy, encryptionKey: randomBytes(32) })
+  t.not(locked, refused)
+  t.is(await endOf(locked.progress), 'ENCRYPTED')
+  const clone = reader.add(key, { drive: copy, encryptionKey })
+  t.not(clone, locked)
+  t.is(reader.add(key, { drive: copy }), clone, 'what does not fail stays')
+  t.is((await clone.synced(SOON)).added, 1)
+  t.is(await endOf(clone.progress), 'done')
+  t.is(await readFile(path.join(copy, 'a.txt'), 'utf8'), 'one')
+
+  const closing = clone.close()
+  const next = reader.add(key, { drive: copy, encryptionKey })
+  t.not(next, clone, 'one that is being closed is over')
+  t.is((await next.synced(SOON)).added, 0)
+  await closing
+  t.is(reader.add(key, { drive: copy }), next)
+})
+
+test('synchronizer: a drive whose key was wrong is added again with the right one', async (t) => {
+  const photos = path.join(await t.tmp(), 'photos')
+  await mkdir(photos)
+  await writeFile(path.join(photos, 'a.txt'), 'one')
+  const source = open(t)
+  const encryptionKey = randomBytes(32)
+  const { key } = await source.share(photos, { live: false, encryptionKey })
+  const reader = open(t)
+  await connect(reader, source)
+  const locked = reader.add(key, { drive: true, encryptionKey: randomBytes(32) })
+  await t.exception(locked.ready(), /ENCRYPTED/)
+  const session = reader.add(key, { drive: true, encryptionKey })
+  t.not(session, locked)
+  await session.synced(SOON)
+  t.alike(await session.drive.get('/a.txt'), Buffer.from('one'))
+  t.is(reader.add(key, { drive: true }), session)
+
+  const closing = session.close()
+  const next = reader.add(key, { drive: true, encryptionKey })
+  t.not(next, session, 'one that is being closed is over')
+  await next.synced(SOON)
+  t.alike(await next.drive.get('/a.txt'), Buffer.from('one'))
+  await closing
+  t.is(reader.add(key, { drive: true }), next)
+})
+
+test('synchronizer: a folder is not the clone of two drives', async (t) => {
+  const tmp = await t.tmp()
+  const sync = open(t)
+  const first = sync.add('y'.repeat(51) + 'o', { drive: path.join(tmp, 'copy') })
+  const other = 'o'.repeat(51) + 'o'
+  const add = (): CloneSession => sync.add(other, { drive: path.join(tmp, 'copy') })
+  await t.exception(async () => add(), /REFUSED/)
+  await first.ready()
+  await t.exception(async () => add(), /REFUSED/)
+  await first.close()
+  await t.exception(add().ready(), /REFUSED/)
 })
 
 test('synchronizer: importing the library loads neither hyperswarm nor hypercore', async (t) => {

@@ -309,15 +309,24 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     return this.getFor(this.#waiters, index, options)
   }
 
-  /** Not for users: {@link FeedSession.get}, for as long as `waiters` last. */
-  async getFor(waiters: Waiters, index: number, options: GetOptions): Promise<any> {
+  /**
+   * Not for users: {@link FeedSession.get}, for as long as `waiters` last.
+   *
+   * @param isGone - true once the block is not worth waiting for.
+   */
+  async getFor(
+    waiters: Waiters,
+    index: number,
+    options: GetOptions,
+    isGone: (() => boolean) | null = null
+  ): Promise<any> {
     const host = await this.#opened()
     checkBlock(index)
     const { feed } = host
     let stored = feed.have.get(index) ? await feed.read(index) : null
     if (stored === null) {
       if (options.wait === false) return null
-      await this.#fetch(host, index, options, waiters)
+      await this.#fetch(host, index, options, waiters, isGone)
       stored = await feed.read(index)
       if (stored === null) {
         throw new SynclineError('BLOCK_NOT_AVAILABLE', `block ${index} was dropped again`, {
@@ -439,14 +448,20 @@ export class FeedSession extends EventEmitter<FeedEvents> {
    * The block that holds a byte position, and the offset in it. Unknown parts of the tree are learned by
    * fetching blocks on the way.
    */
-  async seek(
+  seek(bytes: number, options: GetOptions = {}): Promise<[index: number, offset: number] | null> {
+    return this.seekFor(this.#waiters, bytes, options)
+  }
+
+  /** Not for users: {@link FeedSession.seek}, for as long as `waiters` last. */
+  async seekFor(
+    waiters: Waiters,
     bytes: number,
-    options: GetOptions = {}
+    options: GetOptions
   ): Promise<[index: number, offset: number] | null> {
     const host = await this.#opened()
     return seekRemote(host.feed, bytes, this.#paddingOf(host.feed), async (index) => {
       if (options.wait === false) return false
-      await this.#fetch(host, index, options, this.#waiters)
+      await this.#fetch(host, index, options, waiters)
       return true
     })
   }
@@ -458,7 +473,15 @@ export class FeedSession extends EventEmitter<FeedEvents> {
    *
    * @returns true if the feed became longer.
    */
-  async update(options: WaitOptions & { readonly wait?: boolean } = {}): Promise<boolean> {
+  update(options: WaitOptions & { readonly wait?: boolean } = {}): Promise<boolean> {
+    return this.updateFor(this.#waiters, options)
+  }
+
+  /** Not for users: {@link FeedSession.update}, for as long as `waiters` last. */
+  async updateFor(
+    waiters: Waiters,
+    options: WaitOptions & { readonly wait?: boolean }
+  ): Promise<boolean> {
     const host = await this.#opened()
     const { length, fork } = host.feed
     const looking: { stop?: () => void } = {}
@@ -466,7 +489,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       const { knownLength, pendingPeers, peers } = host.progress()
       if (pendingPeers > 0) {
         // Nothing happens when a peer has been silent for too long.
-        looking.stop ??= setRepeating(systemClock, () => this.#waiters.check(), TICK_MS)
+        looking.stop ??= setRepeating(systemClock, () => waiters.check(), TICK_MS)
         return false
       }
       if (options.wait === true && peers.length === 0) return false
@@ -477,7 +500,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     if (!host.feed.writable && options.wait !== false && mayDownload) {
       host.head(false)
       try {
-        await this.#waiters.wait(current, 'no peer had the feed', options)
+        await waiters.wait(current, 'no peer had the feed', options)
       } finally {
         looking.stop?.()
         host.head(true)
@@ -488,6 +511,11 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** Downloads a range, all of the feed by default. @throws SynclineError BAD_ARGUMENT. */
   download(range: DownloadRange = {}): Download {
+    return this.downloadFor(this.#waiters, range)
+  }
+
+  /** Not for users: {@link FeedSession.download}, for as long as `waiters` last. */
+  downloadFor(waiters: Waiters, range: DownloadRange): Download {
     const { start = 0, length } = range
     const end = range.end ?? (length === undefined ? Infinity : start + length)
     const ranges: [number, number][] =
@@ -510,14 +538,14 @@ export class FeedSession extends EventEmitter<FeedEvents> {
         const here = (): boolean =>
           destroyed ||
           ranges.every(([from, to]) => host.feed.have.hasAll(from, Math.min(to, endOf(host))))
-        await this.#waiters.wait(here, 'the range did not come')
+        await waiters.wait(here, 'the range did not come')
       },
       destroy: () => {
         destroyed = true
         void began.then(
           (host) => {
             for (const range of ranges) this.#release(host, range)
-            this.#waiters.check()
+            waiters.check()
           },
           () => {}
         )
@@ -664,16 +692,12 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** A session of its own over the same feed: closing it leaves this one open. */
   session(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
-    return this.#view(options, null)
+    return this.#view(options, false)
   }
 
-  /** A session whose length stays what it is now. */
+  /** A session whose length stays what it is now, or what it is when the feed is open; see {@link SharedSession.get}. */
   snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
-    return this.#view(options, {
-      length: this.length,
-      fork: this.fork,
-      byteLength: this.byteLength
-    })
+    return this.#view(options, true)
   }
 
   /** Closes the feed and lets it go from the synchronizer. Idempotent. */
@@ -778,6 +802,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     this.#host = host
     this.opened = true
     this.#stop = host.feed.onchange((change) => this.#changed(change))
+    for (const view of this.#sessions ?? []) view.freeze()
     this.tell('ready')
     this.#waiters.check()
   }
@@ -794,13 +819,15 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     host: SessionHost,
     index: number,
     options: GetOptions,
-    waiters: Waiters
+    waiters: Waiters,
+    isGone: (() => boolean) | null = null
   ): Promise<void> {
     const timeoutMs = options.timeoutMs ?? options.timeout ?? 0
     const { signal } = options
     host.get(index, false)
     try {
-      await waiters.wait(() => host.feed.have.get(index), `block ${index} did not come`, {
+      const isHere = (): boolean => host.feed.have.get(index) || isGone?.() === true
+      await waiters.wait(isHere, `block ${index} did not come`, {
         timeoutMs,
         ...(signal === undefined ? {} : { signal })
       })
@@ -809,12 +836,9 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     }
   }
 
-  #view(
-    options: { readonly valueEncoding?: ValueEncoding },
-    frozen: { length: number; fork: number; byteLength: number } | null
-  ): SharedSession {
+  #view(options: { readonly valueEncoding?: ValueEncoding }, isSnapshot: boolean): SharedSession {
     const sessions = (this.#sessions ??= new Set<SharedSession>())
-    const view = new SharedSession(this, options.valueEncoding ?? null, frozen, () =>
+    const view = new SharedSession(this, options.valueEncoding ?? null, isSnapshot, () =>
       sessions.delete(view)
     )
     sessions.add(view)

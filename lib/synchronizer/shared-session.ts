@@ -17,14 +17,26 @@ import type { Peer } from './peer.ts'
 import type { ValueEncoding } from './value-encoding.ts'
 import { closedError, Waiters, type WaitOptions } from './waiting.ts'
 
+/** What a feed was when a snapshot of it was taken. */
+interface Frozen {
+  readonly length: number
+  readonly fork: number
+  readonly byteLength: number
+}
+
 /** A further session, or a snapshot, of a feed. Everything is done by the session it came from. */
 export class SharedSession extends EventEmitter<FeedEvents> {
   readonly #session: FeedSession
   readonly #valueEncoding: ValueEncoding | null
-  readonly #frozen: { length: number; fork: number; byteLength: number } | null
+  readonly #isSnapshot: boolean
   readonly #onclose: () => void
   readonly #waiters = new Waiters(systemClock)
   readonly #extensions = new Set<FeedExtension>()
+  readonly #downloads = new Set<Download>()
+  /** Null but for a snapshot of a feed that is open. */
+  #frozen: Frozen | null = null
+  /** Blocks from here on are not those of the snapshot. */
+  #keptLength = Infinity
   readonly globalCache: null = null
   readonly replicator: { setInflightRange(): void } = { setInflightRange() {} }
   closing: Promise<void> | null = null
@@ -34,15 +46,16 @@ export class SharedSession extends EventEmitter<FeedEvents> {
   constructor(
     session: FeedSession,
     valueEncoding: ValueEncoding | null,
-    frozen: { length: number; fork: number; byteLength: number } | null,
+    isSnapshot: boolean,
     onclose: () => void
   ) {
     super()
     this.#session = session
     this.#valueEncoding = valueEncoding
-    this.#frozen = frozen
+    this.#isSnapshot = isSnapshot
     this.#onclose = onclose
     this.setMaxListeners(0)
+    if (session.opened) this.freeze()
   }
 
   get key(): Uint8Array {
@@ -74,7 +87,7 @@ export class SharedSession extends EventEmitter<FeedEvents> {
   }
 
   get writable(): boolean {
-    return this.#frozen === null && this.#session.writable
+    return !this.#isSnapshot && this.#session.writable
   }
 
   get readable(): boolean {
@@ -93,9 +106,23 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     return this.#session.ready()
   }
 
+  /**
+   * As {@link FeedSession.get}.
+   *
+   * @throws SynclineError as there; of a snapshot also BLOCK_NOT_AVAILABLE, for blocks that came after it, or that a
+   * truncation has taken since.
+   */
   async get(index: number, options: GetOptions = {}): Promise<any> {
     this.#checkOpen()
-    return this.#session.getFor(this.#waiters, index, this.#withEncoding(options))
+    const own = this.#withEncoding(options)
+    if (!this.#isSnapshot) return this.#session.getFor(this.#waiters, index, own)
+    await this.ready()
+    this.#checkKept(index)
+    const isGone = (): boolean => index >= this.#keptLength
+    const value: unknown = await this.#session.getFor(this.#waiters, index, own, isGone)
+    // It may have become a block of another history while it was read.
+    this.#checkKept(index)
+    return value
   }
 
   async append(
@@ -103,28 +130,54 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     options: AppendValuesOptions = {}
   ): Promise<{ length: number; byteLength: number }> {
     this.#checkOpen()
-    if (this.#frozen !== null) throw new SynclineError('NOT_WRITABLE', 'a snapshot cannot grow')
+    if (this.#isSnapshot) throw new SynclineError('NOT_WRITABLE', 'a snapshot cannot grow')
     return this.#session.append(blocks, this.#withEncoding(options))
   }
 
-  has(start: number, end?: number): Promise<boolean> {
-    return this.#session.has(start, end)
+  async has(start: number, end: number = start + 1): Promise<boolean> {
+    this.#checkOpen()
+    return (await this.#session.has(start, end)) && end <= this.#keptLength
   }
 
   async update(options: WaitOptions & { readonly wait?: boolean } = {}): Promise<boolean> {
-    return this.#frozen === null ? this.#session.update(options) : false
+    this.#checkOpen()
+    return this.#isSnapshot ? false : this.#session.updateFor(this.#waiters, options)
   }
 
-  seek(bytes: number, options: GetOptions = {}): Promise<[number, number] | null> {
-    return this.#session.seek(bytes, options)
+  /** As {@link FeedSession.seek}. @throws SynclineError as there and as {@link SharedSession.get}. */
+  async seek(bytes: number, options: GetOptions = {}): Promise<[number, number] | null> {
+    this.#checkOpen()
+    if (!this.#isSnapshot) return this.#session.seekFor(this.#waiters, bytes, options)
+    await this.ready()
+    const { length, byteLength } = this
+    if (bytes === byteLength) return [length, 0]
+    if (bytes > byteLength) return null
+    const found = await this.#session.seekFor(this.#waiters, bytes, options)
+    if (found !== null) this.#checkKept(found[0])
+    return found
   }
 
+  /** As {@link FeedSession.download}, until the view is closed. @throws SynclineError BAD_ARGUMENT, SESSION_CLOSED. */
   download(range: DownloadRange = {}): Download {
-    return this.#session.download(range)
+    this.#checkOpen()
+    const download = this.#session.downloadFor(this.#waiters, range)
+    this.#downloads.add(download)
+    return {
+      ready: () => download.ready(),
+      done: async () => {
+        this.#checkOpen()
+        await download.done()
+      },
+      destroy: () => {
+        this.#downloads.delete(download)
+        download.destroy()
+      }
+    }
   }
 
-  clear(start: number, end?: number): Promise<void> {
-    return this.#session.clear(start, end)
+  async clear(start: number, end?: number): Promise<void> {
+    this.#checkOpen()
+    await this.#session.clear(start, end)
   }
 
   registerExtension(name: string, handlers: ExtensionHandlers = {}): FeedExtension {
@@ -141,20 +194,32 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     return this.#session.snapshot(options)
   }
 
-  /** Closes this view only: what it waits for, and its extensions, end with it. Idempotent. */
+  /** Closes this view only: what it waits for and wants, and its extensions, end with it. Idempotent. */
   async close(): Promise<void> {
     if (this.closed) return
     this.closed = true
     this.#waiters.end(closedError())
+    for (const download of this.#downloads) download.destroy()
     for (const extension of this.#extensions) extension.destroy()
     this.closing = Promise.resolve()
     this.#onclose()
     emit(this, 'close')
   }
 
+  /** Not for users: a snapshot stays what the feed is now. */
+  freeze(): void {
+    if (!this.#isSnapshot) return
+    const { length, fork, byteLength } = this.#session
+    this.#frozen = { length, fork, byteLength }
+    this.#keptLength = length
+  }
+
   /** Not for users: passes a change of the feed on. */
   changed(change: FeedChange): void {
-    if (this.#frozen !== null) return
+    if (this.#isSnapshot) {
+      if (change.type === 'truncate') this.#keptLength = Math.min(this.#keptLength, change.length)
+      return
+    }
     if (change.type === 'append' || change.type === 'upgrade') emit(this, 'append')
     else if (change.type === 'truncate') emit(this, 'truncate', change.length, change.fork)
   }
@@ -174,6 +239,13 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     return own === null || options.valueEncoding !== undefined
       ? options
       : { ...options, valueEncoding: own }
+  }
+
+  #checkKept(index: number): void {
+    if (index >= this.#keptLength) {
+      const reason = `block ${index} is not in the snapshot, or not any more`
+      throw new SynclineError('BLOCK_NOT_AVAILABLE', reason, { index })
+    }
   }
 
   #checkOpen(): void {

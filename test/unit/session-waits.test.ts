@@ -193,3 +193,79 @@ test('session: views tell of blocks and peers as the session does', async (t) =>
   t.alike(events, ['ready', 'peer-add', 'download 7', 'late', 'peer-remove'])
   t.alike(uploads, [7])
 })
+
+test('session: all that a view waits for, and all that it wants, ends with it', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { ranges: [] })
+  await copy.update({ wait: true, timeoutMs: 10_000 })
+  await copy.setDirection('upload')
+  const view = copy.session()
+  const download = view.download({ start: 0, end: 10 })
+  const other = copy.download({ start: 20, end: 25 })
+  await Promise.all([download.ready(), other.ready()])
+  const ends = [endOf(download.done()), endOf(view.seek(100))]
+  const elsewhere = reader.add(new Uint8Array(32).fill(1))
+  const waiting = elsewhere.session()
+  ends.push(endOf(waiting.update({ wait: true })))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  await Promise.all([view.close(), waiting.close()])
+  t.alike(await Promise.all(ends), Array(3).fill('SESSION_CLOSED'))
+  const late = [download.done(), view.seek(0), view.update(), view.has(0), view.clear(0)]
+  t.alike(
+    await Promise.all(late.map(endOf)),
+    Array(5).fill('SESSION_CLOSED'),
+    'and once it is closed'
+  )
+  t.is(await endOf((async () => view.download())()), 'SESSION_CLOSED')
+  await copy.setDirection('both')
+  await other.done()
+  await copy.synced({ timeoutMs: 10_000 })
+  t.absent(await copy.has(0), 'nobody wants what the view wanted')
+})
+
+test('session: a snapshot never gives a block of another history', async (t) => {
+  const { feed } = await pairOf(t)
+  const snapshot = feed.snapshot({ valueEncoding: 'utf-8' })
+  const before = snapshot.byteLength
+  await feed.append('later')
+  t.is(await endOf(snapshot.get(BLOCKS)), 'BLOCK_NOT_AVAILABLE', 'not what came after it')
+  t.is(await snapshot.seek(before + 1), null)
+  t.alike(await snapshot.seek(before), [BLOCKS, 0])
+  t.is(await snapshot.get(BLOCKS - 1), `block ${BLOCKS - 1}`)
+  const short = feed.snapshot()
+  await feed.truncate(5)
+  await feed.append(Array.from({ length: BLOCKS }, (_, i) => `other ${i}`))
+  t.is(snapshot.length, BLOCKS)
+  t.is(await snapshot.get(4), 'block 4', 'what both histories have')
+  for (const options of [{}, { wait: false }]) {
+    t.is(await endOf(snapshot.get(7, options)), 'BLOCK_NOT_AVAILABLE')
+  }
+  t.is(await endOf(short.get(5)), 'BLOCK_NOT_AVAILABLE')
+  t.alike(
+    [await snapshot.has(4), await snapshot.has(7), await snapshot.has(3, 8)],
+    [true, false, false]
+  )
+  t.alike(await snapshot.seek(9), [1, 2])
+  t.is(await endOf(snapshot.seek(before - 1)), 'BLOCK_NOT_AVAILABLE')
+  await feed.truncate(20)
+  t.is(await snapshot.get(4), 'block 4')
+  t.is(await endOf(snapshot.get(5)), 'BLOCK_NOT_AVAILABLE', 'a later truncation gives nothing back')
+})
+
+test('session: what a snapshot waits for ends when a truncation takes it', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { ranges: [] })
+  const early = copy.snapshot()
+  const inTime = endOf(early.get(0))
+  await copy.ready()
+  t.is(await inTime, 'BLOCK_NOT_AVAILABLE', 'it is as long as the feed was when it was opened')
+  await copy.update({ wait: true, timeoutMs: 10_000 })
+  await copy.setDirection('upload')
+  const snapshot = copy.snapshot()
+  const lost = endOf(snapshot.get(7))
+  await feed.truncate(5)
+  await feed.append(Array.from({ length: BLOCKS }, (_, i) => `other ${i}`))
+  await copy.setDirection('both')
+  t.is(await lost, 'BLOCK_NOT_AVAILABLE')
+  t.is(String(await copy.get(7, { timeoutMs: 10_000 })), 'other 2')
+})

@@ -11,7 +11,7 @@ import type { AppendOptions } from '../feed/feed.ts'
 import { Mutex } from '../feed/mutex.ts'
 import { BLOB_READ_AHEAD_BLOCKS, BLOB_READ_AHEAD_BYTES } from '../limits.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
-import type { WaitOptions } from '../synchronizer/waiting.ts'
+import { joinSignals, stoppable, type WaitOptions } from '../synchronizer/waiting.ts'
 import { checkMapRange, decodeBlockMap, type MappedBlock } from './block-map.ts'
 import { BlobWriter } from './blob-writer.ts'
 import type { BlobRange } from './entry.ts'
@@ -110,7 +110,9 @@ export class DriveBlobs {
 
   /** As {@link DriveBlobs.read}, as a stream. */
   createReadStream(id: BlobRange, options: BlobReadOptions = {}): Readable {
-    return Readable.from(this.read(id, options), { objectMode: false })
+    const read = (signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> =>
+      this.read(id, { ...options, signal })
+    return Readable.from(stoppable(read, options.signal), { objectMode: false })
   }
 
   /** Writes a file of which all bytes are known; durable as asked when it resolves. */
@@ -210,7 +212,7 @@ export class DriveBlobs {
     const get = {
       ...wait,
       valueEncoding: 'binary' as const,
-      signal: signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal])
+      signal: joinSignals(stop.signal, signal)
     }
     const ahead: Promise<Uint8Array | null>[] = []
     let next = start

@@ -18,7 +18,7 @@ import { emit } from '../synchronizer/emit.ts'
 import type { DownloadRange, FeedSession } from '../synchronizer/feed-session.ts'
 import { formatKey, parseKey } from '../synchronizer/key.ts'
 import type { AddOptions, Synchronizer } from '../synchronizer/synchronizer.ts'
-import type { WaitOptions } from '../synchronizer/waiting.ts'
+import { orAbort, stoppable, type WaitOptions } from '../synchronizer/waiting.ts'
 import { blobsKey, newDriveIdentities } from './blobs-key.ts'
 import { DriveBlobs, type BlobReadOptions, type BlobWaitOptions } from './drive-blobs.ts'
 import { DriveDownload } from './drive-download.ts'
@@ -400,7 +400,9 @@ export class Drive extends EventEmitter<DriveEvents> {
    * The stream fails with FILE_NOT_FOUND, and with what {@link Drive.get} throws.
    */
   createReadStream(name: string | DriveEntry, options: ReadFileOptions = {}): Readable {
-    return Readable.from(this.#read(name, options), { objectMode: false })
+    const read = (signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> =>
+      this.#read(name, options, signal)
+    return Readable.from(stoppable(read, options.signal), { objectMode: false })
   }
 
   /**
@@ -668,14 +670,18 @@ export class Drive extends EventEmitter<DriveEvents> {
 
   async *#read(
     name: string | DriveEntry,
-    options: ReadFileOptions
+    options: ReadFileOptions,
+    signal: AbortSignal
   ): AsyncGenerator<Uint8Array, void, void> {
-    const entry = await this.entry(name, options)
+    // Not by the signal: with one, nothing of the tree is kept for the next lookup.
+    const entry = await orAbort(this.entry(name, options), signal)
     if (entry === null) {
       throw new SynclineError('FILE_NOT_FOUND', `the drive has no file "${name as string}"`)
     }
     const { blob } = entry.value
-    if (blob !== null) yield* (await this.getBlobs()).read(blob, options)
+    if (blob === null) return
+    const blobs = await orAbort(this.getBlobs(), signal)
+    yield* blobs.read(blob, { ...options, signal })
   }
 
   async #entry(key: string, options: BlobWaitOptions): Promise<DriveEntry | null> {

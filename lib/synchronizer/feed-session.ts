@@ -34,7 +34,7 @@ import { seekRemote } from './seek.ts'
 import { setRepeating, systemClock } from './timers.ts'
 import { decodeValue, encodeValue, type ValueEncoding } from './value-encoding.ts'
 import { Wants } from './wants.ts'
-import { closedError, Waiters, type WaitOptions } from './waiting.ts'
+import { closedError, stoppable, Waiters, type WaitOptions } from './waiting.ts'
 
 /** Options of {@link FeedSession.get}. */
 export interface GetOptions extends WaitOptions {
@@ -58,7 +58,7 @@ export interface AppendValuesOptions extends AppendOptions {
 export interface ReadOptions extends WaitOptions {
   /** First block; default 0. */
   readonly start?: number
-  /** Block after the last; default: the length when the reading begins, or none if `live`. */
+  /** Block after the last; -1, the default: the length when the reading begins, or none if `live`. */
   readonly end?: number
   /** Goes on with blocks as they are appended. Default: false. */
   readonly live?: boolean
@@ -403,11 +403,22 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     return missingRanges(feed.have, start, Math.min(last, feed.length))
   }
 
-  /** Blocks in order, as an async iterable. Blocks that are not here are fetched ahead of the reader. */
-  async *read(options: ReadOptions = {}): AsyncGenerator<any, void, void> {
+  /**
+   * Blocks in order, as an async iterable. Blocks that are not here are fetched ahead of the reader. It ends at once when it
+   * is told to, whatever it waits for.
+   *
+   * @throws SynclineError BAD_ARGUMENT, and as {@link FeedSession.get}.
+   */
+  read(options: ReadOptions = {}): AsyncGenerator<any, void, void> {
+    return stoppable((signal) => this.#read({ ...options, signal }), options.signal)
+  }
+
+  async *#read(options: ReadOptions): AsyncGenerator<any, void, void> {
     const host = await this.#opened()
     const { start = 0, live = false, wait = true } = options
-    const end = options.end ?? (live ? Infinity : host.feed.length)
+    const last = options.end === -1 ? undefined : options.end
+    const end = last ?? (live ? Infinity : host.feed.length)
+    checkRange(start, end)
     const range = [start, end] as const
     const fetching = wait && !this.#covers(host, start, end)
     if (fetching) this.#hold(host, range)

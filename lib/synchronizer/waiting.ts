@@ -73,6 +73,46 @@ export class Waiters {
   }
 }
 
+/** What a promise gives, or the signal's reason if that comes first; whatever the promise stands for goes on. */
+export function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onabort = (): void => reject(signal.reason as Error)
+    if (signal.aborted) onabort()
+    signal.addEventListener('abort', onabort)
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onabort))
+  })
+}
+
+/**
+ * A generator that can be ended while it waits: others end when what they wait for is there.
+ *
+ * @param read - the generator; what it waits for ends with the signal.
+ * @param signal - another one that ends it.
+ */
+export function stoppable<T>(
+  read: (signal: AbortSignal) => AsyncGenerator<T, void, void>,
+  signal: AbortSignal | undefined
+): AsyncGenerator<T, void, void> {
+  const stop = new AbortController()
+  const generator = read(joinSignals(stop.signal, signal))
+  const end = generator.return.bind(generator)
+  const fail = generator.throw.bind(generator)
+  generator.return = (value) => {
+    stop.abort(new SynclineError('SESSION_CLOSED', 'the reader ended'))
+    return end(value)
+  }
+  generator.throw = (error) => {
+    stop.abort(error)
+    return fail(error)
+  }
+  return generator
+}
+
+/** A signal that follows two. */
+export function joinSignals(one: AbortSignal, other: AbortSignal | undefined): AbortSignal {
+  return other === undefined ? one : AbortSignal.any([one, other])
+}
+
 /** What is thrown by a feed that is closed. */
 export function closedError(): SynclineError {
   return new SynclineError('SESSION_CLOSED', 'the feed is closed')

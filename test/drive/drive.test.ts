@@ -248,6 +248,49 @@ test('drive: kept in a folder and opened again', async (t) => {
   await t.exception(Drive.open(sync, 'nothing'), /FEED_NOT_FOUND/)
 })
 
+test('drive: a stream that is destroyed while it waits closes, and asks for nothing any more', async (t) => {
+  const [source, reader] = [openSync(t), openSync(t)]
+  const drive = await Drive.create(source, 'drive')
+  await drive.put('/a', 'aaa')
+  await drive.put('/b', 'bbb')
+  const [address = ''] = await source.listen(0, '127.0.0.1')
+  await reader.connect('127.0.0.1', Number(address.split(':')[1]))
+  const index = reader.add(drive.key, { ranges: [] })
+  const copy = new Drive(index, (key) => reader.add(key, { ranges: [] }))
+  await index.update({ wait: true, timeoutMs: 10_000 })
+  await index.setDirection('upload')
+  const inEntry = copy.createReadStream('/a')
+  await destroyed(inEntry)
+
+  await index.setDirection('both')
+  const entry = await copy.entry('/a')
+  const blobs = await copy.getBlobs()
+  await blobs.core.update({ wait: true, timeoutMs: 10_000 })
+  await blobs.core.setDirection('upload')
+  const blob = entry?.value.blob as NonNullable<NonNullable<typeof entry>['value']['blob']>
+  await destroyed(copy.createReadStream('/a'))
+  await destroyed(blobs.createReadStream(blob))
+  await destroyed(copy.createReadStream('/a'), new Error('enough'))
+  const stop = new AbortController()
+  const stopped = buffer(copy.createReadStream('/a', { signal: stop.signal }))
+  stop.abort(new Error('the signal'))
+  await t.exception(stopped, /the signal/)
+  await blobs.core.setDirection('both')
+  t.alike(await copy.get('/b'), Buffer.from('bbb'))
+  t.absent(blobs.core.holds(blob.blockOffset))
+  t.alike(await buffer(copy.createReadStream('/a')), Buffer.from('aaa'))
+})
+
+/** Destroys a stream that waits for what does not come, and resolves when it is closed. */
+async function destroyed(stream: Readable, error?: Error): Promise<void> {
+  const closed = new Promise((resolve) => stream.on('close', resolve))
+  stream.on('error', () => {})
+  stream.resume()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  stream.destroy(error)
+  await closed
+}
+
 test('drive: encrypted, and without its key', async (t) => {
   const folder = await t.tmp()
   const encryptionKey = Buffer.alloc(32, 9)

@@ -1,4 +1,5 @@
 /** What waits for a feed, and who wants its blocks. */
+import { Readable } from 'node:stream'
 import test, { type Assertions } from 'brittle'
 import { isSynclineError, memory, Synchronizer, type FeedSession } from '../../lib/index.ts'
 
@@ -268,4 +269,40 @@ test('session: what a snapshot waits for ends when a truncation takes it', async
   await copy.setDirection('both')
   t.is(await lost, 'BLOCK_NOT_AVAILABLE')
   t.is(String(await copy.get(7, { timeoutMs: 10_000 })), 'other 2')
+})
+
+test('session: a reader that is ended while it waits lets go at once', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { ranges: [] })
+  await copy.update({ wait: true, timeoutMs: 10_000 })
+  await copy.setDirection('upload')
+  for (const blocks of [copy.read({ start: 3 }), copy.createReadStream({ start: 3, live: true })]) {
+    const next = endOf(blocks.next())
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    t.alike(await blocks.return(), { value: undefined, done: true })
+    t.is(await next, 'SESSION_CLOSED')
+  }
+  const stream = Readable.from(copy.read({ start: 3 })).resume()
+  const closed = new Promise((resolve) => stream.on('close', resolve))
+  stream.on('error', () => {})
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  stream.destroy(new Error('enough'))
+  await closed
+  await copy.setDirection('both')
+  await copy.get(0, { timeoutMs: 10_000 })
+  await copy.synced({ timeoutMs: 10_000 })
+  t.absent(copy.holds(3), 'nobody wants it any more')
+})
+
+test('session: a range of a reader that is none is refused, and stops nothing', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key)
+  for (const range of [{ end: NaN }, { end: 1.5 }, { end: -2 }, { start: NaN }, { start: -1 }]) {
+    t.is(await endOf(copy.read(range).next()), 'BAD_ARGUMENT', JSON.stringify(range))
+  }
+  await copy.synced({ timeoutMs: 10_000 })
+  t.is(copy.contiguousLength, BLOCKS)
+  const blocks: string[] = []
+  for await (const block of copy.read({ start: 38, end: -1 })) blocks.push(String(block))
+  t.alike(blocks, ['block 38', 'block 39'], 'as hypercore: -1 is the length')
 })

@@ -1,4 +1,7 @@
+import type { SynclineError } from '../errors.ts'
 import type { Download, DownloadRange } from '../synchronizer/feed-session.ts'
+import { systemClock } from '../synchronizer/timers.ts'
+import { Waiters, type WaitOptions } from '../synchronizer/waiting.ts'
 import type { DriveBlobs } from './drive-blobs.ts'
 import type { BlobRange } from './entry.ts'
 
@@ -6,6 +9,10 @@ import type { BlobRange } from './entry.ts'
 export class DriveDownload {
   readonly #downloads: Download[] = []
   readonly #began: Promise<void>
+  readonly #waiters = new Waiters(systemClock)
+  /** True once somebody waits for it: nobody looks at its blocks before that. */
+  #awaited = false
+  #finished = false
   #destroyed = false
 
   /** Not for users. */
@@ -18,10 +25,16 @@ export class DriveDownload {
     this.#began.catch(() => {})
   }
 
-  /** Resolves when all of it is here, at once if it was destroyed. @throws SynclineError what listing the files threw. */
-  async done(): Promise<void> {
-    await this.#began
-    for (const download of this.#downloads) await download.done()
+  /**
+   * Resolves when all of it is here, at once if it was destroyed.
+   *
+   * @throws SynclineError what listing the files threw; TIMEOUT; the signal's reason.
+   */
+  done(options: WaitOptions = {}): Promise<void> {
+    if (!this.#awaited) void this.#finish()
+    this.#awaited = true
+    const ready = (): boolean => this.#finished || this.#destroyed
+    return this.#waiters.wait(ready, 'the files did not come', options)
   }
 
   /** Resolves when all of it is asked for. */
@@ -33,12 +46,24 @@ export class DriveDownload {
   destroy(): void {
     this.#destroyed = true
     for (const download of this.#downloads) download.destroy()
+    this.#waiters.check()
   }
 
   /** Not for users: something else belongs to it. */
   add(download: Download): void {
     if (this.#destroyed) download.destroy()
     else this.#downloads.push(download)
+  }
+
+  async #finish(): Promise<void> {
+    try {
+      await this.#began
+      for (const download of this.#downloads) await download.done()
+      this.#finished = true
+      this.#waiters.check()
+    } catch (error) {
+      this.#waiters.end(error as SynclineError)
+    }
   }
 
   async #begin(

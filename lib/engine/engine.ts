@@ -109,6 +109,8 @@ export interface ChannelProgress {
   readonly hasAll: boolean
   readonly downloadedBlocks: number
   readonly downloadedBytes: number
+  /** Smoothed, of this feed alone. */
+  readonly downloadBytesPerSecond: number
   readonly uploadedBlocks: number
   readonly uploadedBytes: number
 }
@@ -148,6 +150,7 @@ export class Engine {
       starved: new Set(),
       watched: new Set(),
       served: new Set(),
+      receiving: new Set(),
       verifying: new Map(),
       wakeAt: Infinity,
       suspects: new Map()
@@ -534,6 +537,7 @@ export class Engine {
     world.starved.delete(channel)
     world.watched.delete(channel)
     world.served.delete(channel)
+    world.receiving.delete(channel)
     forgetQueue(channel)
     if (feed.reorg !== null && feed.reorg.peer === peerId) {
       feed.reorg = null
@@ -813,6 +817,11 @@ export class Engine {
       if (peer.queue.count > 0) world.dirtyPeers.add(peer)
       if (peer.hungry.size > 0) world.dirtyPeers.add(peer)
     }
+    for (const channel of world.receiving) {
+      if (channel.received?.tick(world.now) === true) continue
+      channel.received = null
+      world.receiving.delete(channel)
+    }
     this.#watch()
     if (world.peers.size > 0) wake(world, world.now + TICK_MS)
   }
@@ -928,6 +937,7 @@ function channelProgress(channel: Channel): ChannelProgress {
     hasAll: hasAll(channel),
     downloadedBlocks: channel.downloadedBlocks,
     downloadedBytes: channel.downloadedBytes,
+    downloadBytesPerSecond: channel.received?.bytesPerSecond ?? 0,
     uploadedBlocks: channel.uploadedBlocks,
     uploadedBytes: channel.uploadedBytes
   }

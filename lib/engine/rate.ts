@@ -55,14 +55,15 @@ export class Meter {
     this.#pending += bytes
   }
 
-  /** Folds what was added into the average; call it on ticks. */
-  tick(now: number): void {
+  /** Folds what was added into the average; call it on ticks. Returns false once the average is nothing. */
+  tick(now: number): boolean {
     const elapsed = now - this.#at
-    if (elapsed <= 0) return
+    if (elapsed <= 0) return true
     const weight = 1 - Math.exp(-elapsed / 2000)
     this.#rate += weight * ((this.#pending / elapsed) * 1000 - this.#rate)
     this.#pending = 0
     this.#at = now
+    return this.#rate >= 1
   }
 
   get bytesPerSecond(): number {

@@ -7,6 +7,7 @@ import type { BlockRequest, Cancel, Request } from '../wire/message.ts'
 import type { RequestRun } from '../wire/run.ts'
 import { MISSING, IN_FLIGHT } from './chunk.ts'
 import { send } from './output.ts'
+import { Meter } from './rate.ts'
 import {
   LATE,
   OPEN,
@@ -220,11 +221,17 @@ export function measure(
   answers: number,
   byteLength: number
 ): void {
-  const { peer } = request.channel
+  const { channel } = request
+  const { peer } = channel
   const took = world.now - request.sentAt
   peer.answerTime = peer.answerTime === 0 ? took : peer.answerTime + (took - peer.answerTime) / 8
   peer.timeouts = 0
   peer.received.add(byteLength)
+  if (channel.received === null) {
+    channel.received = new Meter(world.now)
+    world.receiving.add(channel)
+  }
+  channel.received.add(byteLength)
   peer.window.answered(world.now, took, answers, byteLength)
 }
 

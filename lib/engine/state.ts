@@ -288,6 +288,8 @@ export class Channel {
   downloadedBytes = 0
   uploadedBlocks = 0
   uploadedBytes = 0
+  /** Null while nothing came for a while. */
+  received: Meter | null = null
 
   constructor(peer: PeerState, feed: FeedState, since: number) {
     this.peer = peer
@@ -430,6 +432,8 @@ export interface World {
   readonly watched: Set<Channel>
   /** Channels that gave blocks to a remote which has not told yet that it has them all. */
   readonly served: Set<Channel>
+  /** Channels on which something came lately. */
+  readonly receiving: Set<Channel>
   /** Proofs that the shell verifies, by peer and request. */
   readonly verifying: Map<string, InFlight>
   /** The earliest time at which something is to be looked at again. */

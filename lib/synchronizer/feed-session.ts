@@ -78,8 +78,12 @@ export interface DownloadRange {
 
 /** A download under way. */
 export interface Download {
-  /** Resolves when all of it is here. */
-  done(): Promise<void>
+  /**
+   * Resolves when all of it is here, or it was given up.
+   *
+   * @throws SynclineError TIMEOUT, SESSION_CLOSED, DISK_FULL, STORAGE_FAILED; the signal's reason.
+   */
+  done(options?: WaitOptions): Promise<void>
   /** Kept for hypercore's users: resolves at once. */
   ready(): Promise<void>
   /** Gives up what is not here yet. */
@@ -544,12 +548,12 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       ready: async () => {
         await began
       },
-      done: async () => {
+      done: async (options) => {
         const host = await began
         const here = (): boolean =>
           destroyed ||
           ranges.every(([from, to]) => host.feed.have.hasAll(from, Math.min(to, endOf(host))))
-        await waiters.wait(here, 'the range did not come')
+        await waiters.wait(here, 'the range did not come', options)
       },
       destroy: () => {
         destroyed = true

@@ -60,4 +60,9 @@ export class Peer {
   close(): void {
     this.#control.close(this.id)
   }
+
+  /** As {@link Peer.close}, which does not wait for the end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close()
+  }
 }

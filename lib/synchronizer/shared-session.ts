@@ -164,9 +164,9 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     this.#downloads.add(download)
     return {
       ready: () => download.ready(),
-      done: async () => {
+      done: async (options) => {
         this.#checkOpen()
-        await download.done()
+        await download.done(options)
       },
       destroy: () => {
         this.#downloads.delete(download)
@@ -204,6 +204,10 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     this.closing = Promise.resolve()
     this.#onclose()
     emit(this, 'close')
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 
   /** Not for users: a snapshot stays what the feed is now. */

@@ -653,8 +653,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     if (progress === null) throw closedError()
     let downloadBytesPerSecond = 0
     const peers = progress.peers.map((channel) => {
-      const rates = this.#loop.peerProgress(channel.peer)
-      downloadBytesPerSecond += rates?.downloadBytesPerSecond ?? 0
+      downloadBytesPerSecond += channel.downloadBytesPerSecond
       return { ...channel, name: this.#peers.get(channel.peer)?.name ?? '' }
     })
     return { ...progress, peers, downloadBytesPerSecond }

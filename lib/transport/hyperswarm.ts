@@ -199,6 +199,10 @@ export class HyperswarmTransport implements Transport {
     }
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
   async #open(): Promise<Hyperswarm> {
     if (this.#closed) {
       throw new SynclineError('SESSION_CLOSED', 'the Hyperswarm transport is closed')

@@ -281,6 +281,36 @@ test('drive: a stream that is destroyed while it waits closes, and asks for noth
   t.alike(await buffer(copy.createReadStream('/a')), Buffer.from('aaa'))
 })
 
+test('drive: a download is waited for as long as its user says', async (t) => {
+  const [source, reader] = [openSync(t), openSync(t)]
+  const drive = await Drive.create(source, 'drive')
+  await drive.put('/a', 'aaa')
+  const [address = ''] = await source.listen(0, '127.0.0.1')
+  await reader.connect('127.0.0.1', Number(address.split(':')[1]))
+  const index = reader.add(drive.key, { ranges: [] })
+  const copy = new Drive(index, (key) => reader.add(key, { ranges: [] }))
+  await index.update({ wait: true, timeoutMs: 10_000 })
+  await index.setDirection('upload')
+  const unlisted = copy.download('/')
+  await t.exception(unlisted.done({ timeoutMs: 20 }), /TIMEOUT/)
+  const waiting = unlisted.done()
+  unlisted.destroy()
+  await waiting
+  await unlisted.done()
+
+  await index.setDirection('both')
+  const { core } = await copy.getBlobs()
+  await core.setDirection('upload')
+  const download = copy.download('/')
+  await download.ready()
+  const signal = AbortSignal.timeout(20)
+  await t.exception(download.done({ signal }), /timeout/)
+  await core.setDirection('both')
+  await download.done({ timeoutMs: 10_000 })
+  t.ok(await copy.has('/a'))
+  await t.exception(copy.download('/../x').done(), /BAD_ARGUMENT/)
+})
+
 /** Destroys a stream that waits for what does not come, and resolves when it is closed. */
 async function destroyed(stream: Readable, error?: Error): Promise<void> {
   const closed = new Promise((resolve) => stream.on('close', resolve))

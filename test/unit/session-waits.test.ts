@@ -22,6 +22,10 @@ async function pairOf(t: Assertions): Promise<Pair> {
   return { source, reader, feed }
 }
 
+function rateOf(session: FeedSession): number {
+  return session.progress().downloadBytesPerSecond
+}
+
 /** How a promise ended: its error's code, or `done`. */
 async function endOf(promise: Promise<unknown>): Promise<string> {
   try {
@@ -305,4 +309,53 @@ test('session: a range of a reader that is none is refused, and stops nothing', 
   const blocks: string[] = []
   for await (const block of copy.read({ start: 38, end: -1 })) blocks.push(String(block))
   t.alike(blocks, ['block 38', 'block 39'], 'as hypercore: -1 is the length')
+})
+
+test('session: the rates of two feeds on one connection are their own', async (t) => {
+  const { source, reader, feed } = await pairOf(t)
+  const large = await source.create('large')
+  await large.append(Array.from({ length: 400 }, () => Buffer.alloc(10_000, 1)))
+  const idle = reader.add(feed.key, { ranges: [] })
+  await idle.update({ wait: true, timeoutMs: 10_000 })
+  reader.setLimits({ upload: 0, download: 1_000_000 })
+  const copy = reader.add(large.key)
+  while (copy.contiguousLength < 50 || rateOf(copy) === 0) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  t.is(copy.progress().peers[0]?.downloadBytesPerSecond, rateOf(copy), 'of its only peer')
+  t.is(idle.progress().peers.length, 1)
+  t.ok(rateOf(idle) < rateOf(copy) / 2, 'a head alone, and blocks')
+})
+
+test('session: a download is waited for as long as its user says', async (t) => {
+  const { feed, reader } = await pairOf(t)
+  const copy = reader.add(feed.key, { ranges: [] })
+  await copy.setDirection('upload')
+  await copy.update()
+  const view = copy.session()
+  for (const download of [
+    copy.download({ start: 0, end: 5 }),
+    view.download({ start: 0, end: 5 })
+  ]) {
+    t.is(await endOf(download.done({ timeoutMs: 20 })), 'TIMEOUT')
+    const signal = AbortSignal.abort(new Error('the signal'))
+    t.is(await endOf(download.done({ signal })), 'Error: the signal')
+  }
+  await copy.setDirection('both')
+  await view.download({ start: 0, end: 5 }).done({ timeoutMs: 10_000 })
+  t.ok(await copy.has(0, 5))
+})
+
+test('session: what closes can be disposed of', async (t) => {
+  const { feed, reader } = await pairOf(t)
+  const view = feed.session()
+  await view[Symbol.asyncDispose]()
+  t.ok(view.closed)
+  const [peer] = reader.peers
+  const gone = new Promise((resolve) => reader.on('peer-disconnect', resolve))
+  await peer?.[Symbol.asyncDispose]()
+  await gone
+  t.ok(peer?.closed)
+  const swarm = reader.swarm({ bootstrap: [] })
+  await swarm[Symbol.asyncDispose]()
 })

@@ -239,6 +239,66 @@ test('doubt outlives a fold that does not sync the bytes', async (t) => {
   await feed.close()
 })
 
+test('what is written after an interrupted truncation stays, wherever the truncation was interrupted', async (t) => {
+  const acts: readonly Act[] = [append(0, 200), { durable: true, run: (feed) => feed.truncate(37) }]
+  await goOnAfterKills(t, identity, acts, async (feed) => {
+    if (feed.length > 37) return
+    await feed.append(blocks(37, 100))
+    await readAll(feed, 0, 100)
+  })
+})
+
+test('what a copy takes after an interrupted reorganisation stays, wherever that was interrupted', async (t) => {
+  const short = await source([200])
+  const forked = await source([200, 64])
+  await forked.append(blocks(64, 200, 'new'))
+  const acts = [head(short, 0), chunk(127, 0, 128), reorg(forked)]
+  await goOnAfterKills(t, identityFromKey(identity.key), acts, async (copy) => {
+    if (copy.fork !== forked.fork) return
+    // With the root of the blocks that were given up.
+    await block(forked, 64).run(copy)
+    await chunk(191, 64, 64, 'new').run(copy)
+    await readAll(copy, 0, 64)
+    await readAll(copy, 64, 128, 'new')
+  })
+})
+
+/**
+ * Kills the last of the acts at each of its steps; the next process does `goOn`, and the one after it must find what that
+ * left.
+ */
+async function goOnAfterKills(
+  t: { fail(message: string): void; pass(message: string): void },
+  who: Identity,
+  acts: readonly Act[],
+  goOn: (feed: StoredFeed) => Promise<void>
+): Promise<void> {
+  const first = await stepsOf(who, acts.slice(0, -1))
+  const total = await stepsOf(who, acts)
+  for (let step = first + 1; step <= total; step++) {
+    const files = new FaultFiles()
+    const feed = await make(files, who)
+    files.failAt(step + files.steps, 'before')
+    await runUntilStop(feed, acts)
+    const left = files.afterKill()
+    const again = await reopen(left)
+    await goOn(again)
+    const expected = await stateOf(again)
+    await again.close()
+    const last = await reopen(left)
+    same(t, await stateOf(last), expected, `step ${step}: as it was left`)
+    const { bad, head } = await last.audit()
+    if (bad.length > 0 || !head) t.fail(`step ${step}: ${bad.length} blocks are damaged`)
+    await last.close()
+  }
+  t.pass(`${total - first} points`)
+}
+
+async function readAll(feed: StoredFeed, start: number, end: number, text?: string): Promise<void> {
+  const found = Buffer.concat(await feed.readRun(start, end))
+  if (!found.equals(Buffer.concat(blocks(start, end, text)))) throw new Error('other blocks')
+}
+
 async function killEverywhere(
   t: { fail(message: string): void; pass(message: string): void },
   who: Identity,
@@ -349,8 +409,8 @@ function same(t: { fail(message: string): void }, a: FeedState, b: FeedState, na
   if (JSON.stringify(a) !== JSON.stringify(b)) t.fail(name)
 }
 
-function blocks(start: number, end: number): Uint8Array[] {
-  return Array.from({ length: end - start }, (_, i) => Buffer.from(`block ${start + i};`))
+function blocks(start: number, end: number, text = 'block'): Uint8Array[] {
+  return Array.from({ length: end - start }, (_, i) => Buffer.from(`${text} ${start + i};`))
 }
 
 /** A feed that was appended or truncated to these lengths, one after the other. */
@@ -381,10 +441,10 @@ const block = (feed: StoredFeed, index: number): Act => ({
     return copy.applyProof(await feed.proof({ block: { index, nodes } }))
   }
 })
-const chunk = (root: number, first: number, count: number): Act => ({
+const chunk = (root: number, first: number, count: number, text?: string): Act => ({
   durable: false,
   run: async (copy) => {
-    const parts = blocks(first, first + count)
+    const parts = blocks(first, first + count, text)
     const lengths = Uint32Array.from(parts, ({ byteLength }) => byteLength)
     const offsets = new Uint32Array(count)
     for (let i = 1; i < count; i++) {
@@ -397,11 +457,24 @@ const chunk = (root: number, first: number, count: number): Act => ({
   }
 })
 
+const reorg = (forked: StoredFeed): Act => ({
+  durable: false,
+  run: async (copy) => {
+    const { length } = forked
+    const proof = await forked.proof({ upgrade: { start: 0, length } })
+    const reorg = await copy.reorg(proof)
+    if (reorg === null) throw new Error('no reorganisation')
+    while (reorg.next !== null) await reorg.accept(await forked.proof({ hash: reorg.next }))
+    return reorg.commit()
+  }
+})
+
 /** What a copy does: heads, single blocks, chunks, and a rewritten feed. */
 async function copying(): Promise<Act[]> {
   const short = await source([70])
   const long = await source([70, 200])
-  const forked = await source([70, 200, 90, 230])
+  const forked = await source([70, 200, 90])
+  await forked.append(blocks(90, 230, 'new'))
   return [
     head(short, 0),
     block(short, 66),
@@ -412,17 +485,7 @@ async function copying(): Promise<Act[]> {
     flush,
     chunk(191, 64, 64),
     block(long, 199),
-    {
-      durable: false,
-      run: async (copy) => {
-        const { length } = forked
-        const proof = await forked.proof({ upgrade: { start: 0, length } })
-        const reorg = await copy.reorg(proof)
-        if (reorg === null) throw new Error('no reorganisation')
-        while (reorg.next !== null) await reorg.accept(await forked.proof({ hash: reorg.next }))
-        return reorg.commit()
-      }
-    },
+    reorg(forked),
     block(forked, 131),
     block(forked, 229)
   ]

@@ -302,8 +302,8 @@ export class FileStore implements Store {
     } else {
       this.#addDoubt(opened, commit.bits ?? [])
     }
-    // Hypercore 10 reads entries after a truncation wrongly.
-    if (truncates || unfolded.hides) this.#foldDue = true
+    // Besides, hypercore 10 reads entries after a truncation wrongly.
+    if (unfolded.hides) this.#foldDue = true
     if (this.#foldDue || opened.log.byteLength > LOG_BYTES_MAX) {
       this.#foldDue = true
       // The commit counts already; the next one tries again.

@@ -56,9 +56,9 @@ export class Unfolded {
     return this.#nodes.size === 0 && this.#bits.length === 0 && this.#cut === null
   }
 
-  /** True if nodes were taken back: dense nodes written to the file meanwhile would be hidden, and then lost. */
+  /** True if nodes were taken back or cut off: dense nodes written to the file meanwhile would be hidden, and then lost. */
   get hides(): boolean {
-    return this.#hides
+    return this.#hides || this.#cut !== null
   }
 
   /** Changes of bits in their order. */

@@ -175,6 +175,31 @@ test('a head that a process signed and did not sync before it was killed is sync
   await feed.close()
 })
 
+test('what a killed process wrote is on the disk before its successor says so', async (t) => {
+  const firsts: readonly Act[] = [
+    keep('a', 'one'),
+    append(20, 21),
+    { durable: true, run: (feed) => feed.clear(0, 1) },
+    { durable: true, run: (feed) => feed.truncate(19) }
+  ]
+  for (const [i, first] of firsts.entries()) {
+    const files = new FaultFiles()
+    const feed = await make(files, identity)
+    await feed.append(blocks(0, 10))
+    await feed.flush()
+    await feed.append(blocks(10, 20), { durability: 'os' })
+    const killed = files.afterKill()
+    const again = await reopen(killed)
+    await first.run(again)
+    if (!first.durable) await again.flush()
+    const expected = await stateOf(again)
+    const last = await reopen(killed.afterPowerLoss(() => 0))
+    same(t, await stateOf(last), expected, `write ${i}: all is there`)
+    t.alike((await last.audit()).bad, [], `write ${i}: and holds`)
+    for (const open of [last, again, feed]) await open.close()
+  }
+})
+
 test('a copy is trusted after a kill, and hashed again after a loss of power, before it was ever synced', async (t) => {
   const files = new FaultFiles()
   const copy = await make(files, identityFromKey(identity.key))

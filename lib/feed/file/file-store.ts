@@ -500,6 +500,9 @@ export class FileStore implements Store {
       doubt.push([entry.bits.start, entry.bits.end])
     }
     opened.doubt = joinRanges(doubt)
+    // Whoever wrote them may have been killed before he synced them: that is ours to do now, in this boot, too.
+    this.#dataUnsynced = opened.doubt.length > 0
+    this.#treeUnsynced = this.#dataUnsynced
     const boot = await this.#pool.layer.bootId()
     const written = latest ?? storedBeginning(image.header.userData)
     if (boot !== '' && written?.boot === boot) return []

@@ -93,6 +93,8 @@ export interface Commit {
 export interface Store {
   /** Reads the state. Called once, before anything else. */
   open(): Promise<StoreState>
+  /** The caller has hashed the doubtful blocks and taken back those that do not hold; until then they stay doubtful. */
+  checked(): void
   /** The stored node at a flat index, or null. */
   getNode(index: number): Promise<TreeNode | null>
   /** Raw 40-byte nodes at flat indexes `[first, first + count)`; all zero where absent. */

@@ -164,6 +164,7 @@ export class StoredFeed implements Feed {
         const { bad } = await checkBlocks(feed.#checked(), start, end)
         await feed.#drop(bad)
       }
+      store.checked()
       return feed
     } catch (error) {
       // Nobody else could let go of its files and locks.

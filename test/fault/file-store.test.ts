@@ -324,6 +324,47 @@ async function readAll(feed: StoredFeed, start: number, end: number, text?: stri
   if (!found.equals(Buffer.concat(blocks(start, end, text)))) throw new Error('other blocks')
 }
 
+test('what was not hashed yet stays doubtful, whatever is written meanwhile', async (t) => {
+  const files = new FaultFiles()
+  const copy = await make(files, identityFromKey(identity.key))
+  for (const act of (await copying()).slice(0, 4)) await act.run(copy)
+  const lost = files.afterPowerLoss(() => 0.9)
+  await copy.close()
+  const store = FileStore.open(FOLDER, { pool: new FilePool({ layer: lost }) })
+  const { doubtful, contiguousLength } = await store.open()
+  t.ok(doubtful.length > 0)
+  await store.commit({ userData: [], contiguousLength, durability: 'fsync' })
+  await store.putKeyPair(keyPair)
+  await store.flush()
+  await store.close()
+  const again = FileStore.open(FOLDER, { pool: new FilePool({ layer: lost }) })
+  t.alike((await again.open()).doubtful, doubtful)
+  await again.close()
+})
+
+test('what could not be read when it was to be hashed stays doubtful', async (t) => {
+  const files = new FaultFiles()
+  const copy = await make(files, identityFromKey(identity.key))
+  await head(await source([200]), 0).run(copy)
+  await chunk(47, 16, 16).run(copy)
+  await chunk(191, 64, 64).run(copy)
+  const lost = files.afterPowerLoss(() => 0.9)
+  await copy.close()
+  const data = await lost.open(`${FOLDER}/data`, 'write')
+  for (const block of [16, 64]) await data.write([Buffer.from('lost')], bytesBefore(block))
+
+  lost.failsRead = (path, position) => path === `${FOLDER}/data` && position >= bytesBefore(64)
+  t.ok(isSynclineError(await reopen(lost).catch((error: unknown) => error), 'STORAGE_FAILED'))
+  lost.failsRead = null
+  const again = await reopen(lost)
+  t.alike((await again.audit()).bad, [])
+  t.is(again.have.count(0, 200), 79)
+  await again.close()
+  const last = await reopen(lost.afterPowerLoss(() => 0.9))
+  t.is(last.have.count(0, 200), 79)
+  await last.close()
+})
+
 async function killEverywhere(
   t: { fail(message: string): void; pass(message: string): void },
   who: Identity,
@@ -436,6 +477,11 @@ function same(t: { fail(message: string): void }, a: FeedState, b: FeedState, na
 
 function blocks(start: number, end: number, text = 'block'): Uint8Array[] {
   return Array.from({ length: end - start }, (_, i) => Buffer.from(`${text} ${start + i};`))
+}
+
+/** Where a block begins in `data`. */
+function bytesBefore(block: number): number {
+  return Buffer.concat(blocks(0, block)).byteLength
 }
 
 /** A feed that was appended or truncated to these lengths, one after the other. */

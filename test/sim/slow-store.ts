@@ -34,6 +34,10 @@ export class SlowStore implements Store {
     return this.#store.open()
   }
 
+  checked(): void {
+    this.#store.checked()
+  }
+
   async getNode(index: number): Promise<TreeNode | null> {
     await this.#wait()
     return this.#store.getNode(index)

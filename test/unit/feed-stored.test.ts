@@ -33,6 +33,10 @@ class WatchedStore implements Store {
     await this.inner.commit(commit)
   }
 
+  checked(): void {
+    this.inner.checked()
+  }
+
   getNode(index: number): ReturnType<Store['getNode']> {
     this.reads++
     return this.inner.getNode(index)

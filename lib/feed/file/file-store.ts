@@ -119,7 +119,7 @@ export class FileStore implements Store {
   #headerUnsynced = false
   /** All that was found when the feed was opened is on the disk. */
   #foundSynced = false
-  /** Doubtful blocks were reported, and no commit tells yet that the caller has looked at them. */
+  /** Doubtful blocks were reported, and the caller has not looked at all of them yet. */
   #unchecked = false
   #dataUnsynced = false
   #treeUnsynced = false
@@ -229,6 +229,10 @@ export class FileStore implements Store {
     }
   }
 
+  checked(): void {
+    this.#unchecked = false
+  }
+
   async getNode(index: number): Promise<TreeNode | null> {
     const { unfolded } = this.#state()
     const known = unfolded.node(index)
@@ -294,9 +298,7 @@ export class FileStore implements Store {
     unfolded.userData.delete(MANIFEST_NAME)
     opened.manifest = commit.manifest ?? opened.manifest
     opened.contiguousLength = commit.contiguousLength
-    // Whoever looks at doubtful blocks only takes back what does not hold.
-    if (durable || commit.data !== undefined || head !== undefined) this.#unchecked = false
-    if (durable) {
+    if (durable && !this.#unchecked) {
       opened.syncedBytes = opened.log.byteLength
       opened.doubt = []
     } else {
@@ -361,10 +363,13 @@ export class FileStore implements Store {
     await this.#syncBulk()
     await this.#sync([this.#files.oplog])
     await this.#syncFolders()
-    opened.doubt = []
-    opened.syncedBytes = opened.log.byteLength
+    // A sync does not bring back what was lost before.
+    if (!this.#unchecked) {
+      opened.doubt = []
+      opened.syncedBytes = opened.log.byteLength
+    }
     try {
-      await this.#fold(opened, true)
+      await this.#fold(opened, !this.#unchecked)
     } catch (error) {
       // The log has it all; nothing is lost by leaving it as it is.
       if (!this.#closing || this.#broken !== null) throw error

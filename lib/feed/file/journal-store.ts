@@ -89,6 +89,10 @@ export class JournalStore implements Store {
     }
   }
 
+  checked(): void {
+    this.#files?.checked()
+  }
+
   async getNode(index: number): Promise<TreeNode | null> {
     return this.#files === null ? this.#state().node(index) : this.#files.getNode(index)
   }

@@ -52,6 +52,8 @@ class MemoryStore implements Store {
     }
   }
 
+  checked(): void {}
+
   async getNode(index: number): Promise<TreeNode | null> {
     return nodeAtOffset(this.#nodes.read(NODE_BYTES * index, NODE_BYTES), 0, index)
   }

@@ -794,6 +794,10 @@ export class StoredFeed implements Feed {
     if (head !== undefined && head.ancestors < this.length) this.#cutting = committed
     try {
       await committed
+    } catch (error) {
+      // Some that were being written may have been read.
+      if (nodeRuns.length > 0) this.#nodes.clear()
+      throw error
     } finally {
       this.#cutting = null
     }

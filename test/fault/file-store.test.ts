@@ -365,6 +365,72 @@ test('what could not be read when it was to be hashed stays doubtful', async (t)
   await last.close()
 })
 
+test('nodes that outlive the log with the power are not believed', async (t) => {
+  const long = await source([300])
+  for (const isClean of [false, true]) {
+    const files = new FaultFiles()
+    const first = await make(files, identityFromKey(identity.key))
+    await head(long, 0).run(first)
+    if (isClean) await first.close()
+    else await first.flush()
+    const copy = isClean ? await reopen(files) : first
+    await block(long, 130).run(copy)
+    // Its root was proven with that block.
+    await chunk(447, 192, 64).run(copy)
+    const lost = files.afterLossOf((path) => !path.endsWith('/tree'))
+    await copy.close()
+    const again = await reopen(lost)
+    t.is(again.have.count(0, 300), 1)
+    t.alike(
+      (await again.trustedPath(200)).map(({ index }) => index),
+      [383, 255],
+      'a path has no gap'
+    )
+    await complete(t, again, long, lost)
+  }
+})
+
+test('half a node that a write left behind is none, in this process and the next', async (t) => {
+  const long = await source([300])
+  const acts = [head(long, 0), block(long, 130), block(long, 290), chunk(447, 192, 64)]
+  const first = await stepsOf(identityFromKey(identity.key), acts.slice(0, -1))
+  for (const fault of ['torn', 'full'] as const) {
+    for (const step of [1, 2]) {
+      const files = new FaultFiles()
+      const copy = await make(files, identityFromKey(identity.key))
+      files.tornAt = 0.8
+      files.failAt(files.steps + first + step, fault)
+      for (const [i, act] of acts.entries()) {
+        const error = await Promise.resolve(act.run(copy)).catch((error: unknown) => error)
+        t.is(isSynclineError(error), i === 3)
+      }
+      const left = fault === 'torn' ? files.afterKill() : files
+      const again = fault === 'torn' ? await reopen(left) : copy
+      // The file grows over it.
+      await chunk(543, 256, 32).run(again)
+      await complete(t, again, long, left)
+      if (fault === 'torn') await copy.close().catch(() => {})
+    }
+  }
+})
+
+/** Fetches what a copy lacks block by block, the last first, closes it, and looks at it when it is opened again. */
+async function complete(
+  t: { alike(a: unknown, b: unknown): void },
+  copy: StoredFeed,
+  from: StoredFeed,
+  files: FaultFiles
+): Promise<void> {
+  for (let index = copy.length - 1; index >= 0; index--) {
+    if (!copy.have.get(index)) await block(from, index).run(copy)
+  }
+  await readAll(copy, 0, from.length)
+  await copy.close()
+  const last = await reopen(files)
+  t.alike(await last.audit(), { blocks: from.length, bad: [], head: true })
+  await last.close()
+}
+
 async function killEverywhere(
   t: { fail(message: string): void; pass(message: string): void },
   who: Identity,

@@ -20,6 +20,9 @@
  * tells the boot of the machine in which it was begun. A loss of power may take it as a whole until then.
  * Truncations are always synced: later blocks overwrite the bytes of those cut off.
  *
+ * Dense nodes may outlive the entry that they belong to. After an unclean stop, and after a write that failed, those
+ * that do not hash up to a root are hidden, and blank with the next write (see stray-nodes.ts).
+ *
  * A manifest that a proof brings stands in an entry of the log, where hypercore 10 does not look for it, until
  * the next fold, so until the feed is closed at the latest.
  *
@@ -33,7 +36,7 @@ import { SynclineError } from '../../errors.ts'
 import { NODE_BYTES, treeHash } from '../../kernels/fold.ts'
 import { LOG_BYTES_MAX } from '../../limits.ts'
 import type { BufferPool } from '../../primitives/buffer-pool.ts'
-import { type Bitmap, PAGE_BITS } from '../../primitives/bitmap.ts'
+import { Bitmap, PAGE_BITS } from '../../primitives/bitmap.ts'
 import { fullRoots } from '../../primitives/flat-tree.ts'
 import type { Manifest } from '../../wire/manifest.ts'
 import type { TreeNode } from '../../wire/message.ts'
@@ -51,7 +54,7 @@ import { type BlockData, FeedFiles, type FilesImage } from './feed-files.ts'
 import { changedError, type Release } from './feed-lock.ts'
 import { storageError } from './file-error.ts'
 import { type FilePool, PooledFile, sharedPool } from './file-pool.ts'
-import { decodeBitfield, removeStrayNodes, writeUnfolded } from './fold-files.ts'
+import { decodeBitfield, writeUnfolded } from './fold-files.ts'
 import { loadFileLocks } from './native-file.ts'
 import { FeedLog } from './feed-log.ts'
 import {
@@ -65,6 +68,7 @@ import {
 import { settle } from './settle.ts'
 import type { Commit, Head, Identity, KeyPair, Store, StoreState } from '../store.ts'
 import { type BlockRange, joinRanges } from '../../primitives/ranges.ts'
+import { cutStrays, findStrays } from './stray-nodes.ts'
 import { processOf, RANGES_MAX, SyncMarkerFile } from './sync-marker.ts'
 import { nodeAtOffset } from '../tree/tree-nodes.ts'
 import { PAGE_BYTES, Unfolded } from './unfolded.ts'
@@ -91,6 +95,8 @@ interface Opened {
   keyPair: LogHeader['keyPair']
   readonly unfolded: Unfolded
   readonly log: FeedLog
+  /** What is held, as the feed has it, which changes it. */
+  bitmap: Bitmap
   /** Bytes of entries that are on the disk with all that they speak of. */
   syncedBytes: number
   /** Blocks whose bytes may not be on the disk. */
@@ -115,6 +121,12 @@ export class FileStore implements Store {
   #closing = false
   /** False while nothing can stand in `tree`, which then need not be looked for. */
   #hasTree = true
+  /** There may be nodes beyond the end, or half ones, that are to be cut off before the next write. */
+  #hasStrays = true
+  /** The feed was closed, by us or then by hypercore 10: `tree` has nodes of commits only. */
+  #foundClean = false
+  /** The marker on the disk may say that all is clean. */
+  #saysClean = false
   /** The header was never synced, as far as is known. */
   #headerUnsynced = false
   /** All that was found when the feed was opened is on the disk. */
@@ -200,6 +212,7 @@ export class FileStore implements Store {
       keyPair,
       unfolded,
       log: new FeedLog(this.#files, image),
+      bitmap: new Bitmap(),
       syncedBytes: 0,
       doubt: [],
       contiguousLength: 0
@@ -212,7 +225,9 @@ export class FileStore implements Store {
       unfolded.head = { ...head, rootHash }
     }
     const bitmap = this.#bitmap(opened, image.bitfield)
+    opened.bitmap = bitmap
     const doubtful = await this.#findDoubt(opened, image, bitmap)
+    if (!this.#foundClean) await this.#hideStrays(opened, roots, doubtful)
     this.#foldDue ||= unfolded.hides
     // Not needed again before the next fold.
     await settle([bitfield.close(), marker.close()])
@@ -289,7 +304,7 @@ export class FileStore implements Store {
     const truncates = head !== undefined && head.ancestors < unfolded.head.length
     const durable = commit.durability === 'fsync' || truncates
 
-    await this.#writeBulk(commit)
+    await this.#writeBulk(opened, commit)
     if (durable) await this.#syncBulk()
     const entries = entriesOf(commit, unfolded.head.length)
     if (entries.length > 0) await this.#append(opened, entries, durable)
@@ -508,6 +523,8 @@ export class FileStore implements Store {
     // Whoever wrote them may have been killed before he synced them: that is ours to do now, in this boot, too.
     this.#dataUnsynced = opened.doubt.length > 0
     this.#treeUnsynced = this.#dataUnsynced
+    this.#saysClean = fitting?.clean === true || latest?.clean === true
+    this.#foundClean = this.#foundSynced || (fitting === null && latest?.clean === true)
     const boot = await this.#pool.layer.bootId()
     const written = latest ?? storedBeginning(image.header.userData)
     if (boot !== '' && written?.boot === boot) return []
@@ -541,18 +558,22 @@ export class FileStore implements Store {
     if (!this.#writing && this.#made !== null) {
       const begun = this.#made.header.userData.has(BEGUN_NAME)
       this.#made = null
+      this.#hasStrays = false
       this.#writing = true
       if (!begun) await this.#writeMarker(opened, false)
     } else if (!this.#writing) {
       await this.#lock()
       await this.#refuseForeignChange(opened)
-      await removeStrayNodes(this.#files, opened.unfolded.head.length)
       // Whatever is written from now on is worth nothing without it.
       if (this.#headerUnsynced) await this.#sync([this.#files.oplog])
       this.#writing = true
       await this.#writeMarker(opened, false)
     } else if (this.#markedClean) {
       await this.#writeMarker(opened, false)
+    }
+    if (this.#hasStrays) {
+      await cutStrays(this.#files, opened.unfolded.head.length)
+      this.#hasStrays = false
     }
     if (this.#foldDue) await this.#fold(opened, false)
   }
@@ -565,8 +586,8 @@ export class FileStore implements Store {
     throw changedError(this.folder, await this.#owner())
   }
 
-  async #writeBulk({ data = [], nodeRuns = [] }: Commit): Promise<void> {
-    const { data: dataFile, tree } = this.#files
+  async #writeBulk(opened: Opened, { data = [], nodeRuns = [] }: Commit): Promise<void> {
+    const { data: dataFile, tree, marker } = this.#files
     if (data.length > 0) {
       this.#dataUnsynced = true
       if (dataFile instanceof PooledFile) this.#touch(dataFile)
@@ -575,11 +596,49 @@ export class FileStore implements Store {
       this.#hasTree = true
       this.#treeUnsynced = true
       this.#touch(tree)
+      // Whoever finds the nodes without their entry after a loss of power is to know that they may be stray.
+      if (this.#saysClean) await this.#sync([marker])
+      this.#saysClean = false
     }
-    await settle([
-      ...data.map(({ offset, parts }) => dataFile.write(parts, offset)),
-      ...nodeRuns.map(({ first, bytes }) => tree.write([bytes], NODE_BYTES * first))
-    ])
+    try {
+      await settle([
+        ...data.map(({ offset, parts }) => dataFile.write(parts, offset)),
+        ...nodeRuns.map(({ first, bytes }) => tree.write([bytes], NODE_BYTES * first))
+      ])
+    } catch (error) {
+      if (nodeRuns.length > 0) await this.#forgetRuns(opened)
+      throw error
+    }
+  }
+
+  /** After a write of nodes that failed: what of them came to the file must not be believed. */
+  async #forgetRuns(opened: Opened): Promise<void> {
+    this.#hasStrays = true
+    try {
+      await this.#hideStrays(opened, await this.#roots(opened.unfolded.head.length), [])
+    } catch (error) {
+      this.#break(error)
+    }
+  }
+
+  /** Takes nodes that no commit vouches for as absent, until the next write makes them so. */
+  async #hideStrays(
+    { unfolded, bitmap }: Opened,
+    roots: readonly TreeNode[],
+    doubtful: readonly BlockRange[]
+  ): Promise<void> {
+    const size = this.#hasTree ? await this.#files.tree.size() : null
+    if (size === null) return
+    const { length } = unfolded.head
+    let sound = bitmap
+    if (doubtful.length > 0) {
+      const known = bitmap.clone()
+      for (const [start, end] of doubtful) known.setRange(start, end, false)
+      sound = known
+    }
+    const end = Math.max(Math.ceil(size / NODE_BYTES), unfolded.nodesEnd)
+    unfolded.hide(await findStrays({ store: this, length, roots, sound, end }))
+    this.#foldDue ||= unfolded.hides
   }
 
   async #syncBulk(): Promise<void> {
@@ -644,6 +703,7 @@ export class FileStore implements Store {
     await this.#writeMarker(opened, clean, changed ? next.id : opened.log.id)
     this.#markedClean = false
     await this.#sync([marker, ...(changed ? [tree, bitfield] : []), ...(external ? [header] : [])])
+    this.#saysClean = clean
     await this.#syncFolders()
     if (!changed) {
       this.#markedClean = clean

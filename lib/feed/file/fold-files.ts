@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { NODE_BYTES } from '../../kernels/fold.ts'
 import { Bitmap } from '../../primitives/bitmap.ts'
 import type { FeedFiles } from './feed-files.ts'
 import { settle } from './settle.ts'
-import { crossing, PAGE_BYTES, type Unfolded } from './unfolded.ts'
+import { eraseStrays } from './stray-nodes.ts'
+import { PAGE_BYTES, treeBytes, type Unfolded } from './unfolded.ts'
 
 /** Writes what is newer than the files into them. */
 export async function writeUnfolded(files: FeedFiles, unfolded: Unfolded): Promise<void> {
@@ -16,6 +16,7 @@ export async function writeUnfolded(files: FeedFiles, unfolded: Unfolded): Promi
   if (cut !== null && ((await tree.size()) ?? 0) > treeBytes(cut)) {
     await tree.truncate(treeBytes(cut))
   }
+  await eraseStrays(files, unfolded.strays)
   const writes = unfolded.treeWrites()
   await settle(writes.map(({ position, bytes }) => tree.write([bytes], position)))
   for (const number of unfolded.pages()) {
@@ -27,20 +28,6 @@ export async function writeUnfolded(files: FeedFiles, unfolded: Unfolded): Promi
   }
 }
 
-/**
- * Removes nodes that a feed of `length` blocks has not: of a commit that never came to its log entry. They
- * would come to life when the feed grows over them.
- */
-export async function removeStrayNodes({ tree }: FeedFiles, length: number): Promise<void> {
-  const size = (await tree.size()) ?? 0
-  if (size > treeBytes(length)) await tree.truncate(treeBytes(length))
-  const blank = new Uint8Array(NODE_BYTES)
-  for (const index of crossing(length)) {
-    const bytes = await tree.read(NODE_BYTES * index, NODE_BYTES)
-    if (bytes?.some((byte) => byte !== 0)) await tree.write([blank], NODE_BYTES * index)
-  }
-}
-
 /** The bitmap that the bytes of `bitfield` hold. */
 export function decodeBitfield(bytes: Uint8Array): Bitmap {
   const bitmap = new Bitmap()
@@ -49,9 +36,4 @@ export function decodeBitfield(bytes: Uint8Array): Bitmap {
   const words = Math.floor(bytes.byteLength / 4)
   bitmap.setWords(0, new Uint32Array(aligned.buffer, aligned.byteOffset, words))
   return bitmap
-}
-
-/** Bytes of `tree` for `length` blocks. */
-function treeBytes(length: number): number {
-  return length === 0 ? 0 : NODE_BYTES * (2 * length - 1)
 }

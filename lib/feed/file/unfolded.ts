@@ -7,6 +7,7 @@
 import { NODE_BYTES } from '../../kernels/fold.ts'
 import { blockCount, endBlock, parent } from '../../primitives/flat-tree.ts'
 import { PAGE_BITS } from '../../primitives/bitmap.ts'
+import { type BlockRange, joinRanges } from '../../primitives/ranges.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import type { LogEntry, LogHeader, ReorgHint } from './oplog.ts'
 import type { Head } from '../store.ts'
@@ -35,6 +36,7 @@ export interface FileWrite {
  * The head of the feed and all that is newer than the files. Invariants:
  * U1: a node exists only if all its blocks lie below the length of the head.
  * U2: of the nodes in the file only those count whose blocks lie below `cut`, if there is one.
+ * U3: of the nodes in the file none counts that is stray.
  */
 export class Unfolded {
   head: Head
@@ -43,6 +45,8 @@ export class Unfolded {
   readonly #nodes: NodeTable = new NodeTable()
   #bits: BitChange[] = []
   #cut: number | null = null
+  /** Flat indexes, ascending and disjoint. */
+  #strays: readonly BlockRange[] = []
   #hides = false
 
   constructor(header: LogHeader) {
@@ -53,12 +57,25 @@ export class Unfolded {
 
   /** True if the files and the header say all. */
   get empty(): boolean {
-    return this.#nodes.size === 0 && this.#bits.length === 0 && this.#cut === null
+    const strays = this.#strays.length
+    return this.#nodes.size + this.#bits.length + strays === 0 && this.#cut === null
+  }
+
+  /** Flat index behind the last node that is newer than the file. */
+  get nodesEnd(): number {
+    let end = 0
+    for (const index of this.#nodes.indexes()) end = Math.max(end, index + 1)
+    return end
+  }
+
+  /** Flat indexes where `tree` is to be made blank. */
+  get strays(): readonly BlockRange[] {
+    return this.#strays
   }
 
   /** True if nodes were taken back or cut off: dense nodes written to the file meanwhile would be hidden, and then lost. */
   get hides(): boolean {
-    return this.#hides || this.#cut !== null
+    return this.#hides || this.#cut !== null || this.#strays.length > 0
   }
 
   /** Changes of bits in their order. */
@@ -69,6 +86,12 @@ export class Unfolded {
   /** Blocks that were never cut off since the last fold, or null if none were: `tree` is to be cut there. */
   get cut(): number | null {
     return this.#cut
+  }
+
+  /** Takes all nodes in ranges of flat indexes for absent. */
+  hide(strays: readonly BlockRange[]): void {
+    this.#strays = joinRanges([...this.#strays, ...strays])
+    for (const index of this.#nodes.indexes()) if (this.#isStray(index)) this.#nodes.delete(index)
   }
 
   /** Takes an entry over; `rootHash` belongs to its upgrade (empty while it is not known yet). */
@@ -103,13 +126,18 @@ export class Unfolded {
     if (end > this.head.length) return null
     const node = this.#nodes.get(index)
     if (node !== undefined) return node
-    return this.#cut !== null && end > this.#cut ? null : undefined
+    const isGone = (this.#cut !== null && end > this.#cut) || this.#isStray(index)
+    return isGone ? null : undefined
   }
 
   /** Corrects nodes as the file has them (`bytes`, the first at flat index `first`) to what counts. */
   overlay(first: number, bytes: Uint8Array): void {
     const count = bytes.byteLength / NODE_BYTES
     const end = first + count
+    for (const [from, to] of this.#strays) {
+      if (from >= end || to <= first) continue
+      bytes.fill(0, NODE_BYTES * Math.max(from - first, 0), NODE_BYTES * (to - first))
+    }
     // Below this index only nodes on the path to the end can be absent by U1 and U2.
     const limit = Math.min(this.head.length, this.#cut ?? this.head.length)
     for (const index of crossing(limit)) {
@@ -166,7 +194,12 @@ export class Unfolded {
     this.#nodes.clear()
     this.#bits = []
     this.#cut = null
+    this.#strays = []
     this.#hides = false
+  }
+
+  #isStray(index: number): boolean {
+    return this.#strays.some(([from, to]) => index >= from && index < to)
   }
 
   /** Puts a node where it belongs among dense ones, if it is here and lies below the head. */
@@ -198,6 +231,11 @@ export function crossing(length: number): number[] {
     if (index < 2 * length) indexes.push(index)
   }
   return indexes
+}
+
+/** Bytes of `tree` for `length` blocks. */
+export function treeBytes(length: number): number {
+  return length === 0 ? 0 : NODE_BYTES * (2 * length - 1)
 }
 
 function put(bytes: Uint8Array, at: number, node: TreeNode | null): void {

@@ -751,6 +751,8 @@ export class StoredFeed implements Feed {
     }
     if (bits.length === 0 && nodes.length === 0) return []
     await this.#commit({ bits, nodes, durability: 'os' })
+    // With nodes that are gone all that hung from them is.
+    if (nodes.length > 0) this.#nodes.clear()
     for (const { start, end } of bits) this.#tell({ type: 'forget', start, end })
     return bits
   }

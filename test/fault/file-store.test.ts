@@ -414,6 +414,22 @@ test('half a node that a write left behind is none, in this process and the next
   }
 })
 
+test('what is fetched again after a node was found damaged holds', async (t) => {
+  const long = await source([300])
+  const files = new FaultFiles()
+  const copy = await make(files, identityFromKey(identity.key))
+  for (const act of [head(long, 0), block(long, 130), chunk(447, 192, 64)]) await act.run(copy)
+  await copy.close()
+  const tree = await files.open(`${FOLDER}/tree`, 'write')
+  await tree.write([Buffer.from('lost')], 40 * 415 + 8)
+  const again = await reopen(files)
+  const { bad } = await again.audit()
+  t.is(bad.length, 64)
+  await again.forget(bad)
+  t.alike((await again.audit()).bad, [])
+  await complete(t, again, long, files)
+})
+
 /** Fetches what a copy lacks block by block, the last first, closes it, and looks at it when it is opened again. */
 async function complete(
   t: { alike(a: unknown, b: unknown): void },

@@ -319,6 +319,10 @@ export class FileStore implements Store {
     } else {
       this.#addDoubt(opened, commit.bits ?? [])
     }
+    if (unfolded.hides && !truncates && !this.#unchecked) {
+      // What hangs from nodes that were taken back now is stray.
+      await this.#sweep(opened, commit.bits ?? [])
+    }
     // Besides, hypercore 10 reads entries after a truncation wrongly.
     if (unfolded.hides) this.#foldDue = true
     if (this.#foldDue || opened.log.byteLength > LOG_BYTES_MAX) {
@@ -606,35 +610,40 @@ export class FileStore implements Store {
         ...nodeRuns.map(({ first, bytes }) => tree.write([bytes], NODE_BYTES * first))
       ])
     } catch (error) {
-      if (nodeRuns.length > 0) await this.#forgetRuns(opened)
+      // What of them came to the file must not be believed.
+      if (nodeRuns.length > 0) await this.#sweep(opened, [])
       throw error
     }
   }
 
-  /** After a write of nodes that failed: what of them came to the file must not be believed. */
-  async #forgetRuns(opened: Opened): Promise<void> {
+  /** Looks for stray nodes while the feed is open; the bits of `dropped` are no longer held. */
+  async #sweep(opened: Opened, dropped: NonNullable<Commit['bits']>): Promise<void> {
     this.#hasStrays = true
+    const ranges = dropped.map(({ start, end }) => [start, end] as const)
     try {
-      await this.#hideStrays(opened, await this.#roots(opened.unfolded.head.length), [])
+      await this.#hideStrays(opened, await this.#roots(opened.unfolded.head.length), ranges)
     } catch (error) {
       this.#break(error)
     }
   }
 
-  /** Takes nodes that no commit vouches for as absent, until the next write makes them so. */
+  /**
+   * Takes nodes that no commit vouches for as absent, until the next write makes them so.
+   *
+   * @param unheld - blocks whose bits say nothing.
+   */
   async #hideStrays(
     { unfolded, bitmap }: Opened,
     roots: readonly TreeNode[],
-    doubtful: readonly BlockRange[]
+    unheld: readonly BlockRange[]
   ): Promise<void> {
     const size = this.#hasTree ? await this.#files.tree.size() : null
     if (size === null) return
     const { length } = unfolded.head
     let sound = bitmap
-    if (doubtful.length > 0) {
-      const known = bitmap.clone()
-      for (const [start, end] of doubtful) known.setRange(start, end, false)
-      sound = known
+    if (unheld.length > 0) {
+      sound = bitmap.clone()
+      for (const [start, end] of unheld) sound.setRange(start, end, false)
     }
     const end = Math.max(Math.ceil(size / NODE_BYTES), unfolded.nodesEnd)
     unfolded.hide(await findStrays({ store: this, length, roots, sound, end }))

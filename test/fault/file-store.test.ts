@@ -200,6 +200,38 @@ test('what a killed process wrote is on the disk before its successor says so', 
   }
 })
 
+test('a head whose sync failed is not given away, though the next sync would not say so', async (t) => {
+  for (const failing of ['oplog', 'data', '']) {
+    const files = new FaultFiles()
+    const feed = await make(files, identity)
+    await feed.append(blocks(0, 10))
+    await feed.append(blocks(10, 20), { durability: 'os' })
+    const killed = files.afterKill()
+    const again = await reopen(killed)
+    killed.failsSync = (path) => path === (failing === '' ? FOLDER : `${FOLDER}/${failing}`)
+    const upgrade = { start: 0, length: again.length }
+    for (let i = 0; i < 2; i++) {
+      const error = await again.proof({ upgrade }).catch((error: unknown) => error)
+      t.ok(isSynclineError(error, 'STORAGE_FAILED'), `${failing || 'the folder'}, time ${i}`)
+      killed.failsSync = null
+    }
+    t.ok(await again.read(19), 'and what is here can be read')
+    await again.close().catch(() => {})
+    await feed.close()
+  }
+})
+
+test('a store whose folder could not be synced is not written before it is opened again', async (t) => {
+  const files = new FaultFiles()
+  const feed = await make(files, identityFromKey(identity.key))
+  files.failsSync = (path) => path === FOLDER
+  await keep('a', 'one').run(feed)
+  t.ok(isSynclineError(await feed.flush().catch((error: unknown) => error), 'STORAGE_FAILED'))
+  files.failsSync = null
+  t.ok(isSynclineError(await feed.flush().catch((error: unknown) => error), 'STORAGE_FAILED'))
+  await feed.close().catch(() => {})
+})
+
 test('a copy is trusted after a kill, and hashed again after a loss of power, before it was ever synced', async (t) => {
   const files = new FaultFiles()
   const copy = await make(files, identityFromKey(identity.key))

@@ -369,6 +369,7 @@ export class FileStore implements Store {
 
   async flush(): Promise<void> {
     const opened = this.#state()
+    if (this.#broken !== null) throw this.#broken
     if (!this.#writing) {
       if (!this.#closing && !this.#foundSynced) await this.#syncFound()
       return
@@ -378,7 +379,6 @@ export class FileStore implements Store {
       if (this.#closing) await this.#writeMarker(opened, true)
       return
     }
-    if (this.#broken !== null) throw this.#broken
     await this.#syncBulk()
     await this.#sync([this.#files.oplog])
     await this.#syncFolders()
@@ -673,8 +673,8 @@ export class FileStore implements Store {
   /** Whoever wrote the feed may have been killed before he synced it. Nothing is changed. */
   async #syncFound(): Promise<void> {
     const { data, tree, oplog } = this.#files
-    const synced = data instanceof PooledFile ? data.syncFound() : data.sync()
-    await settle([synced, tree.syncFound(), oplog.syncFound()])
+    const blocks = data instanceof PooledFile ? asFound(data) : data
+    await this.#sync([blocks, asFound(tree), asFound(oplog)])
     await this.#syncFolders()
     this.#foundSynced = true
   }
@@ -775,6 +775,7 @@ export class FileStore implements Store {
       try {
         await this.#pool.layer.syncFolder(folder)
       } catch (error) {
+        this.#break(error)
         throw storageError(error, folder)
       }
     }
@@ -795,6 +796,11 @@ function newFolders(folder: string, made: string | null): string[] {
     folders.push(path.dirname(at))
     if (at === path.resolve(made) || at === path.dirname(at)) return folders
   }
+}
+
+/** Syncs what others wrote. */
+function asFound(file: PooledFile): { sync(): Promise<void> } {
+  return { sync: () => file.syncFound() }
 }
 
 /** True for a commit that takes back what does not hold, and does nothing else. */

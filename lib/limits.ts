@@ -173,6 +173,8 @@ export const CLOSE_TIMEOUT_MS = 5_000
 
 /** Files open at a time over all feeds: those of 1,000 busy feeds, while 10,000 stored ones must not need as many. */
 export const OPEN_FILES_MAX = 4096
+/** Milliseconds after which a lock file without a word was left by a process that was killed: writing one takes one. */
+export const LOCK_LEFT_MS = 10_000
 /** Blocks of one commit up to which all their nodes go into the log: larger ones are written densely, in one piece. */
 export const LOGGED_BLOCKS_MAX = 16
 /** Pages of tree nodes in memory over all feeds, 5 KiB each: those of 200,000 blocks that are read in no order. */

@@ -12,18 +12,10 @@
  * @module
  */
 import { constants } from 'node:fs'
-import {
-  type FileHandle,
-  link,
-  open,
-  readFile,
-  rename,
-  rm,
-  stat,
-  writeFile
-} from 'node:fs/promises'
+import { type FileHandle, link, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { type ErrorDetails, SynclineError } from '../../errors.ts'
+import { type ErrorDetails, isSynclineError, SynclineError } from '../../errors.ts'
+import { LOCK_LEFT_MS } from '../../limits.ts'
 import { storageError, systemCode } from './file-error.ts'
 import { type FileLocks, loadFileLocks } from './native-file.ts'
 
@@ -151,30 +143,62 @@ async function lockRange(
 /** As {@link lockFeed}, with a file that names the process instead of a lock of the system. */
 export async function lockByPid(folder: string): Promise<Release> {
   const file = path.join(folder, 'lock')
+  const draft = `${file}.${process.pid}`
   const text = `${process.pid} ${await startOf(process.pid)}\n`
-  for (let tries = 0; tries < 10; tries++) {
-    try {
-      await writeFile(file, text, { flag: 'wx', mode: 0o600 })
-      return () => rm(file, { force: true })
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST') throw storageError(error, file)
+  try {
+    await writeFile(draft, text, { mode: 0o600 })
+    for (let tries = 0; tries < 10; tries++) {
+      if (await putNew(file, draft, text)) return () => rm(file, { force: true })
+      const found = await readFile(file, 'utf8').catch(() => null)
+      if (found === null) continue
+      const [pid = '', start = ''] = found.trim().split(' ')
+      if (await lives(Number(pid), start)) throw lockedError(folder, Number(pid))
+      // Not written yet, where it could not be put there whole.
+      if (found === '' && !(await isLeft(file))) break
+      await removeStale(file, found, draft)
     }
-    const found = await readFile(file, 'utf8').catch(() => null)
-    if (found === null) continue
-    const [pid = '', start = ''] = found.trim().split(' ')
-    if (await lives(Number(pid), start)) throw lockedError(folder, Number(pid))
-    await removeStale(file, found)
+  } catch (error) {
+    if (isSynclineError(error)) throw error
+    throw storageError(error, file)
+  } finally {
+    await rm(draft, { force: true }).catch(() => {})
   }
   throw lockedError(folder, null)
 }
 
-/** Removes a lock file unless it is another by now: one of several that found it stale may have taken over. */
-async function removeStale(file: string, text: string): Promise<void> {
-  const moved = `${file}.${process.pid}`
-  await rename(file, moved).catch(() => {})
-  const found = await readFile(moved, 'utf8').catch(() => text)
-  if (found !== text) await link(moved, file).catch(() => {})
-  await rm(moved, { force: true })
+/** Puts a file where none is, with its content at once; false if there is one. */
+async function putNew(file: string, draft: string, text: string): Promise<boolean> {
+  try {
+    await link(draft, file).catch((error: unknown) => {
+      if (systemCode(error) === 'EEXIST') throw error
+      // A file system without links.
+      return writeFile(file, text, { flag: 'wx', mode: 0o600 })
+    })
+    return true
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Removes the lock file of a process that is gone. One process at a time: another may have taken the lock over since. */
+async function removeStale(file: string, text: string, draft: string): Promise<void> {
+  const guard = `${file}.stale`
+  if (!(await putNew(guard, draft, text))) {
+    if (await isLeft(guard)) await rm(guard, { force: true })
+    return
+  }
+  try {
+    if ((await readFile(file, 'utf8').catch(() => null)) === text) await rm(file, { force: true })
+  } finally {
+    await rm(guard, { force: true })
+  }
+}
+
+/** True if a file is so old that whoever made it is not busy with it any more, or if it is gone. */
+async function isLeft(file: string): Promise<boolean> {
+  const status = await stat(file).catch(() => null)
+  return status === null || Date.now() - status.mtimeMs > LOCK_LEFT_MS
 }
 
 async function lives(pid: number, start: string): Promise<boolean> {

@@ -2,11 +2,12 @@ import { lstat, rm } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
-import { DriveFolder, readConfig } from '../drive/folder/drive-folder.ts'
+import { DriveFolder, readConfig, type FolderConfig } from '../drive/folder/drive-folder.ts'
 import type { RegisteredDrive, Registry } from '../drive/registry.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import { memory } from '../synchronizer/storage.ts'
 import { Synchronizer } from '../synchronizer/synchronizer.ts'
+import { isSameFolder } from '../drive/folder/look.ts'
 import { openRegistry } from './common/folders.ts'
 import type { Command, Context } from './common/command.ts'
 import { EXIT_DONE } from './common/exit.ts'
@@ -31,7 +32,7 @@ const command: Command = {
       throw new SynclineError('FEED_NOT_FOUND', `${root} is neither shared nor cloned`)
     }
     // A second folder of the same drive may be the one that is registered.
-    const own = drive?.folder === root && drive.kind !== 'mirror' ? drive : null
+    const own = drive !== null && (await isOwn(drive, root, config)) ? drive : null
     const key = config === null ? (own as RegisteredDrive).key : b4a.from(config.key, 'hex')
     const kind = config?.kind ?? (own as RegisteredDrive).kind
     const losesKey = own?.keyPair != null
@@ -47,8 +48,24 @@ const command: Command = {
 
 /** What was shared or cloned at a path; a mirror only remembers it. */
 async function findShared(registry: Registry, root: string): Promise<RegisteredDrive | null> {
-  const drives = await registry.list()
-  return drives.find(({ folder, kind }) => folder === root && kind !== 'mirror') ?? null
+  for (const drive of await registry.list()) {
+    if (drive.kind !== 'mirror' && (await isSameFolder(drive.folder, root))) return drive
+  }
+  return null
+}
+
+/** True if a folder that holds a drive is the one that is registered for it, which may have been moved. */
+async function isOwn(
+  { key, kind, folder }: RegisteredDrive,
+  root: string,
+  config: FolderConfig | null
+): Promise<boolean> {
+  if (kind === 'mirror') return false
+  if (await isSameFolder(folder, root)) return true
+  // A share of which this is a clone may only be away.
+  if (config?.kind !== kind) return false
+  const there = await readConfig(folder).catch(() => null)
+  return there?.key !== b4a.toString(key, 'hex')
 }
 
 /** Only a folder of ours is deleted. @throws SynclineError REFUSED. */

@@ -21,7 +21,7 @@ import {
   readConfig,
   type FolderConfig
 } from './folder/drive-folder.ts'
-import { isFolder } from './folder/look.ts'
+import { isFolder, isSameFolder } from './folder/look.ts'
 import { checkOutside } from './folder/stores.ts'
 import { watchFolder, type WatchEvent, type WatchOptions } from './folder/watch.ts'
 import { GrowingFiles } from './growing-files.ts'
@@ -278,7 +278,8 @@ async function keyPairOfBegun(registry: DriveRegistry, root: string): Promise<Ke
   const begun = await readBegun(root)
   if (begun?.kind !== 'share') return null
   const drive = await registry.get(b4a.from(begun.key, 'hex'))
-  return drive?.kind === 'share' && drive.folder === root ? drive.keyPair : null
+  if (drive?.kind !== 'share') return null
+  return (await isSameFolder(drive.folder, root)) ? drive.keyPair : null
 }
 
 async function reopen(
@@ -299,7 +300,7 @@ async function reopen(
     throw new SynclineError('NOT_WRITABLE', reason, { path: root })
   }
   checkSecret(drive, encryptionKey)
-  if (drive.folder !== root) {
+  if (!(await isSameFolder(drive.folder, root))) {
     const other = await readConfig(drive.folder).catch(() => null)
     if (other?.key === config.key) {
       const reason = `${root} is a copy of ${drive.folder}: two folders cannot have one key`

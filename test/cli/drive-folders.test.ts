@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import {
   appendFile,
+  cp,
   lstat,
   mkdir,
   readdir,
@@ -14,6 +15,7 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import test, { type Assertions } from 'brittle'
+import { Registry } from '../../lib/drive/registry.ts'
 import { inside, storage, type CommandOptions, type Result } from './inside.ts'
 import { run, start, type Running } from './program.ts'
 
@@ -241,6 +243,48 @@ test('a share whose disk is away is not shared anew', async (t) => {
   const back = await syncline('share', '--once', '--json')
   t.is(back.exit, 0, back.stderr)
   t.is(lines(back)[0]?.['key'], key)
+})
+
+test('a share keeps its key by whatever path it is called', async (t) => {
+  const { dir, store, syncline } = await source(t)
+  const keyOf = async (...args: string[]): Promise<unknown> => {
+    const result = await syncline('share', ...args, '--once', '--json')
+    t.is(result.exit, 0, result.stderr)
+    return lines(result)[0]?.['key']
+  }
+  const link = `${dir}-link`
+  await symlink(dir, link, 'junction')
+  const key = await keyOf(link)
+  t.is(await keyOf(dir), key, 'where the link leads')
+  t.is(await keyOf(), key)
+  await rename(dir, `${dir}-moved`)
+  t.is(await keyOf(`${dir}-moved`), key)
+  t.is(await keyOf(), key, 'it is remembered where it is now')
+
+  const drives = new Registry(store)
+  await rename(`${dir}-moved`, dir)
+  t.is((await drives.list())[0]?.folder, `${dir}-moved`)
+  const done = await syncline('unshare', dir)
+  t.ok(done.text.includes('secret key is gone'), done.text)
+  t.alike(await drives.list(), [])
+  t.is((await syncline('share', '--once')).exit, 2, 'no folder is left')
+
+  await keyOf(link)
+  t.is((await syncline('unshare', dir)).exit, 0)
+  t.alike(await drives.list(), [], 'what was shared by the link')
+})
+
+test('a copy of a share is no share, and is forgotten without it', async (t) => {
+  const { dir, store, syncline } = await source(t)
+  const [{ key } = {}] = lines(await syncline('share', dir, '--once', '--json'))
+  const copy = `${dir}-copy`
+  await cp(dir, copy, { recursive: true })
+  const refused = await syncline('share', copy, '--once')
+  t.is(refused.exit, 6)
+  t.ok(refused.stderr.includes('is a copy of'), refused.stderr)
+  t.is((await syncline('unshare', copy)).exit, 0)
+  t.is((await new Registry(store).list())[0]?.folder, dir)
+  t.is(lines(await syncline('share', dir, '--once', '--json'))[0]?.['key'], key)
 })
 
 test('a folder that lost its state and is shared anew is one share, under its name, too', async (t) => {

@@ -22,6 +22,15 @@ export function lookIfAllowed(file: string): BigIntStats | null {
   }
 }
 
+/** True if two paths lead to one folder, by whatever links. False where nothing stands. */
+export async function isSameFolder(one: string, other: string): Promise<boolean> {
+  if (one === other) return true
+  const [first, second] = await Promise.all(
+    [one, other].map((file) => stat(file, { bigint: true }).catch(() => null))
+  )
+  return first != null && first.ino === second?.ino && first.dev === second.dev
+}
+
 /** True if a folder, or a link to one, stands at a path. */
 export async function isFolder(file: string): Promise<boolean> {
   return stat(file).then(

@@ -2,8 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rm, symlink, writeFile, chmod } from 'node:fs/promises'
 import path from 'node:path'
+import { Writable } from 'node:stream'
 import test from 'brittle'
 import { clone, plant, serve, share, stage } from './drive-stage.ts'
+
+/** Longer than peers may bring nothing to who waits for it. */
+const RESTS_MS = 6000
 
 test('ls, cat and log of a folder here, by path, name and key, at any version', async (t) => {
   const { tmp, run, store, fails } = await stage(t)
@@ -179,6 +183,36 @@ test('a drive that is not here is read from peers, and only what is read', async
   t.ok((await fails(3, ...gone)).includes('not kept any more'))
   t.absent(existsSync(path.join(store, 'cores')), 'nothing was stored')
 })
+
+test(
+  'a file of peers comes whole, however long its reader rests and however slow the line is',
+  { timeout: 60_000 },
+  async (t) => {
+    const { tmp, run } = await stage(t)
+    const dir = path.join(tmp, 'source')
+    // More than is read ahead, and two blocks of which the second has to wait.
+    const [large, small] = [randomBytes(6_000_000), randomBytes(131_072)]
+    await plant(dir, { 'large.bin': large, 'small.bin': small })
+    const { key, peer } = await serve(t, path.join(tmp, 'other'), dir)
+    const pieces: Buffer[] = []
+    const stdout = new Writable({
+      highWaterMark: 1,
+      write(piece: Buffer, _, done) {
+        pieces.push(Buffer.from(piece))
+        if (pieces.length === 1) setTimeout(done, RESTS_MS)
+        else done()
+      }
+    })
+    const rested = run('cat', key, 'large.bin', '--peer', peer, { stdout })
+    const limits = ['--limit-down', '9K', '--timeout', '3']
+    const slow = await run('cat', key, 'small.bin', '--peer', peer, ...limits)
+    t.is(slow.exit, 0, slow.stderr)
+    t.ok(slow.stdout.equals(small))
+    const { exit, stderr } = await rested
+    t.is(exit, 0, stderr)
+    t.ok(Buffer.concat(pieces).equals(large))
+  }
+)
 
 test('a clone gives old versions from its trash, and fetches what it did not take', async (t) => {
   const { tmp, store, run, fails } = await stage(t)

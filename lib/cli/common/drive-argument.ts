@@ -37,6 +37,7 @@ import { option, wholeNumber, type Flag } from './flag.ts'
 import { NETWORK, TIMEOUT } from './flags.ts'
 import { checkNetwork, goOnline, hasNetwork, openSynchronizer } from './network.ts'
 import { openRegistry } from './folders.ts'
+import { Patience } from './patience.ts'
 import { keyOf, labelOf, openFolder, openWhileWritten, readReference } from './storage.ts'
 import { count } from './text.ts'
 import { explainWaits, watch, watched } from './watch.ts'
@@ -58,9 +59,6 @@ export const DRIVE_HELP: string =
   'mirror, or a key. What is here is read without any network; of what is not, only what is read\n' +
   'comes from peers. A PATH is a name in the drive, with or without a slash in front.'
 
-/** Milliseconds for which connected peers may bring nothing until a block counts as kept by none of them. */
-const NOT_KEPT_MS = 5000
-const LOOK_MS = 250
 const NOBODY = 'no peer that is connected has it'
 
 /** Where a drive is. */
@@ -375,28 +373,23 @@ export class OpenDrive {
     end: number
   ): AsyncGenerator<Uint8Array, void, void> {
     this.#far ??= await this.#openFar(context)
-    const { sync, session, wait } = this.#far
-    const stop = new AbortController()
-    const signal = AbortSignal.any([context.signal, stop.signal])
+    const { sync, session } = this.#far
+    const patience = new Patience(context, sync, session, {
+      notKept: () => this.#notKept(name, NOBODY),
+      late: (why) => new SynclineError('TIMEOUT', `no peer had ${name} in time: ${why}`)
+    })
+    // A limit for each block would count from when it is asked for, ahead of the reader.
+    const signal = AbortSignal.any([context.signal, patience.signal])
     setMaxListeners(0, signal)
-    let mark = -1
-    let movedAt = performance.now()
-    const timer = setInterval(() => {
-      const { peers, pendingPeers, knownLength } = session.progress()
-      const now = peers.reduce((sum, peer) => sum + peer.downloadedBytes, knownLength)
-      const moved = now !== mark || peers.length === 0 || pendingPeers > 0
-      mark = now
-      if (moved) movedAt = performance.now()
-      else if (performance.now() - movedAt > NOT_KEPT_MS) stop.abort(this.#notKept(name, NOBODY))
-    }, LOOK_MS)
     try {
-      const options = { start, ...endOf(end), ...wait, signal }
-      yield* new DriveBlobs(session).read(blob, options)
-    } catch (error) {
-      if (!isSynclineError(error, 'TIMEOUT')) throw error
-      throw new SynclineError('TIMEOUT', `no peer had ${name} in time: ${diagnose(sync, session)}`)
+      const options = { start, ...endOf(end), signal }
+      for await (const piece of new DriveBlobs(session).read(blob, options)) {
+        patience.waits = false
+        yield piece
+        patience.waits = true
+      }
     } finally {
-      clearInterval(timer)
+      patience.end()
     }
   }
 

@@ -10,7 +10,7 @@ import type { Synchronizer } from '../../synchronizer/synchronizer.ts'
 import type { Context } from './command.ts'
 import { diagnose } from './diagnosis.ts'
 import { FolderProgress, RateMeter, type DriveStatus } from './drive-progress.ts'
-import { sleep } from './watch.ts'
+import { FLOW_BYTES, sleep } from './watch.ts'
 
 /** A folder that is worked on. */
 export interface WorkedOn {
@@ -39,8 +39,6 @@ export interface WorkOptions {
 const TICK_MS = 100
 /** Milliseconds after which a wait is explained. */
 const EXPLAIN_MS = 1500
-/** Bytes per second below which a connection is only idle. */
-const FLOW_BYTES = 100
 
 /**
  * Waits for work on folders and shows how far it is.

@@ -55,7 +55,7 @@ export interface WatchOptions {
 const TICK_MS = 100
 const TICK_MS_PER_FEED = 0.3
 /** Bytes per second below which a connection is only idle. */
-const FLOW_BYTES = 100
+export const FLOW_BYTES = 100
 /** Milliseconds after which a wait is explained. */
 const EXPLAIN_MS = 1500
 

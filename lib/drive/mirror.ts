@@ -164,7 +164,7 @@ export interface MirrorReport extends CloneReport {
 /**
  * Makes a folder equal to the version of its drive that it stays at, or the newest one: what the user changed here is
  * brought back, and what the drive has not is deleted, into the trash if there is one. What ignore rules of the folder
- * leave out stays.
+ * leave out stays. What cannot be taken away is among what is skipped.
  *
  * @throws SynclineError as {@link ClonedFolder.update}; REFUSED for a drive that holds nothing unless `maxDelete` is given.
  */
@@ -181,9 +181,10 @@ export async function mirrorDrive(
   await checkHolds(cloned, maxDelete, signal)
   const before = catalog.size
   const { extras, edited } = await findChanges(folder)
+  const undone = new Map<string, string>()
   for (const { name, stamp } of edited) {
     signal?.throwIfAborted()
-    await clone.delete(name, stamp)
+    if (!(await clone.delete(name, stamp))) undone.set(name, KEPT_EDIT)
   }
   const report = await cloned.update(signal === undefined ? {} : { signal })
   const moved = new Map(
@@ -207,8 +208,11 @@ export async function mirrorDrive(
   if (!held) {
     for (const { name, kind, stamp } of left) {
       signal?.throwIfAborted()
-      if (kind === 'folder') await clone.deleteFolder(name)
-      else if (await clone.delete(name, stamp)) deleted.push(name)
+      if (kind === 'folder') {
+        await clone.deleteFolder(name)
+        if (await isEmptyFolder(root, name)) undone.set(name, KEPT_EXTRA)
+      } else if (await clone.delete(name, stamp)) deleted.push(name)
+      else undone.set(name, KEPT_EXTRA)
     }
   }
   // What stood in the way of the drive's own was told apart from it, and is no more of the drive than the rest.
@@ -220,8 +224,15 @@ export async function mirrorDrive(
   }
   await catalog.save()
   const heldBack = held ? [...report.heldBack, ...left.map(({ name }) => name)] : report.heldBack
-  return { ...report, conflicts, heldBack, deleted }
+  // What was moved aside is seen to above, and what the update skipped is told.
+  for (const { name } of [...report.skipped, ...report.conflicts]) undone.delete(name)
+  const skipped = [...report.skipped, ...Array.from(undone, ([name, reason]) => ({ name, reason }))]
+  return { ...report, conflicts, heldBack, deleted, skipped }
 }
+
+/** Why something stays as it is. */
+const KEPT_EDIT = 'what was changed here cannot be taken away, or just changed again'
+const KEPT_EXTRA = 'it cannot be deleted, or just changed'
 
 /** Waits for the index, and refuses a version that holds nothing. */
 async function checkHolds(
@@ -292,6 +303,11 @@ function isHere(root: string, name: string, kind: Known['kind']): boolean {
   }
   const stats = look(path.join(root, filePath(name)))
   return stats !== null && stats.isDirectory() === (kind === 'folder')
+}
+
+async function isEmptyFolder(root: string, name: string): Promise<boolean> {
+  const names = await readdir(path.join(root, filePath(name))).catch(() => null)
+  return names?.length === 0
 }
 
 /** True if a file whose stamp is another still holds what was brought here. */

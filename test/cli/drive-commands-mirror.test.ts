@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import {
+  chmod,
   mkdir,
   readdir,
   readFile,
@@ -16,6 +17,8 @@ import path from 'node:path'
 import test from 'brittle'
 import { treeOf } from '../drive/folders.ts'
 import { plant, serve, share, stage } from './drive-stage.ts'
+
+const NOBODY = 65_534
 
 test('a folder is mirrored into a drive of the store, and its versions are kept', async (t) => {
   const { tmp, store, run, fails } = await stage(t)
@@ -210,6 +213,45 @@ test('a folder is made equal to a drive: extras and edits go to the trash', asyn
   t.ok(existsSync(path.join(to, 'same')), 'nothing was done')
   t.is((await run('cat', 'drive', 'a.txt')).text, 'newer', 'the drive is still the mirror')
 })
+
+test(
+  'what keeps a folder from being equal to a drive is told by its name',
+  { skip: process.getuid === undefined },
+  async (t) => {
+    const { tmp, run } = await stage(t)
+    const dir = path.join(tmp, 'source')
+    await plant(dir, { 'a.txt': 'one', 'sub/b.txt': 'two' })
+    t.is((await run('mirror', dir, 'drive')).exit, 0)
+    const to = path.join(tmp, 'to')
+    t.is((await run('mirror', 'drive', to)).exit, 0)
+    await plant(to, { 'a.txt': 'mine', 'sub/b.txt': 'edited', 'sub/x.txt': 'x', 'sub/y': null })
+    await chmod(path.join(to, 'sub'), 0o555)
+    t.teardown(() => chmod(path.join(to, 'sub'), 0o755), { order: -1 })
+    const held = await asUser(tmp, () => run('mirror', 'drive', to))
+    t.is(held.exit, 1, held.stderr)
+    for (const name of ['/sub/b.txt', '/sub/x.txt', '/sub/y']) {
+      t.ok(held.stderr.includes(`${name} is left out: `), name)
+    }
+    t.is(await readFile(path.join(to, 'a.txt'), 'utf8'), 'one', 'the rest is done')
+    await chmod(path.join(to, 'sub'), 0o755)
+    const done = await asUser(tmp, () => run('mirror', 'drive', to))
+    t.is(done.exit, 0, done.stderr)
+    t.alike(await readdir(path.join(to, 'sub')), ['b.txt'])
+    t.is(await readFile(path.join(to, 'sub/b.txt'), 'utf8'), 'two')
+  }
+)
+
+/** Runs something as a user who owns a folder and is held back by modes: root is not. */
+async function asUser<T>(folder: string, run: () => Promise<T>): Promise<T> {
+  if (process.getuid?.() !== 0) return run()
+  execFileSync('chown', ['-R', String(NOBODY), folder])
+  process.seteuid?.(NOBODY)
+  try {
+    return await run()
+  } finally {
+    process.seteuid?.(0)
+  }
+}
 
 test('a folder is made equal to a drive where files and folders took each other’s places', async (t) => {
   const { tmp, run } = await stage(t)

@@ -350,12 +350,14 @@ export class Drive extends EventEmitter<DriveEvents> {
   }
 
   /**
-   * Waits for the newest version that the connected peers know.
+   * Waits for the newest version that the connected peers know; with `wait: true` for a peer, too, and with false for
+   * nothing.
    *
    * @returns true if there is a newer one than before.
    */
   async update(options: BlobWaitOptions = {}): Promise<boolean> {
-    return this.core.update(limitsOf(options))
+    const { wait } = options
+    return this.core.update({ ...limitsOf(options), ...(wait === undefined ? {} : { wait }) })
   }
 
   /**

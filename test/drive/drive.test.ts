@@ -437,3 +437,23 @@ test('drive: entries whose blobs are not what they say', async (t) => {
   await t.exception(drive.get('/map'), /BAD_MESSAGE/)
   await t.exception(drive.get('/wide map'), /TOO_MANY/)
 })
+
+test('drive: an update waits for a peer if it is told to', { timeout: 60_000 }, async (t) => {
+  const source = openSync(t)
+  const written = await Drive.create(source, 'drive')
+  await written.put('/a.txt', 'hello')
+  const sync = openSync(t)
+  const drive = await Drive.open(sync, written.key)
+  t.is(await drive.update(), false, 'nobody is asked')
+  let isDone = false
+  const updating = drive.update({ wait: true }).then((isNewer) => {
+    isDone = true
+    return isNewer
+  })
+  await new Promise((resolve) => setImmediate(resolve))
+  t.absent(isDone)
+  const [address] = await source.listen(0, '127.0.0.1')
+  await sync.connect('127.0.0.1', Number(address?.split(':')[1]))
+  t.ok(await updating)
+  t.is((await drive.get('/a.txt'))?.toString(), 'hello')
+})

@@ -3,7 +3,7 @@ import path from 'node:path'
 import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { DriveFolder, readConfig, type FolderConfig } from '../drive/folder/drive-folder.ts'
-import type { RegisteredDrive, Registry } from '../drive/registry.ts'
+import { foldersOf, withoutFolder, type RegisteredDrive, type Registry } from '../drive/registry.ts'
 import { formatKey } from '../synchronizer/key.ts'
 import { memory } from '../synchronizer/storage.ts'
 import { Synchronizer } from '../synchronizer/synchronizer.ts'
@@ -24,48 +24,65 @@ const command: Command = {
     const root = path.resolve(context.args[0] ?? '')
     const registry = openRegistry(context)
     const config = await readConfig(root)
-    const drive =
+    const registered =
       config === null
-        ? await findShared(registry, root)
+        ? await findByFolder(registry, root)
         : await registry.get(b4a.from(config.key, 'hex'))
-    if (config === null && drive === null) {
+    if (config === null && registered === null) {
       throw new SynclineError('FEED_NOT_FOUND', `${root} is neither shared nor cloned`)
     }
-    // A second folder of the same drive may be the one that is registered.
-    const own = drive !== null && (await isOwn(drive, root, config)) ? drive : null
-    const key = config === null ? (own as RegisteredDrive).key : b4a.from(config.key, 'hex')
-    const kind = config?.kind ?? (own as RegisteredDrive).kind
-    const losesKey = own?.keyPair != null
+    const folder = registered && (await registeredAs(registered, root, config))
+    const key = config === null ? (registered as RegisteredDrive).key : b4a.from(config.key, 'hex')
+    const own = registered !== null && folder !== null ? kindOf(registered, folder) : null
+    const kind = config?.kind ?? own ?? 'clone'
+    const losesKey = own === 'share' && registered?.keyPair !== null
     if (!context.get(DRY_RUN)) {
       await checkState(root)
       if (config !== null) await checkUnused(root)
       await forget(root)
-      if (own !== null) await registry.delete(key)
+      if (registered !== null && folder !== null) await unregister(registry, registered, folder)
     }
     return tell(context, { root, key, kind, losesKey })
   }
 }
 
-/** What was shared or cloned at a path; a mirror only remembers it. */
-async function findShared(registry: Registry, root: string): Promise<RegisteredDrive | null> {
+/** The drive that was shared or cloned at a path. */
+async function findByFolder(registry: Registry, root: string): Promise<RegisteredDrive | null> {
   for (const drive of await registry.list()) {
-    if (drive.kind !== 'mirror' && (await isSameFolder(drive.folder, root))) return drive
+    for (const folder of foldersOf(drive)) if (await isSameFolder(folder, root)) return drive
   }
   return null
 }
 
-/** True if a folder that holds a drive is the one that is registered for it, which may have been moved. */
-async function isOwn(
-  { key, kind, folder }: RegisteredDrive,
+/** The path under which a folder that holds a drive is registered for it; null if it is not. */
+async function registeredAs(
+  drive: RegisteredDrive,
   root: string,
   config: FolderConfig | null
-): Promise<boolean> {
-  if (kind === 'mirror') return false
-  if (await isSameFolder(folder, root)) return true
-  // A share of which this is a clone may only be away.
-  if (config?.kind !== kind) return false
-  const there = await readConfig(folder).catch(() => null)
-  return there?.key !== b4a.toString(key, 'hex')
+): Promise<string | null> {
+  const folders = foldersOf(drive)
+  for (const folder of folders) if (await isSameFolder(folder, root)) return folder
+  // It was moved: a path where the drive is no more was its own. A share of which it is a clone may only be away.
+  const mayBe = folders.filter((folder) => kindOf(drive, folder) === config?.kind)
+  for (const folder of mayBe) {
+    const there = await readConfig(folder).catch(() => null)
+    if (there?.key !== config?.key) return folder
+  }
+  return null
+}
+
+function kindOf(drive: RegisteredDrive, folder: string): RegisteredDrive['kind'] {
+  return folder === drive.folder ? drive.kind : 'clone'
+}
+
+async function unregister(
+  registry: Registry,
+  drive: RegisteredDrive,
+  folder: string
+): Promise<void> {
+  const rest = withoutFolder(drive, folder)
+  if (rest === null) await registry.delete(drive.key)
+  else await registry.put(rest)
 }
 
 /** Only a folder of ours is deleted. @throws SynclineError REFUSED. */

@@ -13,7 +13,7 @@ import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import { Clone, type CloneOptions, type CloneReport } from './clone.ts'
 import { DEFAULTS, DriveFolder, readConfig, type FolderConfig } from './folder/drive-folder.ts'
 import { checkOutside } from './folder/stores.ts'
-import type { DriveRegistry } from './registry.ts'
+import { withClone, type DriveRegistry } from './registry.ts'
 import { STATE_FOLDER } from './folder/state-folder.ts'
 import { keepsNothing, parseKeep } from './folder/trash.ts'
 
@@ -236,12 +236,14 @@ async function create(
   const encryptionKey = choices.encryptionKey ?? known?.encryptionKey ?? null
   const config = { ...empty, ...changes(empty, choices), copy: encryptionKey !== null }
   const options = { encryptionKey, stores: registry.stores }
-  // Who writes it keeps his key; a second clone of one drive is found by its folder.
-  if (known !== null && known.kind !== 'clone') {
-    return DriveFolder.create(sync, root, config, options)
-  }
+  // Who writes it keeps his key.
+  const before = known?.kind === 'clone' ? { ...known, encryptionKey } : known
   // Before it is a clone: one that nobody knows of is not found by its name, nor is its secret.
-  await registry.put({ key, kind: 'clone', folder: root, keyPair: null, encryptionKey })
+  await registry.put(
+    before === null
+      ? { key, kind: 'clone', folder: root, keyPair: null, encryptionKey }
+      : withClone(before, root)
+  )
   try {
     return await DriveFolder.create(sync, root, config, options)
   } catch (error) {

@@ -20,12 +20,40 @@ export interface RegisteredDrive {
   readonly kind: 'share' | 'clone' | 'mirror'
   /** Absolute; of a mirror the one that was copied into it last. */
   readonly folder: string
+  /** Clones of it beside, absolute. */
+  readonly others?: readonly string[]
   /** What the user calls a mirror. Folders are called by their own names. */
   readonly name?: string
   /** Signs both feeds; null for a clone. Secret. */
   readonly keyPair: KeyPair | null
   /** Decrypts both feeds, if they are encrypted. Secret. */
   readonly encryptionKey: Uint8Array | null
+}
+
+/** All folders that hold a drive: a mirror only remembers its source. */
+export function foldersOf({ kind, folder, others = [] }: RegisteredDrive): readonly string[] {
+  return kind === 'mirror' ? others : [folder, ...others]
+}
+
+/** A drive with one more clone: of clones the newest is the first. */
+export function withClone(drive: RegisteredDrive, root: string): RegisteredDrive {
+  const { kind, folder, others = [] } = drive
+  if (foldersOf(drive).includes(root)) return drive
+  return kind === 'clone'
+    ? { ...drive, folder: root, others: [folder, ...others] }
+    : { ...drive, others: [...others, root] }
+}
+
+/**
+ * A drive without one of its folders; null without the last one. With that of a share its key pair goes: what decrypts it
+ * stays for its clones.
+ */
+export function withoutFolder(drive: RegisteredDrive, root: string): RegisteredDrive | null {
+  const others = drive.others?.filter((other) => other !== root) ?? []
+  if (drive.kind === 'mirror' || drive.folder !== root) return { ...drive, others }
+  const [folder, ...rest] = others
+  if (folder === undefined) return null
+  return { ...drive, kind: 'clone', keyPair: null, folder, others: rest }
 }
 
 /** What opens and makes shares and clones needs of a registry. */
@@ -100,12 +128,13 @@ export class Registry {
 
   /** Keeps a drive, durably. */
   async put(drive: RegisteredDrive): Promise<void> {
-    const { key, kind, folder, name, keyPair, encryptionKey } = drive
+    const { key, kind, folder, others = [], name, keyPair, encryptionKey } = drive
     const file = this.#file(key)
     const draft = `${file}.${process.pid}`
     const text = JSON.stringify({
       kind,
       folder: path.resolve(folder),
+      ...(others.length === 0 ? {} : { others }),
       ...(name === undefined ? {} : { name }),
       publicKey: keyPair && b4a.toString(keyPair.publicKey, 'hex'),
       secretKey: keyPair && b4a.toString(keyPair.secretKey, 'hex'),
@@ -132,7 +161,11 @@ export class Registry {
     const drives = await this.list()
     const mirrors = drives.filter((drive) => drive.name === name)
     if (mirrors.length > 0) return mirrors
-    return drives.filter(({ kind, folder }) => kind !== 'mirror' && path.basename(folder) === name)
+    return drives.flatMap((drive) => {
+      const folders = drive.kind === 'mirror' ? [] : foldersOf(drive)
+      const folder = folders.find((one) => path.basename(one) === name)
+      return folder === undefined ? [] : [{ ...drive, folder }]
+    })
   }
 
   /** Where the state of a mirror is. */
@@ -157,7 +190,7 @@ function parse(key: Uint8Array, text: string): RegisteredDrive | null {
   } catch {
     return null
   }
-  const { kind, folder, name, publicKey, secretKey, encryptionKey } = value ?? {}
+  const { kind, folder, others, name, publicKey, secretKey, encryptionKey } = value ?? {}
   if (kind !== 'share' && kind !== 'clone' && kind !== 'mirror') return null
   if (typeof folder !== 'string') return null
   const signs = typeof publicKey === 'string' && typeof secretKey === 'string'
@@ -165,12 +198,17 @@ function parse(key: Uint8Array, text: string): RegisteredDrive | null {
     key,
     kind,
     folder,
+    ...(isTexts(others) ? { others } : {}),
     ...(typeof name === 'string' ? { name } : {}),
     keyPair: signs
       ? { publicKey: b4a.from(publicKey, 'hex'), secretKey: b4a.from(secretKey, 'hex') }
       : null,
     encryptionKey: typeof encryptionKey === 'string' ? b4a.from(encryptionKey, 'hex') : null
   }
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }
 
 /**

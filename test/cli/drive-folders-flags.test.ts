@@ -263,6 +263,44 @@ test('an encryption key that was given once stays, whoever clones the drive agai
   t.is(empty.exit, 4, 'a clone that has nothing yet lists nothing')
 })
 
+test('an encryption key stays as long as a folder needs it', { timeout: 60_000 }, async (t) => {
+  const { tmp, store, run } = await stage(t)
+  const dir = path.join(tmp, 'dir')
+  await plant(dir, { file: 'one' })
+  const secret = '11'.repeat(32)
+  const { shared, key, peer } = await serve(t, path.join(tmp, 'other'), dir, {
+    encryptionKey: Buffer.from(secret, 'hex')
+  })
+  const net = ['--no-swarm', '--peer', peer, '--timeout', '20']
+  const [first, second] = [path.join(tmp, 'first'), path.join(tmp, 'second')]
+  t.is((await run('clone', key, first, '--encryption-key', secret, ...net)).exit, 0)
+  t.is((await run('clone', key, second, ...net)).exit, 0, 'what was given is known')
+  t.is((await run('ls', 'first')).text, (await run('ls', 'second')).text, 'both by their names')
+  t.is((await run('unshare', second)).exit, 0)
+  const pulled = await run('pull', first, ...net)
+  t.is(pulled.exit, 0, pulled.stderr)
+  t.is((await run('unshare', first)).exit, 0)
+  t.is(await new Registry(store).get(shared.key), null, 'with the last one it goes')
+})
+
+test('the key pair of a share goes, and what decrypts it stays for a clone', async (t) => {
+  const { tmp, store, run } = await stage(t)
+  const dir = path.join(tmp, 'dir')
+  const copy = path.join(tmp, 'copy')
+  await plant(dir, { file: 'one' })
+  const { shared, key, peer } = await serve(t, store, dir, { encryptionKey: Buffer.alloc(32, 1) })
+  const net = ['--no-swarm', '--peer', peer, '--timeout', '20']
+  t.is((await run('clone', key, copy, ...net)).exit, 0)
+  await shared.close()
+  const done = await run('unshare', dir)
+  t.ok(done.text.includes('secret key is gone'), done.text)
+  const left = await new Registry(store).get(shared.key)
+  t.alike([left?.kind, left?.folder, left?.keyPair], ['clone', copy, null])
+  t.is((await run('cat', copy, 'file')).text, 'one')
+  t.ok((await run('unshare', copy)).text.includes('no longer a clone'))
+  t.alike(await new Registry(store).list(), [])
+})
+
 test('a drive is not encrypted anew; the command for the other side holds its key', async (t) => {
   const place = await stage(t)
   const { tmp, run, fails } = place

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { newDriveIdentities } from '../../drive/blobs-key.ts'
-import type { RegisteredDrive, Registry } from '../../drive/registry.ts'
+import { foldersOf, withClone, type RegisteredDrive, type Registry } from '../../drive/registry.ts'
 import { SynclineError } from '../../errors.ts'
 import type { FeedKeys } from '../../feed/file/feed-folder.ts'
 import { isKeyPair } from '../../feed/signature.ts'
@@ -47,7 +47,9 @@ const command: Command = {
 /** What is known of a drive here stays. */
 async function putDrive(registry: Registry, drive: RegisteredDrive): Promise<void> {
   const known = await registry.get(drive.key)
-  if (known?.keyPair == null) await registry.put(drive)
+  if (known !== null && known.keyPair !== null) return
+  const clones = known === null ? [] : foldersOf(known)
+  await registry.put(clones.reduce((all, clone) => withClone(all, clone), drive))
 }
 
 function readRecord(line: string, number: number): FeedKeys | RegisteredDrive {

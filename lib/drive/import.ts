@@ -120,6 +120,8 @@ class Import {
   #reused = 0
   /** Contents that a name left and no other had by then. */
   #lost: { readonly name: string; readonly blob: BlobRange }[] = []
+  /** In a dry run, files that are new or changed: they were not read, so nobody knows that they are those of other names. */
+  readonly #foreseen: ScannedEntry[] = []
 
   constructor(folder: DriveFolder, options: ImportOptions) {
     this.#folder = folder
@@ -180,7 +182,8 @@ class Import {
       throw new SynclineError('REFUSED', `${reason} --max-delete ${before} goes on`, { path: root })
     }
     // What has another name now is not lost.
-    const lost = goneFiles.filter(({ name, known }) => !folder.hasOther(name, known.entry.blob))
+    let lost = goneFiles.filter(({ name, known }) => !folder.hasOther(name, known.entry.blob))
+    if (dryRun && holdsBack(lost.length, before, maxDelete)) lost = await this.#withoutMoved(lost)
     const held = new Set(holdsBack(lost.length, before, maxDelete) ? lost : [])
     for (const row of gone) if (!held.has(row)) await this.#remove(row)
     if (!dryRun) {
@@ -239,7 +242,24 @@ class Import {
 
   async #foresee({ type, name, source, target }: Step): Promise<void> {
     const change = type === 'check' ? await this.#foreseeChecked(source, target) : type
-    if (change !== null) this.#note({ type: change, name, byteLength: source.size })
+    if (change === null) return
+    this.#note({ type: change, name, byteLength: source.size })
+    if (change !== 'touch' && source.kind === 'file') this.#foreseen.push(source)
+  }
+
+  /** Of names that are gone, those whose contents no file has that is new or changed. */
+  async #withoutMoved(lost: readonly CatalogRow[]): Promise<CatalogRow[]> {
+    const { signal } = this.#options
+    const sizes = new Set(lost.map(({ known }) => known.entry.blob?.byteLength ?? 0))
+    const digests = new Set<number>()
+    for (const { name, size } of this.#foreseen) {
+      if (size === 0 || !sizes.has(size)) continue
+      // What cannot be read is not taken in either.
+      const hashed = await hashFile(this.#pathOf(name), () => {}, signal).catch(() => null)
+      signal?.throwIfAborted()
+      if (hashed !== null) digests.add(digestOf(hashed.leaves))
+    }
+    return lost.filter(({ known }) => !digests.has(known.digest))
   }
 
   /** What will become of a name that both sides have, once its file is read; null for nothing. */

@@ -214,6 +214,36 @@ test('a folder is made equal to a drive: extras and edits go to the trash', asyn
   t.is((await run('cat', 'drive', 'a.txt')).text, 'newer', 'the drive is still the mirror')
 })
 
+test('-n holds back no deletes of files that are here under other names', async (t) => {
+  const { tmp, store, run } = await stage(t)
+  const [dir, shared] = [path.join(tmp, 'src'), path.join(tmp, 'shared')]
+  const files = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`a/${i}`, `file ${i}`]))
+  const twins = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`${i}`, `file ${i}`]))
+  for (const root of [dir, shared]) await plant(root, files)
+  t.is((await run('mirror', dir, 'drive')).exit, 0)
+  await share(store, shared)
+  const sharing = ['share', shared, '--once']
+  const mirroring = ['mirror', dir, 'drive']
+  const agree = async (exit: number): Promise<void> => {
+    for (const command of [sharing, mirroring]) {
+      const foreseen = await run(...command, '-n')
+      t.is(foreseen.exit, exit, foreseen.stderr)
+      t.is((await run(...command)).exit, exit, command[0])
+    }
+  }
+  for (const root of [dir, shared]) await rename(path.join(root, 'a'), path.join(root, 'b'))
+  await agree(0)
+  for (const root of [dir, shared]) await plant(path.join(root, 'twins'), twins)
+  await agree(0)
+  for (const root of [dir, shared]) await rm(path.join(root, 'b'), { recursive: true })
+  await agree(0)
+  for (const root of [dir, shared]) {
+    await rm(path.join(root, 'twins'), { recursive: true })
+    await plant(root, Object.fromEntries(Object.keys(twins).map((name) => [name, `none ${name}`])))
+  }
+  await agree(6)
+})
+
 test(
   'what keeps a folder from being equal to a drive is told by its name',
   { skip: process.getuid === undefined },

@@ -445,6 +445,7 @@ export class DriveFolder {
   /** True if a file of another name holds the same blob. */
   hasOther(name: string, blob: BlobRange | null): boolean {
     if (blob === null || blob.byteLength === 0) return false
+    this.#loadPlaces()
     const user = this.#users.get(blob.byteOffset)
     return user instanceof Set
       ? user.size > (user.has(name) ? 1 : 0)

@@ -12,6 +12,7 @@ import type { WaitOptions } from '../synchronizer/waiting.ts'
 import { blobsKey } from './blobs-key.ts'
 import { Drive } from './drive.ts'
 import { DriveIndex } from './index/drive-index.ts'
+import { useSession } from './session-users.ts'
 
 /** Events of a {@link DriveSession}. */
 export interface DriveSessionEvents {
@@ -27,6 +28,8 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
   readonly #opening: Promise<FeedSession>
   closing: Promise<void> | null = null
   #failure: SynclineError | null = null
+  readonly #leaveIndex: () => Promise<void>
+  #leaveBlobs: () => Promise<void> = () => Promise.resolve()
   #blobs: FeedSession | null = null
   #drive: Drive | null = null
 
@@ -44,6 +47,7 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
     this.#sync = sync
     this.#options = options
     this.index = sync.add(key, options)
+    this.#leaveIndex = useSession(this.index)
     this.#opening = free.then(() => this.#open())
     this.#opening.catch((error: SynclineError) => {
       if (this.closing === null) this.#failure = error
@@ -91,7 +95,7 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
     return this.#drive
   }
 
-  /** Closes both feeds. Idempotent. */
+  /** Closes both feeds, unless a share, a clone or another drive has them. Idempotent. */
   close(): Promise<void> {
     this.closing ??= this.#close()
     return this.closing
@@ -104,11 +108,11 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
   async #close(): Promise<void> {
     this.#stop.abort(new SynclineError('SESSION_CLOSED', 'the drive is closed'))
     // At once: who adds the drive meanwhile gets an index of its own.
-    const indexClosed = this.index.close()
+    const indexClosed = this.#leaveIndex()
     indexClosed.catch(() => {})
-    const blobs = await this.#opening.catch(() => null)
+    await this.#opening.catch(() => {})
     try {
-      await blobs?.close()
+      await this.#leaveBlobs()
     } finally {
       try {
         await indexClosed
@@ -128,6 +132,7 @@ export class DriveSession extends EventEmitter<DriveSessionEvents> {
       throw new SynclineError('UNSUPPORTED', 'the index does not say which feed its blobs are')
     }
     this.#blobs = this.#sync.add(key, this.#options)
+    this.#leaveBlobs = useSession(this.#blobs)
     return this.#blobs
   }
 }

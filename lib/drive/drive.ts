@@ -36,6 +36,7 @@ import { decodeEntry, encodeEntry, type BlobRange, type Entry } from './entry.ts
 import type { Change } from './index/batch.ts'
 import type { IndexSource } from './index/block-cache.ts'
 import { DriveIndex, type EntriesOptions, type IndexEntry } from './index/drive-index.ts'
+import { useSession } from './session-users.ts'
 
 /** A file or link with its name. */
 export interface DriveEntry {
@@ -120,7 +121,7 @@ export interface OpenDriveOptions extends Omit<AddOptions, 'ranges' | 'drive' | 
 
 /** Options of the constructor of {@link Drive}. */
 export interface DriveOptions {
-  /** True if closing the drive closes its feeds. Default: false. */
+  /** True if closing the drive closes its feeds, unless another drive, share or clone has them. Default: false. */
   readonly owned?: boolean
 }
 
@@ -142,6 +143,9 @@ interface Shared {
   readonly tree: DriveIndex
   readonly openBlobs: BlobsOpener
   readonly owned: boolean
+  /** Let go of the sessions if they are its own. */
+  readonly leaveIndex: () => Promise<void>
+  leaveBlobs: () => Promise<void>
   blobs: DriveBlobs | null
   opening: Promise<DriveBlobs> | null
   /** True once block 0 was seen to be a header. */
@@ -160,6 +164,8 @@ interface View {
 
 /** Writers of one index wait for each other, whoever made them. */
 const locks = new WeakMap<FeedSession, Mutex>()
+
+const STAYS = (): Promise<void> => Promise.resolve()
 
 /** See the module comment. */
 export class Drive extends EventEmitter<DriveEvents> {
@@ -197,11 +203,14 @@ export class Drive extends EventEmitter<DriveEvents> {
     const tree = new DriveIndex(indexSource(index))
     const ontruncate = (): void => tree.clear()
     index.on('truncate', ontruncate)
+    const { owned = false } = options
     this.#shared = {
       index,
       tree,
       openBlobs: typeof blobs === 'function' ? blobs : () => blobs,
-      owned: options.owned ?? false,
+      owned,
+      leaveIndex: owned ? useSession(index) : STAYS,
+      leaveBlobs: owned && known !== null ? useSession(known.core) : STAYS,
       blobs: known,
       opening: known && Promise.resolve(known),
       checked: false,
@@ -338,7 +347,7 @@ export class Drive extends EventEmitter<DriveEvents> {
     return shared.opening
   }
 
-  /** Closes the drive, and its feeds if they are its own; checkouts and batches need no close. Idempotent. */
+  /** Closes the drive, and its feeds if they are its own and nobody else's; checkouts and batches need no close. Idempotent. */
   async close(): Promise<void> {
     if (this !== this.#main) return
     this.#shared.closing ??= this.#close()
@@ -648,6 +657,7 @@ export class Drive extends EventEmitter<DriveEvents> {
     }
     const session = await shared.openBlobs(key)
     if (shared.closing !== null) throw closedError()
+    if (shared.owned) shared.leaveBlobs = useSession(session)
     shared.blobs = new DriveBlobs(session)
     emit(this.#main, 'content-key', key)
     emit(this.#main, 'blobs', shared.blobs)
@@ -655,12 +665,12 @@ export class Drive extends EventEmitter<DriveEvents> {
   }
 
   async #close(): Promise<void> {
-    const { index, owned, release } = this.#shared
+    const { leaveBlobs, leaveIndex, release } = this.#shared
     release()
     try {
-      if (owned) await this.#shared.blobs?.core.close()
+      await leaveBlobs()
     } finally {
-      if (owned) await index.close()
+      await leaveIndex()
       emit(this, 'close')
     }
   }

@@ -29,6 +29,7 @@ import type { AddOptions, Synchronizer } from '../../synchronizer/synchronizer.t
 import { blobsKey, blobsManifest, newDriveIdentities } from '../blobs-key.ts'
 import { DriveIndex } from '../index/drive-index.ts'
 import { listDrive } from '../listing.ts'
+import { useSession } from '../session-users.ts'
 import type { BlobRange } from '../entry.ts'
 import { Catalog } from './catalog.ts'
 import { digestOf, leavesOf, sizesOf } from './file-reader.ts'
@@ -90,9 +91,11 @@ export class DriveFolder {
   readonly #sync: Synchronizer
   readonly #state: string
   readonly #options: OpenFolderOptions
-  readonly #indexFeed: Promise<StoredFeed>
+  readonly #indexFeed: StoredFeed
+  readonly #leaveIndex: () => Promise<void>
   #config: FolderConfig
   #placesLoaded = false
+  #leaveBlobs: () => Promise<void> = () => Promise.resolve()
   #blobs: Promise<Blobs> | null = null
   /** Names of the files that hold a blob, by its byte offset. */
   readonly #users = new Map<number, string | Set<string>>()
@@ -102,6 +105,7 @@ export class DriveFolder {
     root: string,
     config: FolderConfig,
     catalog: Catalog,
+    indexFeed: StoredFeed,
     options: OpenFolderOptions
   ) {
     this.#sync = sync
@@ -112,12 +116,12 @@ export class DriveFolder {
     this.key = b4a.from(config.key, 'hex')
     this.catalog = catalog
     this.places = new Places(root, this.statePath(), this.statePath('blobs'))
-    this.#indexFeed = this.#openFeed('index', null)
-    this.#indexFeed.catch(() => {})
-    this.indexSession = sync.host(this.key, () => this.#indexFeed, {
+    this.#indexFeed = indexFeed
+    this.indexSession = sync.host(this.key, async () => indexFeed, {
       mode: this.#mode(),
       ...this.#encryption()
     })
+    this.#leaveIndex = useSession(this.indexSession)
     this.index = new DriveIndex(this.indexSession)
   }
 
@@ -183,7 +187,8 @@ export class DriveFolder {
   /**
    * Opens the folder at `root`.
    *
-   * @throws SynclineError FEED_NOT_FOUND if it is neither shared nor cloned; FEED_DAMAGED, FEED_LOCKED, STORAGE_FAILED.
+   * @throws SynclineError FEED_NOT_FOUND if it is neither shared nor cloned; FEED_LOCKED also if the synchronizer has the
+   * drive open from elsewhere; FEED_DAMAGED, STORAGE_FAILED.
    */
   static async open(
     sync: Synchronizer,
@@ -198,11 +203,31 @@ export class DriveFolder {
       throw new SynclineError('FEED_NOT_FOUND', reason, { path: absolute })
     }
     const catalog = await Catalog.open(path.join(state, 'catalog'))
-    const folder = new DriveFolder(sync, absolute, config, catalog, options)
-    // Whoever writes the folder does so itself.
-    if (options.readOnly === true) folder.placeTrash(listTrash(folder.statePath('trash')))
-    await folder.indexSession.ready()
-    return folder
+    // Before it is hosted: who may not write it has no part in the session of who does.
+    const indexFeed = await openIndex(state, options)
+    try {
+      const folder = new DriveFolder(sync, absolute, config, catalog, indexFeed, options)
+      // Whoever writes the folder does so itself.
+      if (options.readOnly === true) folder.placeTrash(listTrash(folder.statePath('trash')))
+      try {
+        await folder.#checkHosted(folder.indexSession, indexFeed)
+      } catch (error) {
+        await folder.#leaveIndex()
+        throw error
+      }
+      return folder
+    } catch (error) {
+      await indexFeed.close().catch(() => {})
+      throw error
+    }
+  }
+
+  /** Waits for a session, and refuses one that is of another store: nothing that comes would be kept here. */
+  async #checkHosted(session: FeedSession, feed: StoredFeed): Promise<void> {
+    await session.ready()
+    if (this.#options.readOnly === true || (await session.feed()) === feed) return
+    const reason = `the drive of ${this.root} is open here from elsewhere`
+    throw new SynclineError('FEED_LOCKED', reason, { path: this.root, pid: process.pid })
   }
 
   get config(): FolderConfig {
@@ -462,11 +487,11 @@ export class DriveFolder {
   }
 
   async #closeFeeds(): Promise<void> {
-    const blobs = await this.#blobs?.catch(() => null)
+    await this.#blobs?.catch(() => {})
     try {
-      await blobs?.session.close()
+      await this.#leaveBlobs()
     } finally {
-      await this.indexSession.close()
+      await this.#leaveIndex()
     }
   }
 
@@ -482,7 +507,7 @@ export class DriveFolder {
 
   async #openBlobs(): Promise<Blobs> {
     this.#loadPlaces()
-    const feed = await this.#indexFeed
+    const feed = this.#indexFeed
     const header = await this.index.header()
     const contentFeed = header?.contentFeed ?? null
     const key = blobsKey(feed.key, feed.manifest, contentFeed)
@@ -491,29 +516,35 @@ export class DriveFolder {
     }
     const derives = contentFeed === null && feed.manifest !== null
     const manifest = derives ? blobsManifest(feed.key, feed.manifest) : null
-    const opening = this.#openFeed('blobs', { key, manifest, keyPair: null })
-    const session = this.#sync.host(key, () => opening, {
+    const blobs = await this.#openBlobsFeed({ key, manifest, keyPair: null })
+    const session = this.#sync.host(key, async () => blobs, {
       mode: this.#mode(),
       ranges: [],
       ...this.#encryption()
     })
-    await session.ready()
-    return { session, feed: await opening }
+    const leave = useSession(session)
+    try {
+      await this.#checkHosted(session, blobs)
+    } catch (error) {
+      await leave()
+      await blobs.close().catch(() => {})
+      throw error
+    }
+    this.#leaveBlobs = leave
+    return { session, feed: blobs }
   }
 
-  async #openFeed(name: 'index' | 'blobs', identity: Identity | null): Promise<StoredFeed> {
-    const folder = this.statePath(name)
+  async #openBlobsFeed(identity: Identity): Promise<StoredFeed> {
+    const folder = this.statePath('blobs')
     const { readOnly = false, keyPair } = this.#options
-    const data = name === 'blobs' ? { data: this.places } : {}
-    // A clone has no secret key, but is as much changed by one process at a time.
-    const options = { readOnly, lock: !readOnly, ...data }
+    const options = { readOnly, lock: !readOnly, data: this.places }
     let store = FileStore.open(folder, options)
-    if (identity !== null && !readOnly && !(await store.exists())) {
-      store = await FileStore.create(folder, { ...identity, keyPair: null }, options)
+    if (!readOnly && !(await store.exists())) {
+      store = await FileStore.create(folder, identity, options)
     }
     return StoredFeed.open(store, {
-      verifyReads: name === 'blobs',
-      ...(name === 'blobs' ? { onbad: (start, end) => this.onbad?.(start, end) } : {}),
+      verifyReads: true,
+      onbad: (start, end) => this.onbad?.(start, end),
       ...(keyPair == null ? {} : { keyPair })
     })
   }
@@ -526,6 +557,15 @@ export class DriveFolder {
     const { encryptionKey } = this.#options
     return encryptionKey == null ? {} : { encryptionKey }
   }
+}
+
+async function openIndex(
+  state: string,
+  { readOnly = false, keyPair }: OpenFolderOptions
+): Promise<StoredFeed> {
+  // A clone has no secret key, but is as much changed by one process at a time.
+  const store = FileStore.open(path.join(state, 'index'), { readOnly, lock: !readOnly })
+  return StoredFeed.open(store, keyPair == null ? {} : { keyPair })
 }
 
 /** The blobs of a drive: as its peers see them, and the feed below. */

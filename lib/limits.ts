@@ -14,6 +14,8 @@ export const PROOF_NODES_MAX = 256
 export const SIGNERS_MAX = 256
 /** Feeds that one manifest links: each is a key of 32 bytes that is kept as long as the feed is open. */
 export const LINKED_FEEDS_MAX = 1024
+/** Bytes of the user data of one manifest: with a block of BLOCK_BYTES_MAX and a proof, all of a manifest fits a frame. */
+export const MANIFEST_USER_DATA_BYTES_MAX: number = 64 * 1024
 /** Bytes of one extension message: anything larger belongs into a feed. */
 export const EXTENSION_BYTES_MAX: number = 1024 * 1024
 /** Length of a feed: keeps flat tree indexes exact in a double. */

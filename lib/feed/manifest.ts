@@ -4,7 +4,12 @@
  * @module
  */
 import { SynclineError } from '../errors.ts'
-import { FEED_LENGTH_MAX, SIGNERS_MAX } from '../limits.ts'
+import {
+  FEED_LENGTH_MAX,
+  LINKED_FEEDS_MAX,
+  MANIFEST_USER_DATA_BYTES_MAX,
+  SIGNERS_MAX
+} from '../limits.ts'
 import { encodeManifest } from '../wire/manifest-codec.ts'
 import type { Manifest, Prologue } from '../wire/manifest.ts'
 import { copyBytes, equalBytes } from './bytes.ts'
@@ -109,7 +114,7 @@ export function copyManifest(manifest: Manifest): Manifest {
 }
 
 function checkManifest(manifest: Manifest): void {
-  const { version, quorum, signers, prologue, linked } = manifest
+  const { version, quorum, signers, prologue, linked, userData } = manifest
   if (!Number.isInteger(version) || version < 0 || version > 3) {
     throw invalid(`version ${version} is unknown`)
   }
@@ -128,6 +133,12 @@ function checkManifest(manifest: Manifest): void {
       throw invalid(`a prologue cannot have the length ${prologue.length}`)
     }
     if (prologue.length > FEED_LENGTH_MAX) throw invalid('the prologue is too long')
+  }
+  if (linked !== null && linked.length > LINKED_FEEDS_MAX) {
+    throw invalid(`${linked.length} linked feeds are too many`)
+  }
+  if (userData !== null && userData.byteLength > MANIFEST_USER_DATA_BYTES_MAX) {
+    throw invalid(`${userData.byteLength} bytes of user data are too many`)
   }
   if (linked?.some((key) => key.byteLength !== 32)) throw invalid('linked keys have 32 bytes')
 }

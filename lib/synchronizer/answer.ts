@@ -6,10 +6,15 @@
 import { isSynclineError } from '../errors.ts'
 import type { Failure } from '../engine/input.ts'
 import type { Feed } from '../feed/feed.ts'
-import { ANSWER_FRAME_BYTES_MAX, OUTBOX_BYTES_MAX } from '../limits.ts'
+import {
+  ANSWER_FRAME_BYTES_MAX,
+  BLOCK_BYTES_MAX,
+  FRAME_BYTES_MAX,
+  OUTBOX_BYTES_MAX
+} from '../limits.ts'
 import type { Data, Proof, Request } from '../wire/message.ts'
 import { messageCount, type PackedBlocks, type RequestRun, sliceRequests } from '../wire/run.ts'
-import type { Outgoing } from './frame.ts'
+import { byteLengthOf, type Outgoing } from './frame.ts'
 import { BufferPool } from '../primitives/buffer-pool.ts'
 
 /** What became of requests. */
@@ -26,6 +31,10 @@ const pool = new BufferPool()
 
 /** Rough bytes of the nodes of a proof. */
 const PROOF_BYTES = 512
+/** Bytes of a message that still fits a frame alone, behind the number of its channel. */
+const MESSAGE_BYTES_MAX: number = FRAME_BYTES_MAX - 9
+/** Bytes of a value that fits such a message. */
+const VALUE_BYTES_MAX: number = MESSAGE_BYTES_MAX - 64
 const NO_REASON = 0
 const NOT_AVAILABLE = 1
 
@@ -63,8 +72,7 @@ export async function answer(
         answers.refuse(headOf(left, lost), isUnprovable ? NOT_AVAILABLE : NO_REASON)
         left = restOf(left, lost)
       } else if ('lengths' in read) {
-        answers.values(left, read)
-        left = restOf(left, read.lengths.length)
+        left = restOf(left, answers.values(left as RequestRun, read))
       } else {
         answers.proof(left, read)
         left = null
@@ -98,26 +106,45 @@ class Answers {
     return this.#sentBytes > OUTBOX_BYTES_MAX
   }
 
-  /** Answers as many requests of a run as there are blocks. */
-  values(request: Request | RequestRun, blocks: PackedBlocks): void {
-    if (request.type !== 'requests') return
+  /** Answers requests of a run, of which the first blocks are given; returns how many were looked at. */
+  values(request: RequestRun, { bytes, offsets, lengths }: PackedBlocks): number {
     const { id, fork, index } = request
-    const { bytes, offsets, lengths } = blocks
     let byteLength = 0
     for (const length of lengths) byteLength += length
-    this.given.push({ start: index, byteLengths: lengths })
     this.#lent.push(bytes)
-    const count = lengths.length
-    this.#push({ type: 'values', id, fork, index, count, bytes, offsets, lengths }, byteLength)
+    let count = lengths.length
+    if (byteLength > BLOCK_BYTES_MAX) {
+      const large = lengths.findIndex((length) => length > VALUE_BYTES_MAX)
+      if (large === 0) {
+        this.refuse(headOf(request, 1), NO_REASON)
+        return 1
+      }
+      if (large > 0) count = large
+    }
+    const given = count === lengths.length ? lengths : lengths.subarray(0, count)
+    this.given.push({ start: index, byteLengths: given })
+    this.#push(
+      { type: 'values', id, fork, index, count, bytes, offsets, lengths: given },
+      byteLength
+    )
+    return count
   }
 
-  proof({ id }: Request | RequestRun, proof: Proof): void {
+  /** Answers with a proof, unless that fits no frame. */
+  proof(request: Request | RequestRun, proof: Proof): void {
+    const { id } = request
     const { fork, block, hash, seek, upgrade, manifest } = proof
     const byteLength = block?.value.byteLength ?? 0
+    const data: Data = { type: 'data', request: id, fork, block, hash, seek, upgrade, manifest }
+    // Anything else is far below: it need not be measured.
+    const mayBeLarge = manifest !== null || byteLength > BLOCK_BYTES_MAX
+    if (mayBeLarge && byteLengthOf([data]) > MESSAGE_BYTES_MAX) {
+      this.refuse(request, NO_REASON)
+      return
+    }
     if (block !== null) {
       this.given.push({ start: block.index, byteLengths: Uint32Array.of(byteLength) })
     }
-    const data: Data = { type: 'data', request: id, fork, block, hash, seek, upgrade, manifest }
     this.#push(data, byteLength + PROOF_BYTES)
   }
 

@@ -7,10 +7,11 @@
  * @module
  */
 import c from 'compact-encoding'
-import { LINKED_FEEDS_MAX, SIGNERS_MAX } from '../limits.ts'
+import { LINKED_FEEDS_MAX, MANIFEST_USER_DATA_BYTES_MAX, SIGNERS_MAX } from '../limits.ts'
 import {
   type Codec,
   type CodecState,
+  decodeBytes,
   decodeLength,
   decodeList,
   decodeUint,
@@ -219,6 +220,9 @@ function decodeV1(state: CodecState, version: number): Manifest {
       (flags & HAS_LINKED) !== 0
         ? decodeList(state, c.fixed32, LINKED_FEEDS_MAX, 'count of linked feeds')
         : null,
-    userData: (flags & HAS_USER_DATA) !== 0 ? c.buffer.decode(state) : null
+    userData:
+      (flags & HAS_USER_DATA) !== 0
+        ? decodeBytes(state, MANIFEST_USER_DATA_BYTES_MAX, 'size of user data')
+        : null
   }
 }

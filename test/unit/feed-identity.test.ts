@@ -2,6 +2,7 @@
 import test from 'brittle'
 import { type ErrorCode, isSynclineError } from '../../lib/errors.ts'
 import { identityFromKey, newIdentity } from '../../lib/feed/identity.ts'
+import { LINKED_FEEDS_MAX, MANIFEST_USER_DATA_BYTES_MAX } from '../../lib/limits.ts'
 import { checkManifestFor, createManifest, isCompat, keyOf } from '../../lib/feed/manifest.ts'
 import { discoveryKeyOf, TREE } from '../../lib/feed/namespace.ts'
 import { createKeyPair, isKeyPair, sign, verify } from '../../lib/feed/signature.ts'
@@ -60,6 +61,8 @@ test('manifests that break their own rules are refused', (t) => {
     { signers, version: 1, userData: new Uint8Array(1) },
     { signers, version: 1, linked: [SEED] },
     { signers, linked: [new Uint8Array(31)] },
+    { signers, linked: Array.from({ length: LINKED_FEEDS_MAX + 1 }, () => SEED) },
+    { signers, userData: new Uint8Array(MANIFEST_USER_DATA_BYTES_MAX + 1) },
     { signers: [{ publicKey: new Uint8Array(31) }] },
     { signers: [{ publicKey: SEED, namespace: new Uint8Array(31) }] },
     { signers: Array.from({ length: 1000 }, () => ({ publicKey: SEED })) },

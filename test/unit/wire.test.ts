@@ -6,6 +6,7 @@ import {
   EXTENSION_BYTES_MAX,
   FEED_LENGTH_MAX,
   LINKED_FEEDS_MAX,
+  MANIFEST_USER_DATA_BYTES_MAX,
   PROOF_NODES_MAX,
   SIGNERS_MAX
 } from '../../lib/limits.ts'
@@ -128,6 +129,12 @@ function manifestWith(signers: readonly number[]): number[] {
 
 function manifestLinking(count: number): Uint8Array {
   return Uint8Array.of(2, 4, 0, 0, 0, ...list(count, [...filled(32, 1)]))
+}
+
+function manifestWithUserData(byteLength: number): Uint8Array {
+  const bytes = new Uint8Array(5 + uint(byteLength).length + byteLength)
+  bytes.set([2, 8, 0, 0, 0, ...uint(byteLength)])
+  return bytes
 }
 
 function signatureOf(proofs: number, nodes: number): Uint8Array {
@@ -290,6 +297,12 @@ test('counts are held against their bounds before anything is read', (t) => {
   t.ok(
     isRefused(() => decodeManifest(manifestLinking(LINKED_FEEDS_MAX + 1))),
     'one linked feed more'
+  )
+  const most = MANIFEST_USER_DATA_BYTES_MAX
+  t.is(decodeManifest(manifestWithUserData(most)).userData?.byteLength, most)
+  t.ok(
+    isRefused(() => decodeManifest(manifestWithUserData(most + 1))),
+    'one byte of user data more'
   )
 
   t.is(decodeMultisig(signatureOf(SIGNERS_MAX, 1)).proofs.length, SIGNERS_MAX)

@@ -145,6 +145,8 @@ export class Engine {
       unswept: new Set(),
       upload: new Bucket(this.#limits.upload, options.now),
       download: new Bucket(this.#limits.download, options.now),
+      uploadTurns: new Set(),
+      downloadTurns: new Set(),
       openBytes: 0,
       nextChunk: 1,
       starved: new Set(),
@@ -433,14 +435,17 @@ export class Engine {
       }
       world.dirtyChannels.clear()
     }
+    const { upload, download, uploadTurns, downloadTurns } = world
     let picks = 0
     for (const peer of world.dirtyPeers) {
+      if (download.isLimited) downloadTurns.add(peer)
+      if (upload.isLimited) uploadTurns.add(peer)
       let busy = true
       while (busy && picks < PICKS_PER_STEP) {
         picks++
         // Not `||`: a peer that gives also takes in the same turn.
-        const asked = pick(world, peer)
-        const answered = serve(world, peer)
+        const asked = !download.isLimited && pick(world, peer)
+        const answered = !upload.isLimited && serve(world, peer)
         busy = asked || answered
       }
       if (busy) {
@@ -449,8 +454,31 @@ export class Engine {
       }
       world.dirtyPeers.delete(peer)
     }
+    this.#giveTurns(downloadTurns, download, pick)
+    this.#giveTurns(uploadTurns, upload, serve)
     for (const { id } of synced) world.effects.push({ type: 'tell', event: 'synced', feed: id })
     if (world.dirtyChannels.size > 0 || world.dirtyFeeds.size > 0) wake(world, world.now)
+  }
+
+  /** Lets peers take from a limited rate by turns, for as long as there is something to take. */
+  #giveTurns(
+    turns: Set<PeerState>,
+    bucket: Bucket,
+    take: (world: World, peer: PeerState) => boolean
+  ): void {
+    const world = this.#world
+    let taken = 0
+    for (const peer of turns) {
+      const delay = bucket.delay(world.now)
+      if (delay > 0 || taken === PICKS_PER_STEP) {
+        wake(world, world.now + delay)
+        return
+      }
+      taken++
+      turns.delete(peer)
+      // Whoever took something goes to the end.
+      if (take(world, peer)) turns.add(peer)
+    }
   }
 
   /** The feeds of which everything wanted is here since now. Their remotes are to hear of it at once. */
@@ -491,6 +519,8 @@ export class Engine {
     for (const channel of [...peer.channels.values()]) this.#closeChannel(id, channel.feed.id)
     world.peers.delete(id)
     world.dirtyPeers.delete(peer)
+    world.uploadTurns.delete(peer)
+    world.downloadTurns.delete(peer)
   }
 
   #openChannel(peerId: number, feedId: number): void {

@@ -16,6 +16,10 @@ export class Bucket {
     this.#credit = Math.min(this.#credit, rate)
   }
 
+  get isLimited(): boolean {
+    return this.#rate > 0
+  }
+
   /** Milliseconds until something may be taken; 0 for now. */
   delay(now: number): number {
     if (this.#rate === 0) return 0

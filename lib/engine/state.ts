@@ -423,6 +423,9 @@ export interface World {
   readonly dirtyFeeds: Set<FeedState>
   readonly upload: Bucket
   readonly download: Bucket
+  /** Peers that wait for their part of a limited rate; whoever had none for longest comes first. */
+  readonly uploadTurns: Set<PeerState>
+  readonly downloadTurns: Set<PeerState>
   /** Expected bytes of all open chunks. */
   openBytes: number
   nextChunk: number

@@ -402,3 +402,27 @@ function countLooks(t: Assertions): () => number {
 function prefix(length: number): object[] {
   return [{ type: 'range', drop: false, start: 0, length }]
 }
+
+test('peers that could give more than the download rate allows are asked for equal parts of it', (t) => {
+  const shell = new Shell({ upload: 0, download: 100_000 })
+  const asked = new Map<number, number>()
+  for (const peer of [1, 2]) {
+    shell.addPeer(peer)
+    shell.addFeed(peer, { length: 4096, blockBytes: 1000 })
+    shell.open(peer, peer, { haves: [[0, 4096]] })
+  }
+  while (shell.now < 20_000) {
+    shell.load()
+    shell.verify()
+    shell.fold()
+    for (const peer of [1, 2]) {
+      const requests = shell.requests(peer, peer)
+      asked.set(peer, (asked.get(peer) ?? 0) + requests.length)
+      shell.give(peer, peer, ...requests)
+    }
+    shell.pass(50, [1, 2])
+  }
+  const [one = 0, other = 0] = [asked.get(1), asked.get(2)]
+  t.ok(one + other > 1800, `${one + other} blocks in 20 s`)
+  t.ok(one > 0.4 * (one + other) && one < 0.6 * (one + other), `${one} and ${other}`)
+})

@@ -155,3 +155,32 @@ test('who has everything asks nobody what it has, until the feed is longer elsew
   shell.sync(1, 1, { length: 120 })
   t.is(shell.sent(1, 'want').length, 1)
 })
+
+test('peers that ask for more than the upload rate allows get equal parts of it', (t) => {
+  const shell = new Shell({ upload: 1_000_000, download: 0 })
+  shell.addFeed(1, { length: 1000, have: [[0, 1000]], blockBytes: 1000 })
+  const given = new Map<number, number>()
+  for (const peer of [1, 2]) {
+    shell.addPeer(peer)
+    shell.open(peer, 1, { haves: [[0, 1000]] })
+    shell.step({ type: 'requests', peer, feed: 1, runs: [run(1, 0, 1000)] })
+  }
+  const answer = (): void => {
+    for (const { peer, feed, requests } of shell.take('serve')) {
+      const count = requests.flatMap(requestsOf).length
+      const bytes = 1000 * count
+      given.set(peer, (given.get(peer) ?? 0) + bytes)
+      shell.step({ type: 'served', peer, feed, count, bytes, rest: [], failure: null })
+      // Whatever was answered is asked for again: there is never an end of what waits.
+      const runs = [run(1, 0, count)]
+      shell.step({ type: 'requests', peer, feed, runs })
+    }
+  }
+  while (shell.now < 20_000) {
+    answer()
+    shell.pass(10, [1, 2])
+  }
+  const [one = 0, other = 0] = [given.get(1), given.get(2)]
+  t.ok(one + other > 18_000_000, `${one + other} bytes in 20 s`)
+  t.ok(one > 0.4 * (one + other) && one < 0.6 * (one + other), `${one} and ${other}`)
+})

@@ -83,6 +83,10 @@ export type Effect =
       readonly feed: number
       readonly fork: number
       readonly requests: readonly (Request | RequestRun)[]
+      /** Bytes that the answers were taken to be; `served` tells how many there were. */
+      readonly expected: number
+      /** Bytes of answers after which the rest is left for another turn. */
+      readonly most: number
     }
   /** Begin (`data` answers the upgrade) or continue (it answers the hash request) to follow a fork. */
   | {

@@ -233,6 +233,8 @@ export type Input =
       readonly peer: number
       readonly feed: number
       readonly count: number
+      /** Bytes that were expected, and bytes that were sent. */
+      readonly expected: number
       readonly bytes: number
       /** What has still to be answered, since enough was sent for one turn. */
       readonly rest: readonly (Request | RequestRun)[]

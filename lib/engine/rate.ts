@@ -32,7 +32,7 @@ export class Bucket {
     return this.#rate === 0 ? Infinity : this.#rate / 4
   }
 
-  /** Takes bytes; the credit may go below zero, which the next one waits for. */
+  /** Takes bytes, or gives those back that were too many; the credit may go below zero, which the next one waits for. */
   take(bytes: number, now: number): void {
     if (this.#rate === 0) return
     this.#refill(now)

@@ -143,8 +143,10 @@ export function onCancel({ peer, feed }: Channel, { request }: Cancel): void {
 
 /** Has the next requests of a peer answered; false if there are none or there is no room. */
 export function serve(world: World, peer: PeerState): boolean {
-  if (peer.closing || peer.queue.count === 0 || peer.serving >= SERVES_UNDER_WAY_MAX) return false
-  if (peer.outboxBytes > OUTBOX_BYTES_MAX) return false
+  if (peer.closing || peer.queue.count === 0 || peer.outboxBytes > OUTBOX_BYTES_MAX) return false
+  const isLimited = peer.upload.isLimited || world.upload.isLimited
+  // How much an answer takes of a rate is known only once it was read.
+  if (peer.serving >= (isLimited ? 1 : SERVES_UNDER_WAY_MAX)) return false
   const delay = Math.max(peer.upload.delay(world.now), world.upload.delay(world.now))
   if (delay > 0) {
     wake(world, world.now + delay)
@@ -154,10 +156,10 @@ export function serve(world: World, peer: PeerState): boolean {
   const next = peer.queue.next((feed, queue) => takeSome(queue, bytes, feed.blockBytes))
   if (next === null) return false
   const [feed, requests] = next
-  let answerBytes = 0
-  for (const item of requests) answerBytes += bytesOf(item, feed.blockBytes)
-  peer.upload.take(answerBytes, world.now)
-  world.upload.take(answerBytes, world.now)
+  let expected = 0
+  for (const item of requests) expected += bytesOf(item, feed.blockBytes)
+  peer.upload.take(expected, world.now)
+  world.upload.take(expected, world.now)
   peer.serving++
   // Whatever has meanwhile become stale is refused by the shell as it cannot be read.
   world.effects.push({
@@ -165,7 +167,9 @@ export function serve(world: World, peer: PeerState): boolean {
     peer: peer.id,
     feed: feed.id,
     fork: feed.view.fork,
-    requests
+    requests,
+    expected,
+    most: isLimited ? bytes : OUTBOX_BYTES_MAX
   })
   return true
 }
@@ -204,7 +208,10 @@ function bytesOf(item: Queued, blockBytes: number): number {
 /** Takes in that requests were answered. */
 export function onServed(world: World, input: Extract<Input, { type: 'served' }>): void {
   const peer = world.peers.get(input.peer)
+  const more = input.bytes - input.expected
+  world.upload.take(more, world.now)
   if (peer === undefined) return
+  peer.upload.take(more, world.now)
   peer.serving--
   peer.sent.add(input.bytes)
   const channel = peer.channels.get(input.feed)

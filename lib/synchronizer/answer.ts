@@ -43,14 +43,16 @@ const NOT_AVAILABLE = 1
  *
  * @param send - takes messages that belong into few frames.
  * @param stale - tells whether the feed, fork or channel moved on meanwhile: then what is left is refused.
+ * @param most - bytes of answers after which the rest is left.
  */
 export async function answer(
   feed: Feed,
   requests: readonly (Request | RequestRun)[],
   send: (messages: readonly Outgoing[]) => void,
-  stale: () => boolean
+  stale: () => boolean,
+  most: number = OUTBOX_BYTES_MAX
 ): Promise<Answered> {
-  const answers = new Answers(send)
+  const answers = new Answers(send, most)
   let failure: Failure | null = null
   for (const [place, request] of requests.entries()) {
     let left: Request | RequestRun | null = request
@@ -96,14 +98,16 @@ class Answers {
   readonly #lent: Uint8Array[] = []
   #frameBytes = 0
   #sentBytes = 0
+  readonly #most: number
 
-  constructor(send: (messages: readonly Outgoing[]) => void) {
+  constructor(send: (messages: readonly Outgoing[]) => void, most: number) {
     this.#send = send
+    this.#most = most
   }
 
   /** True once enough was sent for one turn: what is read waits in memory until the stream takes it. */
   get full(): boolean {
-    return this.#sentBytes > OUTBOX_BYTES_MAX
+    return this.#sentBytes + this.#frameBytes > this.#most
   }
 
   /** Answers requests of a run, of which the first blocks are given; returns how many were looked at. */

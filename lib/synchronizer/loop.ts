@@ -747,7 +747,7 @@ export class Loop {
   }
 
   #serve(entry: FeedEntry, effect: Extract<Effect, { type: 'serve' }>): void {
-    const { feed, peer, fork } = effect
+    const { feed, peer, fork, expected } = effect
     const target = this.#peers.get(peer)
     const channel = target?.channels.get(feed)
     let bytes = 0
@@ -760,13 +760,13 @@ export class Loop {
       if (target !== undefined && channel !== undefined)
         bytes += target.link.send(channel, messages)
     }
-    const done = answer(entry.feed, effect.requests, send, stale)
+    const done = answer(entry.feed, effect.requests, send, stale, effect.most)
     this.#working(
       done.then(({ given, rest, failure }) => {
         let count = 0
         for (const { byteLengths } of given) count += byteLengths.length
         if (target !== undefined && this.#peers.has(peer)) this.post(flowOf(target))
-        this.post({ type: 'served', peer, feed, count, bytes, rest, failure })
+        this.post({ type: 'served', peer, feed, count, expected, bytes, rest, failure })
         for (const { start, byteLengths } of given) {
           this.#listener.uploaded(feed, peer, start, byteLengths)
         }

@@ -281,7 +281,7 @@ test('requests are answered by priority, and a cancel takes one back', (t) => {
   shell.message(1, 1, { type: 'cancel', request: 3 })
   const served: number[] = []
   for (let turn = 0; turn < 4; turn++) {
-    const result = { count: 1, bytes: 2000, rest: [], failure: null }
+    const result = { count: 1, expected: 2000, bytes: 2000, rest: [], failure: null }
     shell.step({ type: 'served', peer: 1, feed: 1, ...result })
     shell.pass(2200, [1])
     const taken = shell.take('serve').flatMap(({ requests }) => requests.flatMap(requestsOf))

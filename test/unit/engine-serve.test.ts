@@ -1,4 +1,9 @@
 import test from 'brittle'
+import { newIdentity } from '../../lib/feed/identity.ts'
+import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
+import { StoredFeed } from '../../lib/feed/stored-feed.ts'
+import { answer } from '../../lib/synchronizer/answer.ts'
+import { type Outgoing, writeFrames } from '../../lib/synchronizer/frame.ts'
 import { INVALID_REQUESTS_MAX, SERVE_QUEUE_MAX, SERVES_UNDER_WAY_MAX } from '../../lib/limits.ts'
 import type { RequestRun } from '../../lib/wire/run.ts'
 import { range, requestsOf, Shell } from '../fixtures/engine.ts'
@@ -26,7 +31,8 @@ function served(shell: Shell): number[][] {
 }
 
 function answered(shell: Shell, count: number, rest: RequestRun[] = []): void {
-  const result = { count, bytes: 100 * count, rest, failure: null }
+  const bytes = 100 * count
+  const result = { count, expected: bytes, bytes, rest, failure: null }
   shell.step({ type: 'served', peer: 1, feed: 1, ...result })
 }
 
@@ -165,22 +171,62 @@ test('peers that ask for more than the upload rate allows get equal parts of it'
     shell.open(peer, 1, { haves: [[0, 1000]] })
     shell.step({ type: 'requests', peer, feed: 1, runs: [run(1, 0, 1000)] })
   }
-  const answer = (): void => {
-    for (const { peer, feed, requests } of shell.take('serve')) {
+  const answerAll = (): void => {
+    for (const { peer, feed, requests, expected } of shell.take('serve')) {
       const count = requests.flatMap(requestsOf).length
       const bytes = 1000 * count
       given.set(peer, (given.get(peer) ?? 0) + bytes)
-      shell.step({ type: 'served', peer, feed, count, bytes, rest: [], failure: null })
+      shell.step({ type: 'served', peer, feed, count, expected, bytes, rest: [], failure: null })
       // Whatever was answered is asked for again: there is never an end of what waits.
       const runs = [run(1, 0, count)]
       shell.step({ type: 'requests', peer, feed, runs })
     }
   }
   while (shell.now < 20_000) {
-    answer()
+    answerAll()
     shell.pass(10, [1, 2])
   }
   const [one = 0, other = 0] = [given.get(1), given.get(2)]
   t.ok(one + other > 18_000_000, `${one + other} bytes in 20 s`)
   t.ok(one > 0.4 * (one + other) && one < 0.6 * (one + other), `${one} and ${other}`)
+})
+
+test('what counts against the upload rate is what is sent, however much more than the average block', async (t) => {
+  const [rate, large] = [64 * 1024, 1024 * 1024]
+  const feed = await StoredFeed.open(memoryStore(newIdentity()))
+  await feed.append([
+    ...Array.from({ length: 1000 }, () => new Uint8Array(1)),
+    new Uint8Array(large)
+  ])
+  const shell = new Shell({ upload: rate, download: 0 })
+  shell.addFeed(1, { length: 1001, have: [[0, 1001]], blockBytes: feed.byteLength / 1001 })
+  shell.addPeer(1)
+  shell.open(1, 1, { haves: [[0, 1001]] })
+  ask(shell, ...range(0, 20).map((i) => run(10 + i, 1000, 1)))
+  let sent = 0
+  const answerAll = async (): Promise<void> => {
+    for (const { requests, expected, most } of shell.take('serve')) {
+      const before = sent
+      const send = (messages: readonly Outgoing[]): void => {
+        const alloc = (byteLength: number): Uint8Array => new Uint8Array(byteLength)
+        sent += writeFrames(1, messages, alloc, () => {})
+      }
+      const { rest } = await answer(feed, requests, send, () => false, most)
+      const result = { count: 1, expected, bytes: sent - before, rest, failure: null }
+      shell.step({ type: 'served', peer: 1, feed: 1, ...result })
+    }
+  }
+  while (shell.now < 10_000) {
+    await answerAll()
+    shell.pass(10, [1])
+  }
+  t.ok(sent <= 11 * rate + large, `${sent} bytes in 10 s`)
+  // What is small is expected to be as large as the others, and counts as what it is.
+  ask(shell, ...range(0, 500).map((i) => run(100 + 2 * i, 2 * i, 1)))
+  while (shell.now < 400_000) {
+    await answerAll()
+    shell.pass(100, [1])
+  }
+  t.is(shell.engine.snapshot().peers[0]?.queued, 0)
+  t.ok(sent > 20 * large + 500, 'all were answered')
 })

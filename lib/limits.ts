@@ -106,6 +106,8 @@ export const SERVE_RUN_BYTES_MAX: number = 512 * 1024
 export const INVALID_REQUESTS_MAX = 64
 /** Wants that one peer may have for one feed before it counts as wanting everything. */
 export const REMOTE_WANTS_MAX = 512
+/** Ranges of one feed that a peer asked about and was not told of yet; with more, what is between them is told, too. */
+export const UNTOLD_RANGES_MAX = 64
 /** Bits of the largest want: the segment that every implementation uses. */
 export const WANT_BITS_MAX = 2_097_152
 /** Blocks before the end of a feed that are announced even without a want. */

@@ -5,16 +5,19 @@
  */
 import {
   ANNOUNCED_TAIL_BLOCKS,
+  OUTBOX_BYTES_MAX,
   REMOTE_HAVE_PAGES_MAX,
   REMOTE_HAVE_WORK_PAGES_MAX,
   REMOTE_WANTS_MAX,
   TICK_MS,
+  UNTOLD_RANGES_MAX,
   WANT_BITS_MAX
 } from '../limits.ts'
 import { firstBlock } from '../primitives/flat-tree.ts'
+import { RangeSet } from '../primitives/range-set.ts'
 import type { Bitfield, Message, Range, Sync, Unwant, Want } from '../wire/message.ts'
-import { closePeer, send } from './output.ts'
-import { stir, wakeChannel, type Channel, type World } from './state.ts'
+import { closePeer, send, wake } from './output.ts'
+import { stir, wakeChannel, type Channel, type PeerState, type World } from './state.ts'
 
 /** Wants that stay active although nothing in their segment is wanted any more. */
 const KEPT_WANTS_MAX = 64
@@ -379,21 +382,59 @@ export function answerWants(world: World, channel: Channel): void {
   for (const want of channel.wants ?? []) answerWant(world, channel, want.start, want.end)
 }
 
+/** Tells of a prefix at once; all else takes its turn, see {@link tellWanted}. */
 function answerWant(world: World, channel: Channel, start: number, end: number): void {
-  const { view, have } = channel.feed
+  const { view } = channel.feed
   if (!channel.mayAnnounce || start >= view.length) return
   if (end <= view.contiguousLength || view.contiguousLength === view.length) {
     send(world, channel, [{ type: 'range', drop: false, start: 0, length: view.contiguousLength }])
     return
   }
-  const from = start - (start % 32)
-  const last = Math.min(end, view.length)
-  for (let at = from; at < last; at += WANT_BITS_MAX) {
-    const to = Math.min(last, at + WANT_BITS_MAX)
-    if (!have.hasAny(at, to)) continue
-    const words = have.words(at, Math.ceil((to - at) / 32))
-    send(world, channel, [{ type: 'bitfield', start: at, words }])
+  const { peer } = channel
+  channel.unanswered ??= new RangeSet()
+  channel.unanswered.add(start - (start % 32), Math.min(end, view.length))
+  const { ranges } = channel.unanswered
+  const [first, last] = [ranges[0], ranges.at(-1)]
+  if (ranges.length > UNTOLD_RANGES_MAX && first !== undefined && last !== undefined) {
+    channel.unanswered.add(first[0], last[1])
   }
+  peer.wanting.add(channel)
+  world.dirtyPeers.add(peer)
+}
+
+/**
+ * Tells a peer what we have of the next piece that it asked about. A few bytes ask for a quarter of a megabyte, which is
+ * why they are answered piece by piece, as what waits on their way out allows. Returns the bytes that it takes.
+ */
+export function tellWanted(world: World, peer: PeerState): number {
+  const [channel] = peer.wanting
+  if (channel === undefined) return 0
+  peer.wanting.delete(channel)
+  const bitfield = nextPiece(channel)
+  // Whoever was told something goes to the end.
+  if (channel.unanswered !== null) peer.wanting.add(channel)
+  if (bitfield === null) return 0
+  send(world, channel, [bitfield])
+  const { byteLength } = bitfield.words
+  peer.outboxBytes += byteLength
+  // What really waits is known when we are woken.
+  if (peer.outboxBytes > OUTBOX_BYTES_MAX) wake(world, world.now)
+  return byteLength
+}
+
+/** Takes a piece out of what a remote asked about; null if we have nothing there. */
+function nextPiece(channel: Channel): Bitfield | null {
+  const { feed, unanswered } = channel
+  const [from = 0, to = 0] = unanswered?.ranges[0] ?? []
+  const end = Math.min(to, feed.view.length)
+  const held = channel.mayAnnounce ? feed.have.firstSet(from, end) : -1
+  const start = held === -1 ? end : from + WANT_BITS_MAX * Math.floor((held - from) / WANT_BITS_MAX)
+  const last = Math.min(end, start + WANT_BITS_MAX)
+  unanswered?.remove(from, held === -1 ? to : last)
+  if (unanswered?.ranges.length === 0) channel.unanswered = null
+  if (held === -1) return null
+  const words = feed.have.words(start, Math.ceil((last - start) / 32))
+  return { type: 'bitfield', start, words }
 }
 
 /** Marks one channel as to be looked at for everything. */

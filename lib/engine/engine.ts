@@ -562,6 +562,7 @@ export class Engine {
     peer.channels.delete(feedId)
     feed.channels.delete(peerId)
     peer.dropHungry(channel)
+    peer.wanting.delete(channel)
     world.dirtyChannels.delete(channel)
     world.untold.delete(channel)
     world.starved.delete(channel)
@@ -844,7 +845,7 @@ export class Engine {
       peer.window.tick()
       peer.havePages = Math.max(0, peer.havePages - REMOTE_HAVE_WORK_PAGES_PER_TICK)
       this.#expire(peer)
-      if (peer.queue.count > 0) world.dirtyPeers.add(peer)
+      if (peer.queue.count > 0 || peer.wanting.size > 0) world.dirtyPeers.add(peer)
       if (peer.hungry.size > 0) world.dirtyPeers.add(peer)
     }
     for (const channel of world.receiving) {

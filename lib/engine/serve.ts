@@ -14,7 +14,7 @@ import {
 import { depth, endBlock, firstBlock } from '../primitives/flat-tree.ts'
 import type { Cancel, NoData, Request } from '../wire/message.ts'
 import { messageCount, type RequestRun, runOfRequest, sliceRequests } from '../wire/run.ts'
-import { gave } from './announce.ts'
+import { gave, tellWanted } from './announce.ts'
 import type { Input } from './input.ts'
 import { closePeer, send, wake } from './output.ts'
 import type { Queued } from './serve-queue.ts'
@@ -141,16 +141,21 @@ export function onCancel({ peer, feed }: Channel, { request }: Cancel): void {
   peer.queue.cancel(feed, request)
 }
 
-/** Has the next requests of a peer answered; false if there are none or there is no room. */
+/** Gives a peer the next of what it asked for; false if that is nothing or there is no room. */
 export function serve(world: World, peer: PeerState): boolean {
-  if (peer.closing || peer.queue.count === 0 || peer.outboxBytes > OUTBOX_BYTES_MAX) return false
+  if (peer.closing || peer.outboxBytes > OUTBOX_BYTES_MAX) return false
   const isLimited = peer.upload.isLimited || world.upload.isLimited
   // How much an answer takes of a rate is known only once it was read.
-  if (peer.serving >= (isLimited ? 1 : SERVES_UNDER_WAY_MAX)) return false
+  const isFree = peer.serving < (isLimited ? 1 : SERVES_UNDER_WAY_MAX)
+  if (peer.wanting.size === 0 && (peer.queue.count === 0 || !isFree)) return false
   const delay = Math.max(peer.upload.delay(world.now), world.upload.delay(world.now))
   if (delay > 0) {
     wake(world, world.now + delay)
     return false
+  }
+  if (peer.wanting.size > 0) {
+    charge(world, peer, tellWanted(world, peer))
+    return true
   }
   const bytes = Math.min(SERVE_RUN_BYTES_MAX, peer.upload.share, world.upload.share)
   const next = peer.queue.next((feed, queue) => takeSome(queue, bytes, feed.blockBytes))
@@ -158,8 +163,7 @@ export function serve(world: World, peer: PeerState): boolean {
   const [feed, requests] = next
   let expected = 0
   for (const item of requests) expected += bytesOf(item, feed.blockBytes)
-  peer.upload.take(expected, world.now)
-  world.upload.take(expected, world.now)
+  charge(world, peer, expected)
   peer.serving++
   // Whatever has meanwhile become stale is refused by the shell as it cannot be read.
   world.effects.push({
@@ -172,6 +176,11 @@ export function serve(world: World, peer: PeerState): boolean {
     most: isLimited ? bytes : OUTBOX_BYTES_MAX
   })
   return true
+}
+
+function charge(world: World, peer: PeerState, bytes: number): void {
+  peer.upload.take(bytes, world.now)
+  world.upload.take(bytes, world.now)
 }
 
 /** Takes requests for about `bytes` of answers, and at least one, from the front of a queue. */

@@ -252,6 +252,8 @@ export class Channel {
   readonly have: RemoteHave = new RemoteHave()
   /** What the remote wants to hear of; null means everything. */
   wants: { start: number; end: number; any: boolean }[] | null = []
+  /** Blocks of which the remote asked what we have, and was not told yet; null if there are none. */
+  unanswered: RangeSet | null = null
   sentSync: Sync | null = null
   /** Segments for which a want of ours is active. */
   readonly wantedSegments: Set<number> = new Set()
@@ -370,6 +372,8 @@ export class PeerState {
   /** Channels that may have something to ask for, by priority. */
   readonly hungry: Map<number, Set<Channel>> = new Map()
   readonly queue: ServeQueue = new ServeQueue()
+  /** Channels of which the remote waits to be told what we have. */
+  readonly wanting: Set<Channel> = new Set()
   serving = 0
   closing = false
 

@@ -191,6 +191,10 @@ test('peers that ask for more than the upload rate allows get equal parts of it'
   t.ok(one > 0.4 * (one + other) && one < 0.6 * (one + other), `${one} and ${other}`)
 })
 
+function alloc(byteLength: number): Uint8Array {
+  return new Uint8Array(byteLength)
+}
+
 test('what counts against the upload rate is what is sent, however much more than the average block', async (t) => {
   const [rate, large] = [64 * 1024, 1024 * 1024]
   const feed = await StoredFeed.open(memoryStore(newIdentity()))
@@ -208,7 +212,6 @@ test('what counts against the upload rate is what is sent, however much more tha
     for (const { requests, expected, most } of shell.take('serve')) {
       const before = sent
       const send = (messages: readonly Outgoing[]): void => {
-        const alloc = (byteLength: number): Uint8Array => new Uint8Array(byteLength)
         sent += writeFrames(1, messages, alloc, () => {})
       }
       const { rest } = await answer(feed, requests, send, () => false, most)

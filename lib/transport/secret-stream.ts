@@ -50,8 +50,8 @@ export interface SecureSocket extends FramedStream {
  */
 class SocketStream extends NoiseSecretStream implements SecureSocket {
   readonly #socket: Socket
-  /** Room that was given and not written yet, and the buffers around it. */
-  readonly #rooms = new Map<Uint8Array, Uint8Array>()
+  /** Buffers around the room that was given. What is in it may also be copied elsewhere, and never be written from here. */
+  readonly #rooms = new WeakMap<Uint8Array, Uint8Array>()
   /** Buffers that the socket may still hold, and where their last bytes stand among all that were written. */
   #held: { readonly buffer: Uint8Array; readonly end: number }[] = []
   /** Bytes of the length that are here, and what they say so far. */

@@ -1,5 +1,6 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import test, { type Assertions } from 'brittle'
+import { heapOf } from '../fault/stage.ts'
 import { handshake, type SecureSocket, secureSocket } from '../../lib/transport/secret-stream.ts'
 
 interface Ends {
@@ -140,4 +141,12 @@ test('rooms that are written in another order, or not at all, do no harm', async
   other.write(first)
   other.write(second)
   t.alike(await came, [pattern(6000, 3), pattern(6000, 1), pattern(6000, 2)])
+})
+
+test('room that is asked for and never written is not kept', async (t) => {
+  const { one } = await ends(t)
+  const rooms = Array.from({ length: 1000 }, () => new WeakRef(one.alloc(200)))
+  await heapOf()
+  const kept = rooms.filter((room) => room.deref() !== undefined).length
+  t.ok(kept < 100, `${kept} of 1000 are kept`)
 })

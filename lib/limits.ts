@@ -18,6 +18,8 @@ export const LINKED_FEEDS_MAX = 1024
 export const MANIFEST_USER_DATA_BYTES_MAX: number = 64 * 1024
 /** Bytes of one extension message: anything larger belongs into a feed. */
 export const EXTENSION_BYTES_MAX: number = 1024 * 1024
+/** Characters up to which the name of an extension is remembered for its next message although nobody registered it. */
+export const EXTENSION_NAME_CHARS_MAX = 256
 /** Length of a feed: keeps flat tree indexes exact in a double. */
 export const FEED_LENGTH_MAX: number = 2 ** 50
 

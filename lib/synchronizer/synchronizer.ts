@@ -16,7 +16,12 @@ import type { HypercoreLike } from '../feed/hypercore/hypercore-like.ts'
 import type { NewIdentityOptions } from '../feed/identity.ts'
 import { StoredFeed } from '../feed/stored-feed.ts'
 import { simd } from '../kernels/hash.ts'
-import { CONNECTIONS_MAX, FEEDS_OPENING_MAX, IDLE_FEED_MS } from '../limits.ts'
+import {
+  CONNECTIONS_MAX,
+  EXTENSION_NAME_CHARS_MAX,
+  FEEDS_OPENING_MAX,
+  IDLE_FEED_MS
+} from '../limits.ts'
 import { attach, type AttachOptions } from '../transport/attach.ts'
 import {
   HyperswarmTransport,
@@ -719,15 +724,15 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const address = this.#dialled.get(id)
     this.#dialled.delete(id)
     if (address !== undefined) this.#dialer.ended(address, fault)
-    for (const key of this.#extensionNames.keys()) {
-      if (key.startsWith(`${id}:`)) this.#extensionNames.delete(key)
-    }
     if (fault && error !== null) emit(this, 'peer-fault', peer, error)
     emit(this, 'peer-disconnect', peer, error)
     for (const { session } of this.#entries.values()) session.check()
   }
 
   #tell(telling: Telling): void {
+    if (telling.event === 'peer-remove') {
+      this.#extensionNames.delete(`${telling.peer}:${telling.feed}`)
+    }
     const entry = this.#byId.get(telling.feed)
     if (entry === undefined) return
     const { session } = entry
@@ -834,9 +839,12 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   #extension(feed: number, peerId: number, message: Extension): void {
     const key = `${peerId}:${feed}`
     const name = message.name === '' ? (this.#extensionNames.get(key) ?? '') : message.name
-    this.#extensionNames.set(key, name)
     const peer = this.#peers.get(peerId)
     const handlers = this.#byId.get(feed)?.extensions?.get(name)
+    // It may be registered before the next message comes.
+    const isKept = handlers !== undefined || name.length <= EXTENSION_NAME_CHARS_MAX
+    if (isKept) this.#extensionNames.set(key, name)
+    else this.#extensionNames.delete(key)
     if (peer === undefined || handlers === undefined) return
     handleExtension(message.message, peer, handlers)
   }

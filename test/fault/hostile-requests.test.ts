@@ -1,9 +1,12 @@
 /** Peers that ask: for what is not there, for far too much, or without ever reading an answer. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'brittle'
+import { memory, Synchronizer } from '../../lib/index.ts'
 import { INVALID_REQUESTS_MAX, REMOTE_HAVE_PAGES_MAX } from '../../lib/limits.ts'
 import type { Message, Request } from '../../lib/wire/message.ts'
-import { heapOf, Stage, until } from './stage.ts'
+import { range } from '../fixtures/engine.ts'
+import { HostilePeer, type HostileChannel } from './hostile.ts'
+import { heapOf, portOf, Stage, until } from './stage.ts'
 
 const REQUEST: Request = {
   type: 'request',
@@ -168,3 +171,46 @@ test('haves all over the place end the connection before they take much memory',
   // Twice what one channel may take: it was not let go before the next tick.
   t.ok(grown < 4096 * 2.5 * REMOTE_HAVE_PAGES_MAX, `${Math.round(grown / 1024)} KiB more heap`)
 })
+
+test('names of extensions that nobody registered are remembered while they are short and their feed is open', async (t) => {
+  const victim = new Synchronizer({ storage: memory() })
+  t.teardown(() => victim.close(), { order: 1 })
+  const sessions = await Promise.all(range(0, 40).map((i) => victim.create(`feed ${i}`)))
+  for (const session of sessions) await session.append(['block'])
+  const port = portOf(await victim.listen(0, '127.0.0.1'))
+  const peer = await HostilePeer.dial(t, port)
+  const channels: HostileChannel[] = []
+  for (const session of sessions) channels.push(peer.open(await session.feed()))
+  await until(() => sessions.every(({ peers }) => peers.length === 1))
+
+  const heard: string[] = []
+  const listen = (i: number, name: string): void => {
+    sessions[i]?.registerExtension(name, {
+      encoding: 'utf-8',
+      onmessage: (text) => heard.push(text)
+    })
+  }
+  const say = (i: number, name: string, text: string): void =>
+    channels[i]?.send({ type: 'extension', name, message: Buffer.from(text) })
+  listen(1, 'other')
+  say(0, 'late', 'before it was registered')
+  say(1, 'other', 'ready')
+  await until(() => heard.length === 1)
+  listen(0, 'late')
+  say(0, '', 'as the last')
+  await until(() => heard.length === 2)
+  t.alike(heard, ['ready', 'as the last'])
+
+  const before = await namesAndObjects()
+  for (const i of channels.keys()) say(i, 'n'.repeat(900_000), '')
+  say(1, 'other', 'all came')
+  await until(() => heard.length === 3)
+  const grown = (await namesAndObjects()) - before
+  t.ok(grown < 12_000_000, `${Math.round(grown / 1024)} KiB more heap`)
+})
+
+/** Bytes of all that lies in no buffer, after a collection of garbage. */
+async function namesAndObjects(): Promise<number> {
+  await heapOf()
+  return process.memoryUsage().heapUsed
+}

@@ -42,8 +42,9 @@ export class TcpTransport implements Transport {
   readonly #keyPair: NoiseKeyPair | undefined
   readonly #onconnection: (connection: TransportConnection) => void
   readonly #servers = new Set<Server>()
-  /** Streams that are not handed over yet. */
+  /** Streams that are not handed over yet, and those of them that came in, oldest first. */
   readonly #pending = new Set<FramedStream>()
+  readonly #incoming = new Set<FramedStream>()
   #closed = false
 
   constructor(options: TcpOptions = {}) {
@@ -123,17 +124,25 @@ export class TcpTransport implements Transport {
 
   async #accept(socket: Socket): Promise<void> {
     const { remoteAddress, remotePort } = socket
-    // Strangers that connect and say nothing must not pile up.
-    if (this.#pending.size >= CONNECTIONS_MAX || remoteAddress === undefined) {
+    if (remoteAddress === undefined) {
       socket.destroy()
       return
     }
+    // Strangers that connect and say nothing must not pile up, nor keep out those who do.
+    const [oldest] = this.#incoming
+    if (oldest !== undefined && this.#incoming.size >= CONNECTIONS_MAX) {
+      this.#incoming.delete(oldest)
+      oldest.destroy()
+    }
     const address = tcpAddress(remoteAddress, remotePort ?? 0)
     const stream = secureSocket(false, socket, this.#keyPair)
+    this.#incoming.add(stream)
     try {
       await this.#handshake(stream, { address })
     } catch {
       return // Nobody waits for it here; the stream is destroyed.
+    } finally {
+      this.#incoming.delete(stream)
     }
     this.#onconnection({ stream, address, dialled: null, owned: true, ...rawBytes(stream) })
   }

@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import test, { type Assertions } from 'brittle'
 import { isSynclineError } from '../../lib/errors.ts'
+import { CONNECTIONS_MAX } from '../../lib/limits.ts'
 import { isLoopback, reachableHosts, tcpAddress } from '../../lib/transport/address.ts'
 import { TcpTransport } from '../../lib/transport/tcp.ts'
 import { tcpPair } from '../fixtures/connection.ts'
@@ -99,6 +101,25 @@ test('a stranger that talks rubbish reaches nobody', async (t) => {
   socket.write(Buffer.from([5, 0, 0, 1, 2, 3, 4, 5]))
   await closed(socket)
   t.pass('the socket is closed')
+})
+
+test('strangers that connect and say nothing keep nobody out', async (t) => {
+  const transport = new TcpTransport({ onconnection: ({ stream }) => stream.destroy() })
+  t.teardown(() => transport.close())
+  const port = await transport.listen({ host: '127.0.0.1', port: 0 })
+  const strangers: Socket[] = []
+  for (let i = 0; i < CONNECTIONS_MAX; i++) {
+    const socket = connect(port, '127.0.0.1')
+    socket.on('error', () => {})
+    socket.resume()
+    strangers.push(socket)
+    await once(socket, 'connect')
+  }
+  t.teardown(() => strangers.forEach((socket) => socket.destroy()))
+  const connection = await new TcpTransport().connect('127.0.0.1', port)
+  connection.stream.destroy()
+  await closed(strangers[0] as Socket)
+  t.is(strangers.filter((socket) => !socket.closed).length, CONNECTIONS_MAX - 1)
 })
 
 test('a port in use and a closed transport are refused', async (t) => {

@@ -71,7 +71,10 @@ export const JOINED_FRAME_BYTES_MAX: number = 16 * 1024
 
 /** Milliseconds a request may take before another peer is asked, while nothing of it arrives. */
 export const REQUEST_TIMEOUT_MS = 10_000
-/** Milliseconds for which an update waits for a peer that does not say whether it has the feed, or what it has of it. */
+/**
+ * Milliseconds for which an update waits for a peer that does not say whether it has the feed, or what it has of it, and
+ * for which one that speaks of no feed keeps its place when others want it.
+ */
 export const SILENT_PEER_MS = 10_000
 /** Missed deadlines in a row, without any answer between, after which a peer is closed as too slow. */
 export const REQUEST_TIMEOUTS_MAX = 3
@@ -164,7 +167,7 @@ export const FEEDS_OPENING_MAX = 32
 /** Milliseconds that a feed opened only to be served stays open after its last peer left. */
 export const IDLE_FEED_MS = 10_000
 
-/** Connections at a time. */
+/** Connections at a time, without those that we dial. */
 export const CONNECTIONS_MAX = 64
 /** Addresses remembered with their back-off. */
 export const TRIED_ADDRESSES_MAX = 4096

@@ -1,4 +1,5 @@
 import { SynclineError } from '../errors.ts'
+import { SILENT_PEER_MS } from '../limits.ts'
 import type { TransportConnection } from '../transport/transport.ts'
 import type { Clock } from './timers.ts'
 import { Tried } from './tried.ts'
@@ -8,6 +9,8 @@ interface Target {
   readonly port: number
   readonly address: string
   connected: boolean
+  /** When it was connected last. */
+  since: number
   dialling: boolean
   stop: (() => void) | null
   lastError: SynclineError | null
@@ -25,7 +28,7 @@ export class Dialer {
   constructor(options: {
     readonly clock: Clock
     readonly connect: (host: string, port: number) => Promise<TransportConnection>
-    /** Takes a connection; false if there is no room for it now. */
+    /** Takes a connection; false if its peer is kept away for what it did. */
     readonly onconnection: (connection: TransportConnection, address: string) => boolean
   }) {
     this.#clock = options.clock
@@ -43,6 +46,7 @@ export class Dialer {
         port,
         address,
         connected: false,
+        since: 0,
         dialling: false,
         stop: null,
         lastError: null
@@ -61,13 +65,24 @@ export class Dialer {
     this.#targets.delete(address)
   }
 
-  /** Notes that a connection to an address ended, and whether it was the peer's fault. */
-  ended(address: string, failed: boolean): void {
+  /**
+   * Notes that a connection to an address ended.
+   *
+   * @param end.fault - true if the peer did something wrong.
+   * @param end.used - true if a feed was open on it.
+   */
+  ended(address: string, end: { readonly fault: boolean; readonly used: boolean }): void {
     const target = this.#targets.get(address)
     if (target === undefined || !target.connected) return
     target.connected = false
-    // That it connected proves little: a peer that is closed for a fault each time is tried ever more slowly.
-    if (failed) this.#tried.fail(address, this.#clock.now())
+    const now = this.#clock.now()
+    // That it connected proves little: one that has no room for us, or is closed for a fault each time, is tried ever
+    // more slowly.
+    const isShort = !end.used && now - target.since < SILENT_PEER_MS
+    if (isShort && !end.fault)
+      target.lastError = failure(address, 'ended by the other side at once')
+    const failed = end.fault || isShort
+    if (failed) this.#tried.fail(address, now)
     else this.#tried.succeed(address)
     this.#later(target, failed ? 0 : 1000)
   }
@@ -93,7 +108,11 @@ export class Dialer {
       const connection = await this.#connect(target.host, target.port)
       target.lastError = null
       target.connected = !this.#closed && this.#onconnection(connection, target.address)
-      if (!target.connected) connection.stream.destroy()
+      target.since = this.#clock.now()
+      if (!target.connected) {
+        connection.stream.destroy()
+        target.lastError = failure(target.address, 'it is kept away for a while')
+      }
     } catch (error) {
       target.lastError =
         error instanceof SynclineError
@@ -114,4 +133,8 @@ export class Dialer {
     target.stop?.()
     target.stop = this.#clock.setTimer(() => void this.#dial(target), delay)
   }
+}
+
+function failure(address: string, why: string): SynclineError {
+  return new SynclineError('CONNECTION_FAILED', `${address}: ${why}`)
 }

@@ -48,6 +48,7 @@ import { FeedSession, type SessionHost, type SessionSettings } from './feed-sess
 import { parseKey, toKey } from './key.ts'
 import { Loop } from './loop.ts'
 import { Peer } from './peer.ts'
+import { Places } from './places.ts'
 import { onSignals } from './signals.ts'
 import type { FeedStorage, StoredFeedInfo } from './storage.ts'
 import { systemClock } from './timers.ts'
@@ -67,7 +68,10 @@ export interface SynchronizerOptions {
   readonly keyPair?: NoiseKeyPair
   /** Bytes per second each way over all peers; 0 is no limit, the default. */
   readonly limits?: RateLimits
-  /** Connections at a time; CONNECTIONS_MAX by default. */
+  /**
+   * Connections at a time, without those that we dial; CONNECTIONS_MAX by default. If there are as many, one of them that
+   * has had no feed open for ten seconds makes way for the next.
+   */
   readonly connections?: number
   /** True to close in good order on SIGINT and SIGTERM. Default: false. */
   readonly signals?: boolean
@@ -160,7 +164,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   readonly #entries = new Map<string, Entry>()
   readonly #byId = new Map<number, Entry>()
   readonly #peers = new Map<number, Peer>()
-  readonly #dialled = new Map<number, string>()
+  /** Connections of our own: their addresses, and whether a feed was open on them. */
+  readonly #dialled = new Map<number, { readonly address: string; used: boolean }>()
+  readonly #places: Places
   /** Last extension name on each channel, since a repeated one is sent empty. */
   readonly #extensionNames = new Map<string, string>()
   readonly #tried = new Tried()
@@ -217,6 +223,11 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
         lookup: (discoveryKey) => this.#lookup(discoveryKey)
       }
     })
+    this.#places = new Places({
+      clock: systemClock,
+      most: this.#connectionsMax,
+      evict: (peer) => this.#loop.closePeer(peer)
+    })
     this.#tcp = new TcpTransport({
       ...(keyPair === undefined ? {} : { keyPair }),
       onconnection: (connection) => this.#accept(connection)
@@ -226,7 +237,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       connect: (host, port) => this.#tcp.connect(host, port),
       onconnection: (connection, address) => {
         const peer = this.#accept(connection)
-        if (peer !== null) this.#dialled.set(peer.id, address)
+        if (peer !== null) this.#dialled.set(peer.id, { address, used: false })
         return peer !== null
       }
     })
@@ -694,7 +705,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const { remotePublicKey } = connection.stream
     const identity = remotePublicKey === null ? null : toHex(remotePublicKey)
     const banned = identity !== null && this.#tried.delay(identity, systemClock.now()) > 0
-    if (this.#closing !== null || banned || this.#peers.size >= this.#connectionsMax) {
+    const isOurs = connection.dialled !== null
+    if (this.#closing !== null || banned || (!isOurs && !this.#places.free())) {
       if (connection.owned) connection.stream.destroy()
       return null
     }
@@ -708,6 +720,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       close: (number) => this.#loop.closePeer(number)
     })
     this.#peers.set(id, peer)
+    if (!isOurs) this.#places.take(id, !connection.owned)
     emit(this, 'peer-connect', peer)
     return peer
   }
@@ -716,21 +729,24 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const peer = this.#peers.get(id)
     if (peer === undefined) return
     this.#peers.delete(id)
+    this.#places.leave(id)
     peer.closed = true
     const fault = error !== null && FAULTS.has(error.code)
     if (fault && peer.remotePublicKey !== null) {
       this.#tried.fail(toHex(peer.remotePublicKey), systemClock.now())
     }
-    const address = this.#dialled.get(id)
+    const dialled = this.#dialled.get(id)
     this.#dialled.delete(id)
-    if (address !== undefined) this.#dialer.ended(address, fault)
+    if (dialled !== undefined) this.#dialer.ended(dialled.address, { fault, used: dialled.used })
     if (fault && error !== null) emit(this, 'peer-fault', peer, error)
     emit(this, 'peer-disconnect', peer, error)
     for (const { session } of this.#entries.values()) session.check()
   }
 
   #tell(telling: Telling): void {
+    if (telling.event === 'peer-add') this.#feedOpened(telling.peer)
     if (telling.event === 'peer-remove') {
+      this.#places.closed(telling.peer)
       this.#extensionNames.delete(`${telling.peer}:${telling.feed}`)
     }
     const entry = this.#byId.get(telling.feed)
@@ -784,6 +800,12 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       default:
         telling satisfies never
     }
+  }
+
+  #feedOpened(peer: number): void {
+    this.#places.opened(peer)
+    const dialled = this.#dialled.get(peer)
+    if (dialled !== undefined) dialled.used = true
   }
 
   #transferred(

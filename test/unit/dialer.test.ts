@@ -1,13 +1,16 @@
 import test from 'brittle'
 import { SynclineError } from '../../lib/errors.ts'
-import { RETRY_MS_MAX, RETRY_MS_START } from '../../lib/limits.ts'
+import { RETRY_MS_MAX, RETRY_MS_START, SILENT_PEER_MS } from '../../lib/limits.ts'
 import { Dialer } from '../../lib/synchronizer/dialer.ts'
 import { Tried } from '../../lib/synchronizer/tried.ts'
 import type { TransportConnection } from '../../lib/transport/transport.ts'
 import { ManualClock } from '../fixtures/connection.ts'
 
 /** A dialer whose connections need no network, and the times at which it dialled. */
-function setup(connects: () => boolean): { dialer: Dialer; clock: ManualClock; dials: number[] } {
+function setup(
+  connects: () => boolean,
+  takes: () => boolean = () => true
+): { dialer: Dialer; clock: ManualClock; dials: number[] } {
   const clock = new ManualClock()
   const dials: number[] = []
   const dialer = new Dialer({
@@ -17,11 +20,12 @@ function setup(connects: () => boolean): { dialer: Dialer; clock: ManualClock; d
       if (!connects()) throw new SynclineError('CONNECTION_FAILED', 'refused')
       return { stream: { destroy: () => {} } } as unknown as TransportConnection
     },
-    onconnection: () => true
+    onconnection: takes
   })
   return { dialer, clock, dials }
 }
 
+const FAULT = { fault: true, used: true }
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 test('an address that cannot be reached is dialled ever more slowly', async (t) => {
@@ -40,7 +44,7 @@ test('a peer that connects and is closed for a fault each time is dialled ever m
   const { dialer, clock, dials } = setup(() => true)
   await dialer.add('host', 1)
   for (let second = 0; second < 20; second++) {
-    dialer.ended('tcp:host:1', true)
+    dialer.ended('tcp:host:1', FAULT)
     clock.advance(1000)
     await settle()
   }
@@ -48,15 +52,55 @@ test('a peer that connects and is closed for a fault each time is dialled ever m
   dialer.close()
 })
 
+test('a peer that ends its connections at once is dialled ever more slowly, and said to do so', async (t) => {
+  const { dialer, clock, dials } = setup(() => true)
+  await dialer.add('host', 1)
+  for (let second = 0; second < 20; second++) {
+    dialer.ended('tcp:host:1', { fault: false, used: false })
+    t.alike(
+      dialer.failures().map(({ error }) => error.code),
+      ['CONNECTION_FAILED']
+    )
+    clock.advance(1000)
+    await settle()
+  }
+  t.alike(dials, [0, 1000, 3000, 7000, 15_000])
+  dialer.close()
+})
+
+test('after a connection that lasted the wait is short, although no feed was opened on it', async (t) => {
+  const { dialer, clock, dials } = setup(() => true)
+  await dialer.add('host', 1)
+  for (let i = 1; i < 5; i++) {
+    clock.advance(SILENT_PEER_MS)
+    dialer.ended('tcp:host:1', { fault: false, used: false })
+    t.alike(dialer.failures(), [])
+    clock.advance(1000)
+    await settle()
+    t.is(dials.length, i + 1)
+  }
+  dialer.close()
+})
+
+test('a connection that is not taken is a failure', async (t) => {
+  const { dialer } = setup(
+    () => true,
+    () => false
+  )
+  await t.exception(dialer.add('host', 1), /CONNECTION_FAILED/)
+  t.is(dialer.failures().length, 1)
+  dialer.close()
+})
+
 test('after a good connection the wait is short again', async (t) => {
   const { dialer, clock, dials } = setup(() => true)
   await dialer.add('host', 1)
   for (let i = 0; i < 3; i++) {
-    dialer.ended('tcp:host:1', true)
+    dialer.ended('tcp:host:1', FAULT)
     clock.advance(60_000)
     await settle()
   }
-  dialer.ended('tcp:host:1', false)
+  dialer.ended('tcp:host:1', { fault: false, used: true })
   const ended = clock.now()
   clock.advance(1000)
   await settle()

@@ -56,6 +56,7 @@ import { Bucket } from './rate.ts'
 import { cancel, cancelAll, cancelRun, forget, forgetLate } from './request.ts'
 import { type Snapshot, snapshotOf } from './snapshot.ts'
 import {
+  cancelQueued,
   forgetQueue,
   onCancel,
   onRequest,
@@ -147,6 +148,7 @@ export class Engine {
       download: new Bucket(this.#limits.download, options.now),
       uploadTurns: new Set(),
       downloadTurns: new Set(),
+      cancels: new Map(),
       openBytes: 0,
       nextChunk: 1,
       starved: new Set(),
@@ -428,6 +430,7 @@ export class Engine {
       world.unswept.delete(feed)
       sweepChunks(world, feed)
     }
+    if (world.cancels.size > 0) cancelQueued(world)
     const synced = this.#newlySynced()
     if (world.dirtyChannels.size > 0) {
       for (const channel of world.dirtyChannels) {
@@ -563,6 +566,7 @@ export class Engine {
     feed.channels.delete(peerId)
     peer.dropHungry(channel)
     peer.wanting.delete(channel)
+    world.cancels.delete(channel)
     world.dirtyChannels.delete(channel)
     world.untold.delete(channel)
     world.starved.delete(channel)
@@ -608,7 +612,7 @@ export class Engine {
       case 'request':
         return onRequest(world, channel, message)
       case 'cancel':
-        return onCancel(channel, message)
+        return onCancel(world, channel, message)
       case 'no-data':
         return onNoData(world, channel, message)
       default:

@@ -47,17 +47,15 @@ export class ServeQueue {
     return null
   }
 
-  /** Takes one request out by its id, if it waits. */
-  cancel(feed: FeedState, id: number): void {
+  /** Takes requests of a feed out by their ids, if they wait, in one pass. */
+  cancel(feed: FeedState, ids: ReadonlySet<number>): void {
     for (const [priority, level] of this.#levels) {
-      const queue = level.get(feed) ?? []
-      const at = queue.findIndex((item) => item.id <= id && id < item.id + messageCount(item))
-      const item = queue[at]
-      if (item === undefined) continue
-      queue.splice(at, 1, ...without(item, id))
-      this.#count--
-      if (queue.length === 0) this.#drop(priority, feed)
-      return
+      const queue = level.get(feed)
+      if (queue === undefined) continue
+      const kept: Queued[] = []
+      for (const item of queue) this.#count -= keep(item, ids, kept)
+      if (kept.length === 0) this.#drop(priority, feed)
+      else level.set(feed, kept)
     }
   }
 
@@ -94,12 +92,22 @@ export class ServeQueue {
   }
 }
 
-/** What is left of an item without one request. */
-function without(item: Queued, id: number): Queued[] {
-  if (item.type !== 'requests') return []
-  const place = id - item.id
-  const rest: Queued[] = []
-  if (place > 0) rest.push(sliceRequests(item, 0, place))
-  if (place + 1 < item.count) rest.push(sliceRequests(item, place + 1, item.count))
-  return rest
+/** Adds what is left of an item without some requests; returns how many of them were in it. */
+function keep(item: Queued, ids: ReadonlySet<number>, kept: Queued[]): number {
+  const { id } = item
+  const count = messageCount(item)
+  let from = 0
+  let removed = 0
+  for (let i = 0; i < count; i++) {
+    if (!ids.has(id + i)) continue
+    if (from < i) kept.push(sliceQueued(item, from, i))
+    from = i + 1
+    removed++
+  }
+  if (from < count) kept.push(sliceQueued(item, from, count))
+  return removed
+}
+
+function sliceQueued(item: Queued, from: number, to: number): Queued {
+  return item.type === 'requests' ? sliceRequests(item, from, to) : item
 }

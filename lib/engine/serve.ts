@@ -136,9 +136,20 @@ export function forgetQueue({ peer, feed }: Channel): void {
   peer.queue.remove(feed)
 }
 
-/** Takes a request back that was not answered yet. */
-export function onCancel({ peer, feed }: Channel, { request }: Cancel): void {
-  peer.queue.cancel(feed, request)
+/**
+ * Takes a request back that was not answered yet, together with all others of this step: each look for one goes through
+ * all that wait.
+ */
+export function onCancel(world: World, channel: Channel, { request }: Cancel): void {
+  const ids = world.cancels.get(channel)
+  if (ids === undefined) world.cancels.set(channel, new Set([request]))
+  else ids.add(request)
+}
+
+/** Carries out what {@link onCancel} noted. */
+export function cancelQueued(world: World): void {
+  for (const [{ peer, feed }, ids] of world.cancels) peer.queue.cancel(feed, ids)
+  world.cancels.clear()
 }
 
 /** Gives a peer the next of what it asked for; false if that is nothing or there is no room. */

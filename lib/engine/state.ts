@@ -430,6 +430,8 @@ export interface World {
   /** Peers that wait for their part of a limited rate; whoever had none for longest comes first. */
   readonly uploadTurns: Set<PeerState>
   readonly downloadTurns: Set<PeerState>
+  /** Ids of requests that remotes took back in this step. */
+  readonly cancels: Map<Channel, Set<number>>
   /** Expected bytes of all open chunks. */
   openBytes: number
   nextChunk: number

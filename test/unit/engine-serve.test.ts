@@ -1,12 +1,27 @@
 import test from 'brittle'
+import type { Input } from '../../lib/engine/input.ts'
 import { newIdentity } from '../../lib/feed/identity.ts'
 import { memoryStore } from '../../lib/feed/memory/memory-store.ts'
 import { StoredFeed } from '../../lib/feed/stored-feed.ts'
 import { answer } from '../../lib/synchronizer/answer.ts'
 import { type Outgoing, writeFrames } from '../../lib/synchronizer/frame.ts'
 import { INVALID_REQUESTS_MAX, SERVE_QUEUE_MAX, SERVES_UNDER_WAY_MAX } from '../../lib/limits.ts'
+import type { Request } from '../../lib/wire/message.ts'
 import type { RequestRun } from '../../lib/wire/run.ts'
 import { range, requestsOf, Shell } from '../fixtures/engine.ts'
+
+/** For a block with its proof, which is joined with no other. */
+const PROOF: Request = {
+  type: 'request',
+  id: 0,
+  fork: 0,
+  block: { index: 0, nodes: 1 },
+  hash: null,
+  seek: null,
+  upgrade: null,
+  manifest: false,
+  priority: 0
+}
 
 function run(id: number, index: number, count: number, priority: number = 0): RequestRun {
   return { type: 'requests', id, fork: 0, index, count, priority }
@@ -232,4 +247,29 @@ test('what counts against the upload rate is what is sent, however much more tha
   }
   t.is(shell.engine.snapshot().peers[0]?.queued, 0)
   t.ok(sent > 20 * large + 500, 'all were answered')
+})
+
+test('cancels that arrive together take one look at what waits', (t) => {
+  const shell = serving(100, [[0, 100]], 1)
+  ask(shell, run(1, 0, 1))
+  shell.take('serve')
+  let looks = 0
+  const count = 2000
+  for (const i of range(0, count)) {
+    shell.message(1, 1, {
+      ...PROOF,
+      get id() {
+        looks++
+        return 10 + i
+      }
+    })
+  }
+  looks = 0
+  const ids = [...range(10, 20), ...range(1_000_000, 1_000_500)]
+  const inputs = ids.map((request): Input => {
+    return { type: 'message', peer: 1, feed: 1, message: { type: 'cancel', request } }
+  })
+  shell.engine.stepAll(inputs, shell.now)
+  t.ok(looks <= 4 * count, `${looks} looks`)
+  t.is(shell.engine.snapshot().peers[0]?.queued, count - 10)
 })

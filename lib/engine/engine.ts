@@ -938,9 +938,15 @@ function highestLength(feed: FeedState): number {
 }
 
 function isPending(channel: Channel, now: number): boolean {
-  const { opened, remote, feed, since } = channel
+  const { opened, remote, since } = channel
   if (!opened || remote === null) return now - since < SILENT_PEER_MS
-  return remote.fork > feed.view.fork && remote.length > 0 && isBelieved(channel)
+  return offersFork(channel, remote)
+}
+
+/** True if there is a higher fork that is to be followed before anything else. */
+function offersFork(channel: Channel, { fork, length }: { fork: number; length: number }): boolean {
+  const { view } = channel.feed
+  return view.allowsForks && fork > view.fork && length > 0 && isBelieved(channel)
 }
 
 function isSynced(feed: FeedState): boolean {
@@ -949,8 +955,7 @@ function isSynced(feed: FeedState): boolean {
   let heard = false
   for (const channel of feed.channels.values()) {
     if (!channel.opened || channel.remote === null) continue
-    const { fork, length } = channel.remote
-    if (fork > feed.view.fork && length > 0 && isBelieved(channel)) return false
+    if (offersFork(channel, channel.remote)) return false
     heard = true
   }
   const length = highestLength(feed)

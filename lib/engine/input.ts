@@ -39,6 +39,8 @@ export interface FeedView {
   readonly contiguousLength: number
   readonly writable: boolean
   readonly frozen: boolean
+  /** False if higher forks of others are left alone. */
+  readonly allowsForks: boolean
   /** True if a manifest is needed to verify the first head and we have none. */
   readonly needsManifest: boolean
   /** True if we hold a manifest that others may ask for. */

@@ -77,6 +77,7 @@ export function askReorg(world: World, channel: Channel): boolean {
   const { feed, remote } = channel
   const { view } = feed
   if (remote === null || remote.fork <= view.fork || remote.length === 0) return false
+  if (!view.allowsForks) return false
   if (!channel.opened || !remote.uploading || channel.accused !== null) return false
   if (feed.reorg !== null && !takesOver(channel, feed.reorg, remote.fork)) return false
   // With blocks of our own, the search for common ancestors follows.

@@ -157,6 +157,8 @@ export interface Feed {
   readonly writable: boolean
   /** True after a conflict: never replicated again. */
   readonly frozen: boolean
+  /** False if a higher fork of the writer's is never taken over. */
+  readonly allowsForks: boolean
   readonly closed: boolean
   /** Set where whoever owns what is below encrypts: `append` takes plain blocks then, and this gives them back. */
   readonly cipher: BlockCipher | null
@@ -243,7 +245,8 @@ export interface Feed {
   adopt(blocks: AdoptedBlocks): Promise<AdoptResult>
 
   /**
-   * Begins to follow a higher fork: `proof` is an upgrade from 0 under that fork. Null if stale.
+   * Begins to follow a higher fork: `proof` is an upgrade from 0 under that fork. Null if stale, or if the feed
+   * allows no forks.
    * @throws SynclineError as {@link Feed.applyProof}.
    */
   reorg(proof: Proof): Promise<Reorg | null>

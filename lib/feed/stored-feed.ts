@@ -98,6 +98,7 @@ export class StoredFeed implements Feed {
   readonly discoveryKey: Uint8Array
   /** Always null: blocks are stored as they are given. */
   readonly cipher: null = null
+  readonly allowsForks: boolean = true
   readonly #store: Store
   readonly #keyPair: KeyPair | null
   readonly #bitmap: Bitmap

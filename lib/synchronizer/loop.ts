@@ -871,6 +871,7 @@ function viewOf(feed: Feed): FeedView {
     contiguousLength: feed.contiguousLength,
     writable: feed.writable,
     frozen: feed.frozen,
+    allowsForks: feed.allowsForks,
     needsManifest: feed.length === 0 && feed.manifest === null,
     hasManifest: feed.manifest !== null && !feed.compat
   }

@@ -629,6 +629,57 @@ test('a rewritten feed is followed', async (t) => {
   t.alike(await copyCore.treeHash(), await sourceCore.treeHash())
 })
 
+test('a core that allows no fork is not rewritten', async (t) => {
+  const sourceCore = await createCore(t)
+  await sourceCore.append(['a', 'b', 'c'])
+  const copyCore = new Hypercore(await t.tmp(), sourceCore.key, { allowFork: false })
+  t.teardown(() => copyCore.close(), { order: 1 })
+  const [source, copy] = [await open(t, sourceCore), await open(t, copyCore)]
+  await upgrade({ source, sourceCore, copy, copyCore })
+  await sourceCore.truncate(1)
+  await sourceCore.append(['x', 'y', 'z'])
+  t.is(await copy.reorg(await source.proof({ upgrade: { start: 0, length: 4 } })), null)
+  t.absent(copy.allowsForks)
+  t.ok(source.allowsForks)
+  t.is(copyCore.length, 3)
+})
+
+for (const length of [1, 2, 4]) {
+  test(`nodes of what was cut off at ${length} are no other history`, async (t) => {
+    const pair = await createPair(t, 2 * length)
+    const { source, sourceCore, copy, copyCore } = pair
+    await upgrade(pair)
+    for (let index = 0; index < 2 * length; index++) {
+      await copy.applyProof(await blockProof(pair, index))
+    }
+    await source.truncate(length)
+    const cut = await copy.reorg(await source.proof({ upgrade: { start: 0, length } }))
+    while (cut?.next) await cut.accept(await source.proof({ hash: cut.next }))
+    await cut?.commit()
+    t.is(copy.length, length)
+    await sourceCore.append(Array.from({ length }, (_, i) => `new ${i}`))
+    const proof = await source.proof({ upgrade: { start: 0, length: 2 * length } })
+    t.absent(await copy.checkConflict(proof))
+    t.absent(copy.frozen)
+    await upgrade(pair)
+    for (let index = length; index < 2 * length; index++) {
+      await copy.applyProof(await blockProof(pair, index))
+    }
+    t.alike(await copyCore.treeHash(), await sourceCore.treeHash())
+  })
+}
+
+test('a run of blocks ends where it grows too large, however small most of them are', async (t) => {
+  const large = Buffer.alloc(300_000)
+  const { source } = await createPair(t, 2000)
+  await source.append([large, large, large])
+  t.is((await source.readPacked(2000, 2003)).lengths.length, 1)
+  t.is((await source.readPacked(1990, 2003)).lengths.length, 11)
+  t.is((await source.readPacked(0, 2003)).lengths.length, 2001)
+  await source.append([Buffer.alloc(1_000_000)])
+  t.is((await source.readPacked(2003, 2004)).lengths.length, 1, 'one at least')
+})
+
 test('two histories freeze the feed for good', async (t) => {
   const folder = await t.tmp()
   const pair = await createPair(t, 3)

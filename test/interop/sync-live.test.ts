@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 import test, { type Assertions } from 'brittle'
-import type { FeedSession, Peer } from '../../lib/index.ts'
+import type { FeedSession, Peer, SynclineError } from '../../lib/index.ts'
 import type { HypercoreLike } from '../../lib/feed/hypercore/hypercore-like.ts'
 import { duplexPair } from '../../lib/transport/memory.ts'
 import { secure } from '../../lib/transport/secret-stream.ts'
@@ -181,6 +181,44 @@ test(`a live ${V11.name} that its user closes can be opened and added again`, as
   await feed.append('more')
   await until(() => again.contiguousLength === COUNT + 1)
   await sameFeed(t, added, again)
+  t.alike(faults, [])
+})
+
+test(`a live ${V11.name} that its user closes while it is added is not added`, async (t) => {
+  for (let turns = 0; turns < 12; turns++) {
+    const core = await filledCore(t, V11, 3)
+    const sync = openSync(t)
+    const faults = faultsOf(sync)
+    const live = sync.add(core as unknown as HypercoreLike)
+    const ready = live.ready().then(
+      () => 'ready',
+      (error: SynclineError) => error.code
+    )
+    for (let i = 0; i < turns; i++) await Promise.resolve()
+    await core.close()
+    if ((await ready) === 'ready') await until(() => live.closed)
+    else t.is(await ready, 'SESSION_CLOSED')
+    await until(() => sync.feeds.length === 0)
+    t.alike(faults, [])
+  }
+})
+
+test(`a live ${V11.name} that allows no fork is left as it is, and waits for nobody`, async (t) => {
+  const source = await filledCore(t, V11, 20)
+  const core = await openCore(t, V11, source.key, { allowFork: false })
+  const sync = openSync(t)
+  const faults = faultsOf(sync)
+  const live = sync.add(core as unknown as HypercoreLike)
+  await DIALLING.connect(t, sync, source)
+  await live.synced()
+  await source.truncate(10)
+  await source.append(['x', 'y'])
+  await until(() => live.progress().peers[0]?.fork === 1)
+  t.is(await live.update(), false)
+  await live.synced()
+  t.is(core.length, 20)
+  t.is(core.fork, 0)
+  t.alike(Buffer.from((await live.get(15)) as Uint8Array), blockBytes(15))
   t.alike(faults, [])
 })
 

@@ -9,7 +9,7 @@
  */
 import { type ErrorDetails, isSynclineError, SynclineError } from '../../errors.ts'
 import { fold, leafHash, NODE_BYTES } from '../../kernels/fold.ts'
-import { BLOCK_BYTES_MAX, SERVE_RUN_BYTES_MAX } from '../../limits.ts'
+import { BLOCK_BYTES_MAX, SERVE_RUN_BLOCKS_MAX, SERVE_RUN_BYTES_MAX } from '../../limits.ts'
 import type { ReadonlyBitmap } from '../../primitives/bitmap.ts'
 import * as flat from '../../primitives/flat-tree.ts'
 import type { Manifest } from '../../wire/manifest.ts'
@@ -93,9 +93,9 @@ export class HypercoreFeed implements Feed {
   readonly #reader: HypercoreReader
   readonly #listeners: Set<(change: FeedChange) => void> = new Set()
   readonly #unwatch: () => void
-  /** Head as the listeners know it. */
   /** True while what is dropped is to be fetched again. */
   #forgetting = false
+  /** Head as the listeners know it. */
   #length: number
   #fork: number
   #frozen: boolean
@@ -141,17 +141,20 @@ export class HypercoreFeed implements Feed {
     if (typeof (core as { ready?: unknown } | null)?.ready !== 'function') {
       throw new SynclineError('UNSUPPORTED', 'not a Hypercore: it has no ready')
     }
+    let session: HypercoreSession | null = null
     try {
       await core.ready()
       const user = checkHypercore(core)
-      if (user.closing || user.closed) throw closedError()
+      if (isClosed(user)) throw closedError()
       // Weak: it does not keep the core open. Not active: it does not make the core itself download.
-      const session = user.session({ weak: true, active: false, onwait: null, onseq: null })
+      session = user.session({ weak: true, active: false, onwait: null, onseq: null })
       await session.ready()
       const frozen = await checkHypercore(session).getUserData(FROZEN_NAME)
+      if (isClosed(user) || isClosed(session)) throw closedError()
       return new HypercoreFeed(user, session, frozen !== null)
     } catch (error) {
-      throw hypercoreError(error, 'storage')
+      void session?.close().catch(() => {})
+      throw isClosed(core) ? closedError(error) : hypercoreError(error, 'storage')
     }
   }
 
@@ -187,6 +190,11 @@ export class HypercoreFeed implements Feed {
 
   get frozen(): boolean {
     return this.#frozen || this.#core.header.frozen === true
+  }
+
+  /** False where the user's core was opened so: `allowFork: false`. */
+  get allowsForks(): boolean {
+    return this.#core.replicator.allowFork !== false
   }
 
   get closed(): boolean {
@@ -230,11 +238,18 @@ export class HypercoreFeed implements Feed {
   }
 
   async readPacked(start: number, end: number): Promise<PackedBlocks> {
-    const { have, length, byteLength } = this
-    const blockBytes = Math.max(1, Math.ceil(byteLength / Math.max(length, 1)))
-    const most = Math.max(1, Math.floor(SERVE_RUN_BYTES_MAX / blockBytes))
-    const last = Math.min(end, start + most, have.firstUnset(start))
-    return packBlocks(await this.readRun(start, Math.max(last, start + 1)))
+    this.#mustBeOpen()
+    const last = Math.min(end, start + SERVE_RUN_BLOCKS_MAX, this.have.firstUnset(start))
+    const leaves = Array.from({ length: Math.max(last - start, 0) }, (_, i) => 2 * (start + i))
+    let count = 0
+    let bytes = 0
+    for (const leaf of await this.#call('storage', () => this.#reader.nodes(leaves))) {
+      // Of a block whose leaf was lost with its neighbours the size is not known: it is read alone.
+      bytes += leaf?.size ?? SERVE_RUN_BYTES_MAX + 1
+      if (bytes > SERVE_RUN_BYTES_MAX) break
+      count++
+    }
+    return packBlocks(await this.readRun(start, start + Math.max(count, 1)))
   }
 
   async readRun(start: number, end: number): Promise<Uint8Array[]> {
@@ -401,7 +416,7 @@ export class HypercoreFeed implements Feed {
 
   async reorg(proof: Proof): Promise<Reorg | null> {
     this.#mayStore()
-    if (proof.fork <= this.fork || this.frozen) return null
+    if (proof.fork <= this.fork || this.frozen || !this.allowsForks) return null
     const verifier = this.#knownVerifier()
     await this.#call('proof', async () => verifyTree({ key: this.key, verifier }, proof))
     const raw = toRawProof(tieProof(proof))
@@ -415,7 +430,9 @@ export class HypercoreFeed implements Feed {
     const verifier = this.#knownVerifier()
     if (proof.fork !== this.fork || verifier === null || this.length === 0) return false
     const known = { key: this.key, verifier }
-    const { nodes } = (await this.#call('proof', async () => verifyTree(known, proof))).tree
+    const { tree } = await this.#call('proof', async () => verifyTree(known, proof))
+    // Beyond our end there may be nodes that a truncation left behind.
+    const nodes = tree.nodes.filter(({ index }) => flat.endBlock(index) <= this.length)
     const stored = await this.#call('storage', () =>
       this.#reader.nodes(nodes.map(({ index }) => index))
     )

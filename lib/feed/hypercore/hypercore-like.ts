@@ -101,6 +101,8 @@ export interface HypercoreWriter {
 
 /** Called by the core after each change of its bits. */
 export interface HypercoreReplicator {
+  /** False if the core never takes a higher fork of its writer's over. */
+  readonly allowFork?: boolean
   onhave(start: number, length: number, drop?: boolean): void
   onupgrade(): void
 }

@@ -3,7 +3,13 @@
  *
  * @module
  */
-import Protomux, { type Channel, type ChannelMessage, type ChannelOptions } from 'protomux'
+import Protomux, {
+  type Channel,
+  type ChannelMessage,
+  type ChannelName,
+  type ChannelOptions,
+  type MessageOptions
+} from 'protomux'
 import { SynclineError } from '../errors.ts'
 import {
   CHANNELS_MAX,
@@ -34,6 +40,9 @@ const ALIASES: readonly string[] = ['hypercore']
 /** Answers a remote that opens a feed; what it returns is awaited before the remote is rejected. */
 export type OnPair = (discoveryKey: Uint8Array | null) => Promise<void> | undefined
 
+// oxlint-disable-next-line typescript/no-explicit-any -- whatever Protomux calls
+type Handler = (...args: any[]) => unknown
+
 /** What happens on a channel. */
 export interface ChannelHandlers {
   /** The remote opened too. */
@@ -53,7 +62,8 @@ export interface ChannelHandlers {
 
 /**
  * Protomux rethrows native errors (RangeError, TypeError) that a peer's bytes provoke, as uncaught exceptions. Here
- * every error goes to `report`, and the stream ends because nothing after it can be read.
+ * every error goes to `report`, and the stream ends because nothing after it can be read. Only what handlers of somebody
+ * else's channels throw goes the way of Protomux: it is no fault of the peer.
  */
 class GuardedMux extends Protomux {
   report: (error: unknown) => void = () => {}
@@ -67,10 +77,17 @@ class GuardedMux extends Protomux {
   readonly #closedEarly = new Set<number>()
   /** Takes the next control message that would be sent. */
   #capture: ((frame: Uint8Array) => void) | null = null
+  /** What handlers of somebody else's threw. */
+  readonly #thrown = new WeakSet<object>()
 
   override createChannel(options: ChannelOptions): Channel | null {
     if (options.ondrain !== undefined) this.#tellsDrained = true
-    const channel = super.createChannel(options)
+    const ours = options.handshake instanceof GuardedHandshake
+    const channel = super.createChannel(ours ? options : this.#observed(options))
+    if (channel !== null && !ours) {
+      const add = channel.addMessage.bind(channel)
+      channel.addMessage = (message) => add(this.#observedMessage(message))
+    }
     if (channel !== null && this.#closedEarly.delete(channel._remoteId)) {
       // The remote closed it long ago, and may use its number again as soon as it hears of our open.
       void channel.fullyOpened().then(() => channel._close(true))
@@ -187,7 +204,56 @@ class GuardedMux extends Protomux {
     }
   }
 
+  override pair(name: ChannelName, notify: OnPair): void {
+    super.pair(name, this.#observedCall(notify))
+  }
+
+  /** As `pair`, for a handler of ours. */
+  pairOurs(name: ChannelName, notify: OnPair): void {
+    super.pair(name, notify)
+  }
+
+  /** The same, but that we know what its handlers throw. */
+  #observed(options: ChannelOptions): ChannelOptions {
+    const observed: Record<string, unknown> = { ...options }
+    for (const event of ['onopen', 'onclose', 'ondestroy', 'ondrain']) {
+      const handler = observed[event]
+      if (typeof handler === 'function') observed[event] = this.#observedCall(handler as Handler)
+    }
+    const messages = options.messages?.map((message) => this.#observedMessage(message))
+    if (messages !== undefined) observed['messages'] = messages
+    return observed as unknown as ChannelOptions
+  }
+
+  #observedMessage(message: MessageOptions | null): MessageOptions | null {
+    const { onmessage } = message ?? {}
+    if (message === null || onmessage === undefined) return message
+    return { ...message, onmessage: this.#observedCall(onmessage) }
+  }
+
+  #observedCall<Call extends Handler>(call: Call): Call {
+    const note = (error: unknown): void => {
+      if (typeof error === 'object' && error !== null) this.#thrown.add(error)
+    }
+    const observed = function (this: unknown, ...args: unknown[]): unknown {
+      try {
+        const result: unknown = call.apply(this, args)
+        // Heard before Protomux hears of it, which then acts on it.
+        if (result instanceof Promise) result.catch(note)
+        return result
+      } catch (error) {
+        note(error)
+        throw error
+      }
+    }
+    return observed as Handler as Call
+  }
+
   override _safeDestroy(error: unknown): void {
+    if (typeof error === 'object' && error !== null && this.#thrown.has(error)) {
+      super._safeDestroy(error)
+      return
+    }
     this._destroying = true
     this.report(error)
     this.stream.destroy()
@@ -342,7 +408,9 @@ export class Mux {
     const key = pairKey(discoveryKey)
     if (this.#mux._notify.has(key)) return
     this.#pairs.set(key, onpair)
-    this.#mux.pair({ protocol: PROTOCOL, id: discoveryKey }, onpair)
+    const name = { protocol: PROTOCOL, id: discoveryKey }
+    if (this.#mux instanceof GuardedMux) this.#mux.pairOurs(name, onpair)
+    else this.#mux.pair(name, onpair)
   }
 
   #holds(key: string): boolean {

@@ -19,10 +19,10 @@ declare module 'protomux' {
     /** Missing on those that were not made by Protomux. */
     send?(message: unknown): boolean
   }
-  interface MessageOptions {
-    readonly encoding: Encoding<any>
-    readonly onmessage: (message: any) => void
-    readonly autoBatch: boolean
+  export interface MessageOptions {
+    readonly encoding?: Encoding<any>
+    readonly onmessage?: (message: any) => unknown
+    readonly autoBatch?: boolean
   }
   export interface Channel {
     readonly opened: boolean
@@ -37,10 +37,11 @@ declare module 'protomux' {
     /** Resolves to false if it was closed before. */
     fullyOpened(): Promise<boolean>
     _close(isRemote: boolean): void
+    addMessage(options: MessageOptions | null): ChannelMessage
     open(handshake: unknown): void
     close(): void
   }
-  interface ChannelName {
+  export interface ChannelName {
     readonly protocol: string
     readonly id?: Uint8Array | null
   }
@@ -48,7 +49,7 @@ declare module 'protomux' {
     readonly aliases?: readonly string[]
     readonly userData?: unknown
     readonly handshake?: Encoding<any>
-    readonly messages?: readonly MessageOptions[]
+    readonly messages?: readonly (MessageOptions | null)[]
     readonly onopen?: (handshake: any) => void
     readonly onclose?: (isRemote: boolean) => void
     readonly ondrain?: () => void

@@ -287,6 +287,41 @@ test("a connection on which other protocols run can be attached, and stays the u
   t.alike(heard, ['during', 'after'])
 })
 
+const HANDLERS: Record<string, (fail: () => never) => object> = {
+  'a message': (fail) => ({ messages: [{ encoding: c.string, onmessage: fail }] }),
+  'a message, later': (fail) => ({
+    messages: [{ encoding: c.string, onmessage: async () => fail() }]
+  }),
+  'an open': (fail) => ({ messages: [{ encoding: c.string }], onopen: fail })
+}
+for (const [what, handlers] of Object.entries(HANDLERS)) {
+  test(`another protocol that fails at ${what} ends the connection, and is no fault of the peer`, async (t) => {
+    const [one, other] = securePair(t)
+    const sync = openSync(t)
+    const faults = faultsOf(sync)
+    await sync.attach(one)
+    const errors: unknown[] = []
+    one.on('error', (error: unknown) => errors.push(error))
+    const mine = new Error('mine')
+    const fail = (): never => {
+      throw mine
+    }
+    Protomux.from(one)
+      .createChannel({ protocol: 'chat', ...handlers(fail) })
+      .open()
+    const chat = Protomux.from(other).createChannel({
+      protocol: 'chat',
+      messages: [{ encoding: c.string }]
+    })
+    chat.open()
+    chat.messages[0]?.send('hello')
+    await until(() => one.destroyed)
+    t.ok(errors.length > 0 && errors.every((error) => error === mine))
+    await until(() => sync.peers.length === 0)
+    t.alike(faults, [])
+  })
+}
+
 for (const mode of ['both', 'serve'] as const) {
   test(`a feed of mode ${mode} is given to who wants it later on a connection of the user's`, async (t) => {
     const [one, other] = securePair(t)

@@ -80,6 +80,7 @@ test('protomux has all that its ambient type declares', async (t) => {
     _remoteId: true,
     fullyOpened: true,
     _close: true,
+    addMessage: true,
     open: true,
     close: true
   }

@@ -5,7 +5,13 @@
  */
 import { SynclineError } from '../errors.ts'
 import { rawBytes } from './raw-bytes.ts'
-import { handshake, secure, type HandshakeOptions, type NoiseKeyPair } from './secret-stream.ts'
+import {
+  handshake,
+  handshaken,
+  secure,
+  type HandshakeOptions,
+  type NoiseKeyPair
+} from './secret-stream.ts'
 import type { ByteStream, FramedStream, TransportConnection } from './transport.ts'
 
 /** Options of {@link attach}. */
@@ -21,7 +27,7 @@ export interface AttachOptions extends Partial<HandshakeOptions> {
  *
  * A raw duplex (`isInitiator` given) is encrypted and belongs to syncline from now on: it ends with the connection. A
  * stream that is encrypted already (secret-stream, a Hyperswarm connection, what `hypercore.replicate()` returns, a
- * Protomux on one) stays the user's, together with whatever else runs on it.
+ * Protomux on one) stays the user's, together with whatever else runs on it, also where this fails.
  *
  * @throws SynclineError BAD_ARGUMENT if it is none of these, CONNECTION_FAILED; the signal's reason.
  */
@@ -32,7 +38,7 @@ export async function attach(
   const { address = 'attached' } = options
   const encrypted = encryptedStream(duplex)
   if (encrypted !== null) {
-    await handshake(encrypted, { ...options, address })
+    await handshaken(encrypted, { ...options, address })
     return connection(encrypted, address, false)
   }
   if (options.isInitiator === undefined || !('write' in duplex)) {

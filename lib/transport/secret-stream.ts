@@ -167,13 +167,29 @@ export function secure(
  * @throws SynclineError CONNECTION_FAILED with the cause; the signal's reason when it is aborted.
  */
 export async function handshake(stream: FramedStream, options: HandshakeOptions): Promise<void> {
+  try {
+    await handshaken(stream, options)
+  } catch (error) {
+    // Nobody else listens, and an error would end the process.
+    stream.on('error', () => {})
+    stream.destroy()
+    throw error
+  }
+}
+
+/**
+ * Resolves when the handshake is done; otherwise the stream is left as it was.
+ *
+ * @throws SynclineError as {@link handshake}.
+ */
+export async function handshaken(stream: FramedStream, options: HandshakeOptions): Promise<void> {
   const { address, timeoutMs = CONNECT_TIMEOUT_MS, signal } = options
   const raw = stream.rawStream as ByteStream | null
   let cause: unknown
   const onerror = (error: unknown): void => {
     cause ??= error
   }
-  // Stays for good: until somebody else listens, an error would end the process.
+  // Stays where it succeeds: until somebody else listens, an error would end the process.
   stream.on('error', onerror)
   try {
     await new Promise<void>((resolve, reject) => {
@@ -203,7 +219,7 @@ export async function handshake(stream: FramedStream, options: HandshakeOptions)
       }
     })
   } catch (error) {
-    stream.destroy()
+    stream.off('error', onerror)
     throw error
   }
 }

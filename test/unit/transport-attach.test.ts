@@ -1,6 +1,7 @@
 import test from 'brittle'
 import { attach } from '../../lib/transport/attach.ts'
 import { duplexPair, memoryPair } from '../../lib/transport/memory.ts'
+import { secure } from '../../lib/transport/secret-stream.ts'
 
 test('a raw duplex is encrypted and taken over', async (t) => {
   const [raw, otherRaw] = duplexPair()
@@ -24,6 +25,24 @@ test('a stream that is encrypted already stays the user`s', async (t) => {
   const attached = await attach(one.stream)
   t.is(attached.owned, false)
   t.is(attached.stream, one.stream)
+})
+
+test("what cannot be attached stays the user's", async (t) => {
+  const [raw] = duplexPair()
+  const stream = secure(true, raw)
+  const errors: unknown[] = []
+  stream.on('error', (error: unknown) => errors.push(error))
+  t.teardown(() => stream.destroy())
+  const giveUp = new AbortController()
+  const attaching = attach(stream, { signal: giveUp.signal })
+  giveUp.abort(new Error('enough'))
+  await t.exception(attaching, /enough/)
+  await t.exception(attach(stream, { timeoutMs: 1 }), /CONNECTION_FAILED/)
+  t.absent(stream.destroying)
+  const failed = new Error('failed')
+  stream.destroy(failed)
+  await new Promise<void>((resolve) => stream.on('close', resolve))
+  t.alike(errors, [failed])
 })
 
 test('a raw duplex needs isInitiator, and other things are refused', async (t) => {

@@ -707,12 +707,31 @@ export class FeedSession extends EventEmitter<FeedEvents> {
 
   /** A session of its own over the same feed: closing it leaves this one open. */
   session(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
-    return this.#view(options, false)
+    return this.view(options, false, null)
   }
 
   /** A session whose length stays what it is now, or what it is when the feed is open; see {@link SharedSession.get}. */
   snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
-    return this.#view(options, true)
+    return this.view(options, true, null)
+  }
+
+  /** Not for users: a view of the feed, or of what a snapshot keeps of it. */
+  view(
+    options: { readonly valueEncoding?: ValueEncoding },
+    isSnapshot: boolean,
+    snapshot: SharedSession | null
+  ): SharedSession {
+    const sessions = (this.#sessions ??= new Set<SharedSession>())
+    const encoding = options.valueEncoding ?? null
+    const view = new SharedSession(this, encoding, isSnapshot, () => sessions.delete(view))
+    if (this.opened) view.freeze(snapshot)
+    sessions.add(view)
+    if (this.opened) {
+      queueMicrotask(() => {
+        if (!view.closed) emit(view, 'ready')
+      })
+    }
+    return view
   }
 
   /** Closes the feed and lets it go from the synchronizer. Idempotent. */
@@ -849,20 +868,6 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     } finally {
       host.get(index, true)
     }
-  }
-
-  #view(options: { readonly valueEncoding?: ValueEncoding }, isSnapshot: boolean): SharedSession {
-    const sessions = (this.#sessions ??= new Set<SharedSession>())
-    const view = new SharedSession(this, options.valueEncoding ?? null, isSnapshot, () =>
-      sessions.delete(view)
-    )
-    sessions.add(view)
-    if (this.opened) {
-      queueMicrotask(() => {
-        if (!view.closed) emit(view, 'ready')
-      })
-    }
-    return view
   }
 
   async #close(): Promise<void> {

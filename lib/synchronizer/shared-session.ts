@@ -55,7 +55,6 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     this.#isSnapshot = isSnapshot
     this.#onclose = onclose
     this.setMaxListeners(0)
-    if (session.opened) this.freeze()
   }
 
   get key(): Uint8Array {
@@ -186,12 +185,16 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     return extension
   }
 
+  /** Another view of the same, with an encoding of its own or this one's. @throws SynclineError SESSION_CLOSED. */
   session(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
-    return this.#session.session(options)
+    this.#checkOpen()
+    return this.#session.view(this.#withEncoding(options), this.#isSnapshot, this)
   }
 
+  /** As {@link SharedSession.session}, which stays what this is now. @throws SynclineError SESSION_CLOSED. */
   snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
-    return this.#session.snapshot(options)
+    this.#checkOpen()
+    return this.#session.view(this.#withEncoding(options), true, this)
   }
 
   /** Closes this view only: what it waits for and wants, and its extensions, end with it. Idempotent. */
@@ -210,9 +213,14 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     return this.close()
   }
 
-  /** Not for users: a snapshot stays what the feed is now. */
-  freeze(): void {
+  /** Not for users: a snapshot stays what the feed is now, or what the snapshot is that it was made of. */
+  freeze(of: SharedSession | null = null): void {
     if (!this.#isSnapshot) return
+    if (of !== null && of.#isSnapshot) {
+      this.#frozen = of.#frozen
+      this.#keptLength = of.#keptLength
+      return
+    }
     const { length, fork, byteLength } = this.#session
     this.#frozen = { length, fork, byteLength }
     this.#keptLength = length

@@ -257,6 +257,26 @@ test('session: a snapshot never gives a block of another history', async (t) => 
   t.is(await endOf(snapshot.get(5)), 'BLOCK_NOT_AVAILABLE', 'a later truncation gives nothing back')
 })
 
+test('session: what is made of a snapshot stays what the snapshot is', async (t) => {
+  const { feed } = await pairOf(t)
+  const snapshot = feed.snapshot({ valueEncoding: 'utf-8' })
+  await feed.truncate(5)
+  await feed.append(Array.from({ length: BLOCKS }, (_, i) => `other ${i}`))
+  for (const view of [snapshot.session(), snapshot.snapshot(), snapshot.session().snapshot()]) {
+    t.alike([view.length, view.fork, view.byteLength], [BLOCKS, 0, snapshot.byteLength])
+    t.is(await view.get(4), 'block 4')
+    t.is(await endOf(view.get(7)), 'BLOCK_NOT_AVAILABLE')
+    t.is(await endOf(view.append('no')), 'NOT_WRITABLE')
+    await view.close()
+  }
+  t.is(await snapshot.get(4), 'block 4', 'it stays open')
+  const session = feed.session({ valueEncoding: 'utf-8' })
+  t.is(await session.session().get(7), 'other 2')
+  t.is(await session.session().snapshot().get(7), 'other 2')
+  await session.close()
+  t.is(await endOf((async () => session.session())()), 'SESSION_CLOSED')
+})
+
 test('session: what a snapshot waits for ends when a truncation takes it', async (t) => {
   const { reader, feed } = await pairOf(t)
   const copy = reader.add(feed.key, { ranges: [] })

@@ -693,7 +693,7 @@ export class Engine {
       if (channel.mayUpload) this.#offer(channel)
       this.#withdraw(channel)
       world.unswept.add(channel.feed)
-      touchChannel(world, channel)
+      touch(world, channel.feed)
     }
   }
 
@@ -929,7 +929,7 @@ function broken(message: string): never {
 function highestLength(feed: FeedState): number {
   let length = feed.view.length
   for (const channel of feed.channels.values()) {
-    if (!channel.opened || channel.remote === null || !isBelieved(channel)) continue
+    if (channel.remote === null || !channel.isSource || !isBelieved(channel)) continue
     if (channel.remote.fork === feed.view.fork) {
       length = Math.max(length, channel.remote.length)
     }
@@ -946,7 +946,9 @@ function isPending(channel: Channel, now: number): boolean {
 /** True if there is a higher fork that is to be followed before anything else. */
 function offersFork(channel: Channel, { fork, length }: { fork: number; length: number }): boolean {
   const { view } = channel.feed
-  return view.allowsForks && fork > view.fork && length > 0 && isBelieved(channel)
+  return (
+    view.allowsForks && channel.isSource && fork > view.fork && length > 0 && isBelieved(channel)
+  )
 }
 
 function isSynced(feed: FeedState): boolean {

@@ -300,8 +300,16 @@ export class Channel {
   }
 
   get mayDownload(): boolean {
+    return this.feed.downloads && this.#letsIn
+  }
+
+  /** True if what the remote has may come to be here: it gives, and is taken from. */
+  get isSource(): boolean {
+    return this.opened && this.remote?.uploading === true && this.#letsIn
+  }
+
+  get #letsIn(): boolean {
     return (
-      this.feed.downloads &&
       this.direction !== 'upload' &&
       this.direction !== 'none' &&
       this.peer.direction !== 'upload' &&

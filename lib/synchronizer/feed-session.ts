@@ -501,6 +501,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     const { length, fork } = host.feed
     const looking: { stop?: () => void } = {}
     const current = (): boolean => {
+      if (!this.#takes()) return true
       const { knownLength, pendingPeers, peers } = host.progress()
       if (pendingPeers > 0) {
         // Nothing happens when a peer has been silent for too long.
@@ -510,9 +511,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       if (options.wait === true && peers.length === 0) return false
       return host.feed.length >= knownLength
     }
-    const { direction } = this.#settings
-    const mayDownload = direction === 'both' || direction === 'download'
-    if (!host.feed.writable && options.wait !== false && mayDownload) {
+    if (!host.feed.writable && options.wait !== false && this.#takes()) {
       host.head(false)
       try {
         await waiters.wait(current, 'no peer had the feed', options)
@@ -623,10 +622,10 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     await this.#waiters.wait(ready, what, options)
   }
 
-  /** How far the feed is, and with whom. */
+  /** How far the feed is, and with whom; nothing of it before the feed is open, and once it is closed. */
   progress(): Progress {
     const host = this.#host
-    if (host === null) {
+    if (host === null || this.closing !== null) {
       return {
         wantedBlocks: 0,
         heldBlocks: 0,
@@ -664,6 +663,13 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     checkDirection(direction)
     if (peer === null) this.#settings = { ...this.#settings, direction }
     ;(await this.#opened()).setDirection(direction, peer)
+    this.check()
+  }
+
+  /** True if anything is taken from anybody. */
+  #takes(): boolean {
+    const { direction } = this.#settings
+    return direction === 'both' || direction === 'download'
   }
 
   /**

@@ -228,6 +228,63 @@ test('session: all that a view waits for, and all that it wants, ends with it', 
   t.absent(await copy.has(0), 'nobody wants what the view wanted')
 })
 
+test('session: nobody waits for a peer of whom nothing is taken', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key)
+  await copy.synced({ timeoutMs: 10_000 })
+  const [peer] = reader.peers
+  const heard = (length: number): Promise<void> =>
+    new Promise((resolve) => {
+      const look = (): void => {
+        if (copy.progress().peers.some((remote) => remote.length === length)) resolve()
+        else copy.once('remote', look)
+      }
+      look()
+    })
+  peer?.setDirection('upload')
+  await feed.append('late')
+  await heard(BLOCKS + 1)
+  t.is(await copy.update({ timeoutMs: 10_000 }), false)
+  await copy.synced({ timeoutMs: 10_000 })
+  t.is(copy.progress().knownLength, BLOCKS)
+  peer?.setDirection('both')
+  await copy.synced({ timeoutMs: 10_000 })
+  t.is(copy.length, BLOCKS + 1)
+  await copy.setDirection('upload', peer)
+  await feed.append('later')
+  await heard(BLOCKS + 2)
+  t.is(await copy.update({ timeoutMs: 10_000 }), false)
+  await copy.setDirection('both', peer)
+  t.is(await copy.update({ timeoutMs: 10_000 }), true)
+})
+
+test('session: progress can be looked at while the feed is closed', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key)
+  await copy.synced({ timeoutMs: 10_000 })
+  const seen: number[] = []
+  copy.on('peer-remove', () => seen.push(copy.progress().peers.length))
+  await copy.close()
+  t.alike(seen, [0])
+  t.is(copy.progress().wantedBlocks, 0)
+})
+
+test('session: who waits for a peer hears that nothing is taken of it any more', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  for (const close of [
+    (copy: FeedSession) => copy.setDirection('upload'),
+    (copy: FeedSession) => copy.setDirection('none', reader.peers[0]),
+    async () => reader.peers[0]?.setDirection('upload')
+  ]) {
+    const copy = reader.add(feed.key, { mode: 'serve' })
+    const updating = copy.update({ timeoutMs: 10_000 })
+    await new Promise<void>((resolve) => copy.once('remote', () => resolve()))
+    await close(copy)
+    t.is(await updating, false)
+    await copy.close()
+  }
+})
+
 test('session: a snapshot never gives a block of another history', async (t) => {
   const { feed } = await pairOf(t)
   const snapshot = feed.snapshot({ valueEncoding: 'utf-8' })

@@ -11,8 +11,9 @@ import type { ReadonlyBitmap } from '../primitives/bitmap.ts'
 import { packedBlock, type PackedBlocks } from '../wire/run.ts'
 import { readUint64 } from './bytes.ts'
 import type { Store } from './store.ts'
+import { isBlank } from './tree/node-page.ts'
 import { putNode, type TreeNodes } from './tree/tree-nodes.ts'
-import { byteOffset, requireNode, type TreeView } from './tree/tree-view.ts'
+import { byteOffset, noNode, requireNode, type TreeView } from './tree/tree-view.ts'
 
 /** Blocks and bytes of one read; more are read in several. */
 const READ_BLOCKS_MAX = 4096
@@ -29,7 +30,7 @@ export interface BlockSource {
   readonly dropBad: ((start: number, end: number) => Promise<void>) | null
 }
 
-/** Sizes of consecutive blocks, and their leaves. */
+/** Sizes of consecutive blocks, at least one, and their leaves. */
 interface Leaves {
   readonly sizes: Uint32Array
   /** Dense nodes: leaf i at byte 80 i. Null for a single block that is not hashed. */
@@ -142,8 +143,11 @@ export class BlockReader {
     const index = 2 * start
     if (end - start > 1) {
       const run = await nodes.run(start, end)
-      const sizes = new Uint32Array(end - start)
-      for (let i = 0; i < sizes.length; i++) sizes[i] = readUint64(run, 2 * NODE_BYTES * i)
+      // Blocks that are hashed need not end there: the one whose leaf is absent will not be intact, and is forgotten.
+      const count = dropBad === null ? leavesIn(run) : end - start
+      if (count === 0) throw noNode(index)
+      const sizes = new Uint32Array(count)
+      for (let i = 0; i < count; i++) sizes[i] = readUint64(run, 2 * NODE_BYTES * i)
       return { sizes, nodes: run }
     }
     if (dropBad === null) {
@@ -155,6 +159,13 @@ export class BlockReader {
     putNode(run, 0, leaf)
     return { sizes: Uint32Array.of(leaf.size), nodes: run }
   }
+}
+
+/** Leaves that stand in dense nodes before the first that is absent. */
+function leavesIn(nodes: Uint8Array): number {
+  let at = 0
+  while (at < nodes.byteLength && !isBlank(nodes, at)) at += 2 * NODE_BYTES
+  return at / (2 * NODE_BYTES)
 }
 
 /** True if each block hashes to its leaf. */

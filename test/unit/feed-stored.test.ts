@@ -408,6 +408,35 @@ test('a feed that is closed stores the chunks that were held', async (t) => {
   t.is(store.commits.length, 1)
 })
 
+test('a run ends before a block whose leaf is not there, and gives no block in its place', async (t) => {
+  const inner = memoryStore(newIdentity())
+  const feed = await StoredFeed.open(inner)
+  await feed.append(blocksFrom(0, 20))
+  await feed.close()
+  const leaf = { index: 14, size: 0, hash: new Uint8Array(32) }
+  await inner.commit({ nodes: [leaf], contiguousLength: 20, durability: 'os' })
+  const again = await StoredFeed.open(inner)
+  t.ok(isSynclineError(await failure(again.readRun(2, 12)), 'BLOCK_NOT_AVAILABLE'))
+  t.alike(await again.readRun(2, 7), blocksFrom(2, 7))
+  t.is((await again.readPacked(2, 12)).lengths.length, 5)
+  for (const end of [8, 12]) {
+    t.ok(isSynclineError(await failure(again.readRun(7, end)), 'BLOCK_NOT_AVAILABLE'))
+    t.ok(isSynclineError(await failure(again.readPacked(7, end)), 'BLOCK_NOT_AVAILABLE'))
+  }
+  await again.close()
+})
+
+test('an empty block is read among others', async (t) => {
+  const { feed } = await openWatched(t)
+  const blocks = [bytesOf(0), new Uint8Array(0), bytesOf(2), new Uint8Array(0)]
+  await feed.append(blocks)
+  t.alike((await feed.readRun(0, 4)).map(hex), blocks.map(hex))
+})
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}
+
 function chunkOf(parts: readonly Uint8Array[], root: number): ChunkBlocks {
   const lengths = Uint32Array.from(parts, ({ byteLength }) => byteLength)
   const offsets = Uint32Array.from(lengths, (_, i) =>

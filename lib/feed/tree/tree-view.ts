@@ -68,7 +68,12 @@ function sizeInMemory({ nodes }: TreeView, index: number): number | undefined {
 export async function requireNode(tree: TreeView, index: number): Promise<TreeNode> {
   const node = await tree.nodes.get(index)
   if (node !== null) return node
-  throw new SynclineError('BLOCK_NOT_AVAILABLE', `tree node ${index} is not stored`, {
+  throw noNode(index)
+}
+
+/** Says that a node is not stored. */
+export function noNode(index: number): SynclineError {
+  return new SynclineError('BLOCK_NOT_AVAILABLE', `tree node ${index} is not stored`, {
     node: index
   })
 }

@@ -232,6 +232,126 @@ test('a store whose folder could not be synced is not written before it is opene
   await feed.close().catch(() => {})
 })
 
+/** Files whose sync fails, one at a time, while all that is new is made durable. */
+const SYNCED = ['data', 'tree', 'oplog', 'bitfield', 'syncline']
+
+test('what a sync failed to write is on the disk before the next process says so', async (t) => {
+  for (const failing of SYNCED) {
+    for (const closes of [true, false]) {
+      const files = new FaultFiles()
+      await failedSync(t, files, failing, closes)
+      const left = files.afterKill()
+      const again = await reopen(left)
+      t.is(again.have.count(0, 2000), 1100)
+      await again.append(blocks(1100, 1101))
+      const last = await reopen(left.afterPowerLoss(() => 0))
+      t.is(last.have.count(0, 2000), 1101, `${failing}, ${closes ? 'closed' : 'killed'}`)
+      await readAll(last, 0, 1101)
+      await last.close()
+      await again.flush()
+      const flushed = await reopen(left.afterPowerLoss(() => 0))
+      t.alike(await flushed.audit(), { blocks: 1101, bad: [], head: true })
+      await flushed.close()
+      await again.close()
+    }
+  }
+})
+
+test('what a sync failed to write and is gone from memory is not believed in the same boot', async (t) => {
+  const files = new FaultFiles()
+  await failedSync(t, files, 'data', true)
+  const again = await reopen(files.afterEviction())
+  t.alike([again.length, again.have.count(0, 2000)], [1100, 10])
+  t.alike(await again.audit(), { blocks: 10, bad: [], head: true })
+  await again.close()
+})
+
+test('who only reads a feed whose sync failed hashes it, and cannot make it durable', async (t) => {
+  const files = new FaultFiles()
+  await failedSync(t, files, 'data', true)
+  const left = files.afterEviction()
+  const pool = new FilePool({ layer: left })
+  const reader = await StoredFeed.open(FileStore.open(FOLDER, { pool, readOnly: true }))
+  t.is(reader.have.count(0, 2000), 10)
+  t.ok(isSynclineError(await reader.flush().catch((error: unknown) => error), 'STORAGE_FAILED'))
+  await reader.close()
+  const again = await reopen(left)
+  t.is(again.have.count(0, 2000), 10, 'and the next one knows of it')
+  await again.close()
+})
+
+test('a head whose sync failed in a process that did not write is not taken for synced by the next one', async (t) => {
+  const files = new FaultFiles()
+  const feed = await make(files, identity)
+  await feed.append(blocks(0, 10))
+  await feed.append(blocks(10, 20), { durability: 'os' })
+  const killed = files.afterKill()
+  const reader = await reopen(killed)
+  killed.failsSync = (path) => path === `${FOLDER}/oplog`
+  const upgrade = { start: 0, length: 20 }
+  t.ok(isSynclineError(await reader.proof({ upgrade }).catch((error: unknown) => error)))
+  killed.failsSync = null
+  await reader.close()
+  const again = await reopen(killed)
+  t.is((await again.proof({ upgrade })).upgrade?.length, 20)
+  const last = await reopen(killed.afterPowerLoss(() => 0))
+  t.is(last.length, 20)
+  t.alike((await last.audit()).bad, [])
+  await last.close()
+  await again.close()
+  await feed.close()
+})
+
+test('a feed whose first sync failed can be made anew', async (t) => {
+  const files = new FaultFiles()
+  files.failsSync = (path) => path === `${FOLDER}/oplog`
+  t.ok(isSynclineError(await make(files, identity).catch((error: unknown) => error)))
+  files.failsSync = null
+  const feed = await make(files, identity)
+  await feed.append(blocks(0, 3))
+  const last = await reopen(files.afterPowerLoss(() => 0))
+  t.is(last.length, 3)
+  await last.close()
+  await feed.close()
+})
+
+test('a copy whose first sync failed, and that is lost with the power, can be made anew', async (t) => {
+  const files = new FaultFiles()
+  const copy = await make(files, identityFromKey(identity.key))
+  files.failsSync = (path) => path === `${FOLDER}/oplog`
+  t.ok(isSynclineError(await copy.flush().catch((error: unknown) => error), 'STORAGE_FAILED'))
+  await copy.close()
+  const left = files.afterLossOf((path) => !path.endsWith('/syncline'))
+  const store = FileStore.open(FOLDER, { pool: new FilePool({ layer: left }) })
+  t.absent(await store.exists())
+  await store.close()
+  const again = await make(left, identityFromKey(identity.key))
+  t.is(again.length, 0)
+  await again.flush()
+  await again.close()
+  const last = await reopen(left.afterPowerLoss(() => 0))
+  await last.close()
+})
+
+/** Writes 1,100 blocks, of which 10 are synced and a sync of the rest fails; ends as a process that is closed or killed. */
+async function failedSync(
+  t: { ok(value: unknown): void },
+  files: FaultFiles,
+  failing: string,
+  closes: boolean
+): Promise<void> {
+  const feed = await make(files, identity)
+  await feed.append(blocks(0, 10))
+  await feed.flush()
+  await feed.append(blocks(10, 20), { durability: 'os' })
+  await feed.append(blocks(20, 1100), { durability: 'os' })
+  files.failsSync = (path) => path === `${FOLDER}/${failing}`
+  const error = await feed.flush().catch((error: unknown) => error)
+  t.ok(isSynclineError(error, 'STORAGE_FAILED'))
+  files.failsSync = null
+  if (closes) await feed.close()
+}
+
 test('a copy is trusted after a kill, and hashed again after a loss of power, before it was ever synced', async (t) => {
   const files = new FaultFiles()
   const copy = await make(files, identityFromKey(identity.key))

@@ -238,14 +238,16 @@ export class Places implements BlockData {
     if ((await this.#flat.size()) !== null) await this.#flat.sync()
   }
 
-  async free(offset: number, byteLength: number): Promise<void> {
-    const end = offset + byteLength
-    let at = offset
-    for (const { range } of this.#overlapping(offset, end)) {
-      if (range.byteOffset > at) await this.#flat.free(at, range.byteOffset - at)
-      at = range.byteOffset + range.byteLength
+  async rewrite(offset: number, byteLength: number): Promise<void> {
+    for (const [start, end] of this.#gaps(offset, offset + byteLength)) {
+      await this.#flat.rewrite(start, end - start)
     }
-    if (at < end) await this.#flat.free(at, end - at)
+  }
+
+  async free(offset: number, byteLength: number): Promise<void> {
+    for (const [start, end] of this.#gaps(offset, offset + byteLength)) {
+      await this.#flat.free(start, end - start)
+    }
   }
 
   async close(): Promise<void> {
@@ -262,6 +264,18 @@ export class Places implements BlockData {
   #placeOf(range: BlobRange): Place | null {
     const place = this.#places.get(range.byteOffset)
     return place !== undefined && sameRange(place.range, range) ? place : null
+  }
+
+  /** What of `[start, end)` no place covers. */
+  #gaps(start: number, end: number): [start: number, end: number][] {
+    const gaps: [start: number, end: number][] = []
+    let at = start
+    for (const { range } of this.#overlapping(start, end)) {
+      if (range.byteOffset > at) gaps.push([at, range.byteOffset])
+      at = range.byteOffset + range.byteLength
+    }
+    if (at < end) gaps.push([at, end])
+    return gaps
   }
 
   /** Places with bytes in `[start, end)`, ascending. */

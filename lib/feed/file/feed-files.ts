@@ -15,6 +15,8 @@ import {
   type LogImage
 } from './oplog.ts'
 import type { BufferPool } from '../../primitives/buffer-pool.ts'
+import { rewrite } from './rewrite.ts'
+import { SyncMarkerFile } from './sync-marker.ts'
 
 /** Looks at files that another process writes before it is given up. */
 const TRIES = 20
@@ -49,6 +51,8 @@ export interface BlockData {
   write(parts: readonly Uint8Array[], offset: number): Promise<void>
   /** Resolves when what was written is on the disk, as far as its keeper promises that. */
   sync(): Promise<void>
+  /** Writes a range again as it is, after a sync that failed. */
+  rewrite(offset: number, byteLength: number): Promise<void>
   /** Gives the disk under a range back where the system can. */
   free(offset: number, byteLength: number): Promise<void>
   close(): Promise<void>
@@ -172,9 +176,9 @@ export class FeedFiles {
   async #isUnfinished(): Promise<boolean> {
     const size = await this.oplog.size()
     if (size === null) return true
-    for (const later of [this.bitfield, this.marker]) {
-      if ((await later.size()) !== null) return false
-    }
+    if ((await this.bitfield.size()) !== null) return false
+    const isMarked = (await this.marker.size()) !== null
+    if (isMarked && !(await new SyncMarkerFile(this.marker).isFirstFailure())) return false
     if (size < ENTRIES_OFFSET) return true
     if (size === ENTRIES_OFFSET && ((await this.tree.size()) ?? 0) === 0) return true
     const slots = (await this.oplog.read(0, ENTRIES_OFFSET)) ?? new Uint8Array(0)
@@ -202,6 +206,10 @@ export class FeedFiles {
 
 /** The flat file of block bytes. */
 export class DataFile extends PooledFile implements BlockData {
+  rewrite(offset: number, byteLength: number): Promise<void> {
+    return rewrite(this, offset, offset + byteLength)
+  }
+
   async free(offset: number, byteLength: number): Promise<void> {
     if ((await this.size()) !== null) await this.punch(offset, byteLength)
   }

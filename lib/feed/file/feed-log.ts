@@ -64,7 +64,7 @@ export class FeedLog {
   async append(
     entries: readonly LogEntry[],
     confirm: () => Promise<void>,
-    onlost: (cause: unknown) => void
+    onlost: (cause: unknown) => Promise<void>
   ): Promise<void> {
     const { oplog } = this.#files
     const records = encodeEntries(this.#bits, entries)

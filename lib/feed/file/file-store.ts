@@ -20,6 +20,10 @@
  * tells the boot of the machine in which it was begun. A loss of power may take it as a whole until then.
  * Truncations are always synced: later blocks overwrite the bytes of those cut off.
  *
+ * What a sync fails to write the system takes for written: the next one succeeds and leaves the disk as it is. The marker
+ * says that it failed, and whoever opens the feed next to write it first writes again all that is not known to be on the
+ * disk. That is then as doubtful as in another boot: some of it may be gone.
+ *
  * Dense nodes may outlive the entry that they belong to. After an unclean stop, and after a write that failed, those
  * that do not hash up to a root are hidden, and blank with the next write (see stray-nodes.ts).
  *
@@ -32,7 +36,7 @@
  * @module
  */
 import path from 'node:path'
-import { SynclineError } from '../../errors.ts'
+import { isSynclineError, SynclineError } from '../../errors.ts'
 import { NODE_BYTES, treeHash } from '../../kernels/fold.ts'
 import { LOG_BYTES_MAX } from '../../limits.ts'
 import type { BufferPool } from '../../primitives/buffer-pool.ts'
@@ -65,12 +69,14 @@ import {
   type LogEntry,
   type LogHeader
 } from './oplog.ts'
+import { rewrite } from './rewrite.ts'
 import { settle } from './settle.ts'
 import type { Commit, Head, Identity, KeyPair, Store, StoreState } from '../store.ts'
 import { type BlockRange, joinRanges } from '../../primitives/ranges.ts'
 import { cutStrays, findStrays } from './stray-nodes.ts'
 import { processOf, RANGES_MAX, SyncMarkerFile } from './sync-marker.ts'
-import { nodeAtOffset } from '../tree/tree-nodes.ts'
+import { nodeAtOffset, TreeNodes } from '../tree/tree-nodes.ts'
+import { byteOffset } from '../tree/tree-view.ts'
 import { PAGE_BYTES, Unfolded } from './unfolded.ts'
 
 /** Options of {@link FileStore}. */
@@ -133,6 +139,8 @@ export class FileStore implements Store {
   #foundSynced = false
   /** Doubtful blocks were reported, and the caller has not looked at all of them yet. */
   #unchecked = false
+  /** A sync failed in this boot, and what it did not write was not written again. */
+  #failed = false
   #dataUnsynced = false
   #treeUnsynced = false
   readonly #touched: Set<PooledFile> = new Set()
@@ -196,8 +204,16 @@ export class FileStore implements Store {
    * @throws SynclineError FEED_NOT_FOUND, FEED_DAMAGED, STORE_IS_V11, FEED_LOCKED, STORAGE_FAILED.
    */
   async open(): Promise<StoreState> {
-    const { oplog, bitfield, marker } = this.#files
+    const { oplog } = this.#files
     if (this.#options.lock === true && (await oplog.size()) !== null) await this.#lock()
+    const state = await this.#read()
+    // What is read after that stands in the files as it will on the disk.
+    if (this.#failed && (await this.#mend(state))) return this.#read()
+    return state
+  }
+
+  async #read(): Promise<StoreState> {
+    const { bitfield, marker } = this.#files
     const image = this.#made ?? (await this.#files.read())
     const { header, log } = image
     const unfolded = new Unfolded(header)
@@ -404,9 +420,7 @@ export class FileStore implements Store {
       this.#closed = true
       this.#opened = null
       await this.#files.close()
-      const release = this.#release
-      this.#release = null
-      await release?.()
+      await this.#unlock()
     }
   }
 
@@ -424,6 +438,7 @@ export class FileStore implements Store {
     if (!isEmpty) {
       await this.#refuseExisting()
       // Of a creation that did not come to its end, or was lost with the power.
+      await this.#pool.layer.remove(this.#files.marker.path)
       await oplog.truncate(0)
     }
     const isCopy = keyPair === null
@@ -457,9 +472,15 @@ export class FileStore implements Store {
       this.#hasTree = false
     }
     if (isCopy) return
-    // A key that others may have learnt must not be lost.
-    await this.#sync([oplog])
-    await this.#syncFolders()
+    try {
+      // A key that others may have learnt must not be lost.
+      await this.#sync([oplog])
+      await this.#syncFolders()
+    } catch (error) {
+      // Else it would be a feed, of which the next sync says that it is on the disk.
+      await oplog.truncate(0).catch(() => {})
+      throw error
+    }
   }
 
   async #refuseExisting(): Promise<void> {
@@ -515,7 +536,8 @@ export class FileStore implements Store {
         : await this.#marker.read(opened.log.id)
     const { length } = opened.unfolded.head
     this.#headerUnsynced = latest === null
-    this.#foundSynced = fitting?.clean === true && opened.log.byteLength === 0
+    this.#foundSynced =
+      fitting?.clean === true && latest?.failed !== true && opened.log.byteLength === 0
     opened.syncedBytes = Math.min(fitting?.syncedBytes ?? 0, opened.log.byteLength)
     let doubt: BlockRange[] = [...(fitting?.doubtful ?? [])]
     if (fitting === null && latest !== null) doubt = latest.clean ? [] : [[0, length]]
@@ -531,7 +553,9 @@ export class FileStore implements Store {
     this.#foundClean = this.#foundSynced || (fitting === null && latest?.clean === true)
     const boot = await this.#pool.layer.bootId()
     const written = latest ?? storedBeginning(image.header.userData)
-    if (boot !== '' && written?.boot === boot) return []
+    const isSameBoot = boot !== '' && written?.boot === boot
+    this.#failed = latest?.failed === true && (isSameBoot || boot === '' || latest.boot === '')
+    if (isSameBoot && !this.#failed) return []
     const doubtful = opened.doubt.flatMap(([start, end]) => [
       ...bitmap.runs(start, Math.min(end, length))
     ])
@@ -539,9 +563,59 @@ export class FileStore implements Store {
     return doubtful
   }
 
+  /**
+   * After a sync that failed: writes all again that is not known to be on the disk. What is gone from memory by then is as
+   * doubtful as after a loss of power. False if only whoever has the lock can do that, or somebody who may write.
+   */
+  async #mend({ head, roots = [], doubtful }: StoreState): Promise<boolean> {
+    const opened = this.#state()
+    const { oplog, header, bitfield, marker, tree, data } = this.#files
+    if (this.#options.readOnly === true) {
+      const reason = `a sync of ${this.folder} failed, and here it cannot be written again`
+      this.#broken = new SynclineError('STORAGE_FAILED', reason, { path: this.folder })
+      return false
+    }
+    try {
+      await this.#lock()
+      await this.#refuseForeignChange(opened)
+    } catch (error) {
+      if (!isSynclineError(error, 'FEED_LOCKED')) throw error
+      this.#broken = error
+      return false
+    }
+    const whole = [oplog, header, bitfield, marker]
+    for (const file of whole) await rewrite(file, 0, Infinity)
+    const { length } = head
+    const byteLength = roots.reduce((sum, { size }) => sum + size, 0)
+    const nodes = new TreeNodes(this, length)
+    for (const [start, end] of doubtful) {
+      await rewrite(tree, NODE_BYTES * 2 * start, NODE_BYTES * 2 * end)
+      const view = { length, byteLength, roots, nodes }
+      try {
+        const offset = await byteOffset(view, start)
+        await data.rewrite(offset, (await byteOffset(view, end)) - offset)
+      } catch (error) {
+        // Without its nodes a block will not be believed.
+        if (!isSynclineError(error, 'BLOCK_NOT_AVAILABLE')) throw error
+      }
+    }
+    nodes.clear()
+    await this.#syncFound(whole)
+    this.#unchecked = true
+    await this.#writeMarker(opened, false)
+    await this.#sync([marker])
+    return true
+  }
+
   async #lock(): Promise<void> {
     if (this.#release !== null) return
     this.#release = await this.#pool.layer.lock(this.folder, () => this.#owner())
+  }
+
+  async #unlock(): Promise<void> {
+    const release = this.#release
+    this.#release = null
+    await release?.()
   }
 
   /** The process that writes the feed, as far as the files tell: hypercore 10 leaves no trace. */
@@ -555,10 +629,8 @@ export class FileStore implements Store {
 
   /** Whatever has to be done before a write. */
   async #beginWriting(opened: Opened): Promise<void> {
+    this.#refuseReadOnly()
     if (this.#broken !== null) throw this.#broken
-    if (this.#options.readOnly === true) {
-      throw new SynclineError('INVALID_OPERATION', `${this.folder} was opened to be read only`)
-    }
     if (!this.#writing && this.#made !== null) {
       const begun = this.#made.header.userData.has(BEGUN_NAME)
       this.#made = null
@@ -582,11 +654,14 @@ export class FileStore implements Store {
     if (this.#foldDue) await this.#fold(opened, false)
   }
 
+  #refuseReadOnly(): void {
+    if (this.#options.readOnly !== true) return
+    throw new SynclineError('INVALID_OPERATION', `${this.folder} was opened to be read only`)
+  }
+
   async #refuseForeignChange(opened: Opened): Promise<void> {
     if (!(await opened.log.isForeign())) return
-    const release = this.#release
-    this.#release = null
-    await release?.()
+    await this.#unlock()
     throw changedError(this.folder, await this.#owner())
   }
 
@@ -623,7 +698,7 @@ export class FileStore implements Store {
     try {
       await this.#hideStrays(opened, await this.#roots(opened.unfolded.head.length), ranges)
     } catch (error) {
-      this.#break(error)
+      await this.#break(error)
     }
   }
 
@@ -665,16 +740,14 @@ export class FileStore implements Store {
       await this.#sync([this.#files.oplog])
       await this.#syncFolders()
     }
-    await log.append(entries, confirm, (cause) => {
-      this.#break(cause)
-    })
+    await log.append(entries, confirm, (cause) => this.#break(cause))
   }
 
   /** Whoever wrote the feed may have been killed before he synced it. Nothing is changed. */
-  async #syncFound(): Promise<void> {
-    const { data, tree, oplog } = this.#files
+  async #syncFound(files: readonly PooledFile[] = [this.#files.oplog]): Promise<void> {
+    const { data, tree } = this.#files
     const blocks = data instanceof PooledFile ? asFound(data) : data
-    await this.#sync([blocks, asFound(tree), asFound(oplog)])
+    await this.#sync([blocks, ...[tree, ...files].map(asFound)])
     await this.#syncFolders()
     this.#foundSynced = true
   }
@@ -723,7 +796,7 @@ export class FileStore implements Store {
       await opened.log.begin(next)
     } catch (error) {
       // Nobody knows which header counts now.
-      this.#break(error)
+      await this.#break(error)
       throw error
     }
     await this.#sync([oplog])
@@ -741,6 +814,7 @@ export class FileStore implements Store {
       syncedBytes: logId === opened.log.id ? opened.syncedBytes : 0,
       doubtful: opened.doubt,
       clean,
+      failed: this.#broken !== null,
       // Until they are checked, the end of this process shall not make them look sound.
       boot: this.#unchecked ? '' : await this.#pool.layer.bootId(),
       pid: this.#closing ? 0 : process.pid
@@ -753,7 +827,7 @@ export class FileStore implements Store {
     try {
       await settle(files.map((file) => file.sync()))
     } catch (error) {
-      this.#break(error)
+      await this.#break(error)
       throw error
     }
   }
@@ -775,16 +849,29 @@ export class FileStore implements Store {
       try {
         await this.#pool.layer.syncFolder(folder)
       } catch (error) {
-        this.#break(error)
+        await this.#break(error)
         throw storageError(error, folder)
       }
     }
     this.#unsyncedFolders = []
   }
 
-  #break(cause: unknown): void {
+  /** Nothing is written any more, and the next one to open the feed is told why. */
+  async #break(cause: unknown): Promise<void> {
+    if (this.#broken !== null) return
     const reason = `${this.folder} failed to write and must be opened again before the next write`
-    this.#broken ??= new SynclineError('STORAGE_FAILED', reason, { path: this.folder }, cause)
+    this.#broken = new SynclineError('STORAGE_FAILED', reason, { path: this.folder }, cause)
+    const opened = this.#opened
+    if (opened === null || this.#options.readOnly === true) return
+    const hadLock = this.#release !== null
+    try {
+      await this.#lock()
+      if (hadLock || !(await opened.log.isForeign())) await this.#writeMarker(opened, false)
+    } catch {
+      // Whoever has the lock has the same disk, and what cannot be written here is not to hide the cause.
+    } finally {
+      if (!hadLock) await this.#unlock().catch(() => {})
+    }
   }
 }
 

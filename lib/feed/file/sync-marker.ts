@@ -23,6 +23,8 @@ export interface SyncMarker {
   readonly doubtful: readonly BlockRange[]
   /** True if everything was on the disk and nothing was written after. */
   readonly clean: boolean
+  /** True if a sync failed: in this boot, too, nothing is on the disk that is not known to be, until it is written again. */
+  readonly failed: boolean
   /** Boot of the machine in which the record was written; empty if the system does not tell. */
   readonly boot: string
   /** Process that wrote the record and has not closed the feed since, or 0. */
@@ -34,6 +36,9 @@ const FRAME_BYTES = 8
 const VERSION = 1
 /** Ranges of one record: 18 bytes each at most. More are joined, which only makes more blocks doubtful. */
 export const RANGES_MAX = 200
+
+const CLEAN = 1
+const FAILED = 2
 
 /** The two records. */
 export class SyncMarkerFile {
@@ -73,6 +78,12 @@ export class SyncMarkerFile {
     return marker === undefined ? null : processOf(marker)
   }
 
+  /** True if it says no more than that the first sync of all failed. */
+  async isFirstFailure(): Promise<boolean> {
+    const found = records((await this.#file.read(0, 2 * RECORD_BYTES)) ?? new Uint8Array(0))
+    return found.length > 0 && found.every(({ marker }) => marker.failed)
+  }
+
   sync(): Promise<void> {
     return this.#file.sync()
   }
@@ -103,7 +114,7 @@ function encode(marker: SyncMarker, sequence: number): Uint8Array {
   const writer = new ByteWriter()
   writer.uint(VERSION)
   writer.uint(sequence)
-  writer.uint(marker.clean ? 1 : 0)
+  writer.uint((marker.clean ? CLEAN : 0) | (marker.failed ? FAILED : 0))
   writer.uint(marker.logId)
   writer.uint(marker.syncedBytes)
   writer.string(marker.boot)
@@ -133,7 +144,7 @@ function decode(record: Uint8Array): { marker: SyncMarker; sequence: number } | 
   try {
     decodeUint(state, VERSION, 'version of a marker')
     const sequence = number(state)
-    const clean = number(state) === 1
+    const flags = number(state)
     const logId = number(state)
     const syncedBytes = number(state)
     const bootLength = number(state)
@@ -145,7 +156,9 @@ function decode(record: Uint8Array): { marker: SyncMarker; sequence: number } | 
       const start = number(state)
       doubtful.push([start, start + number(state)])
     }
-    return { marker: { logId, syncedBytes, doubtful, clean, boot, pid }, sequence }
+    const clean = flags === CLEAN
+    const failed = (flags & FAILED) !== 0
+    return { marker: { logId, syncedBytes, doubtful, clean, failed, boot, pid }, sequence }
   } catch {
     return null
   }

@@ -160,6 +160,74 @@ test('a block whose sync failed is there or not, and the next ones follow what i
   await last.close()
 })
 
+test('copies of which a sync failed are on the disk before the next process says so', async (t) => {
+  const root = await t.tmp()
+  const [first, second] = await Promise.all([sourceOf(5), sourceOf(7)])
+  for (const closes of [true, false]) {
+    for (const writes of [true, false]) {
+      const files = new FaultFiles()
+      const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: files }) })
+      const copy = await folder.addFeed(first.key)
+      await copyBlocks(first, copy)
+      files.failsSync = (path) => path === `${folder.root}/journal/log`
+      t.is((await errorOf(copy.flush()))?.code, 'STORAGE_FAILED')
+      files.failsSync = null
+      if (closes) await copy.close().catch(() => {})
+      const left = files.afterKill()
+      const next = await FeedFolder.open(root, { pool: new FilePool({ layer: left }) })
+      const written = writes ? await next.addFeed(second.key) : null
+      if (written !== null) await copyBlocks(second, written)
+      const again = await next.openFeed(first.key)
+      await again.flush()
+      const last = left.afterPowerLoss(() => 0)
+      const found = await FeedFolder.open(root, { pool: new FilePool({ layer: last }) })
+      for (const source of writes ? [first, second] : [first]) {
+        const name = `${closes ? 'closed' : 'killed'}, ${source.length} blocks`
+        if (!(await found.has(source.key))) {
+          t.fail(name)
+          continue
+        }
+        const feed = await found.openFeed(source.key)
+        t.is(feed.contiguousLength, source.length, name)
+        await feed.close()
+      }
+      await again.close()
+      await written?.close()
+    }
+  }
+})
+
+test('copies of which a sync failed are written anew once', async (t) => {
+  const root = await t.tmp()
+  const files = new FaultFiles()
+  const source = await sourceOf(5)
+  const pool = new FilePool({ layer: files })
+  const copy = await (await FeedFolder.open(root, { pool })).addFeed(source.key)
+  await copyBlocks(source, copy)
+  files.failsSync = (path) => path.endsWith('/journal/log')
+  t.is((await errorOf(copy.flush()))?.code, 'STORAGE_FAILED')
+  await copy.close().catch(() => {})
+  files.failsSync = (path) => path.endsWith('/journal/draft')
+  const blocked = await FeedFolder.open(root, { pool })
+  t.is((await errorOf(blocked.addFeed((await sourceOf(1)).key)))?.code, 'STORAGE_FAILED')
+  const reader = await blocked.openFeed(source.key)
+  t.alike(await reader.audit(), { blocks: 5, bad: [], head: true }, 'what is here can be read')
+  t.is((await errorOf(reader.flush()))?.code, 'STORAGE_FAILED')
+  await reader.close()
+  files.failsSync = null
+  let steps = 0
+  for (let time = 0; time < 3; time++) {
+    const before = files.steps
+    const other = await sourceOf(1)
+    const feed = await (await FeedFolder.open(root, { pool })).addFeed(other.key)
+    await copyBlocks(other, feed)
+    await feed.close()
+    if (time === 1) steps = files.steps - before
+    if (time === 2) t.is(files.steps - before, steps)
+  }
+  t.absent(await files.exists(`${root}/journal/unsynced`))
+})
+
 async function sourceOf(count: number): Promise<StoredFeed> {
   const source = await StoredFeed.open(memoryStore(newIdentity()))
   await source.append(Array.from({ length: count }, (_, i) => Buffer.alloc(50, `block ${i} `)))

@@ -185,14 +185,14 @@ export class JournalStore implements Store {
   async flush(): Promise<void> {
     if (this.#files !== null) return this.#files.flush()
     this.#state()
-    await this.#with.journal.sync()
+    await this.#with.journal.sync(this.#with.options.readOnly === true)
   }
 
   async close(): Promise<void> {
     if (this.#closed) return
     const { journal } = this.#with
     try {
-      if (this.#files === null && this.#writing) await journal.sync()
+      if (this.#files === null && this.#writing) await journal.sync(false)
     } finally {
       this.#closed = true
       if (this.#writing && this.#entry.open) journal.closed(this.#entry)

@@ -2,7 +2,9 @@
  * The journal of a folder of feeds: the copies that are too small for files of their own, in one file.
  *
  * ```text
- * journal/log     records (see journal-record.ts); only ever added to, or replaced as a whole
+ * journal/log       records (see journal-record.ts); only ever added to, or replaced as a whole
+ * journal/unsynced  is there if a sync failed and the log was not written anew since: what the system then has in memory
+ *                   may not be on the disk, though the next sync says so
  * ```
  * Every process may read it, one at a time writes it: whoever has the lock of the folder `journal`. Which feeds that
  * process writes, its records tell. Others may take a feed that it does not write out of the journal, into files of its own:
@@ -20,7 +22,7 @@ import { isSynclineError, SynclineError } from '../../errors.ts'
 import { JOURNAL_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, JOURNAL_WASTE_BYTES } from '../../limits.ts'
 import { copyBytes, equalBytes, toHex } from '../bytes.ts'
 import type { Commit } from '../store.ts'
-import { JOURNAL_NAME, type Release } from './feed-lock.ts'
+import { JOURNAL_NAME, lockedError, type Release } from './feed-lock.ts'
 import { storageError } from './file-error.ts'
 import { type FilePool, PooledFile } from './file-pool.ts'
 import {
@@ -80,6 +82,7 @@ export class Journal {
   readonly folder: string
   readonly #pool: FilePool
   readonly #file: PooledFile
+  readonly #unsynced: PooledFile
   /** By their discovery keys. */
   #entries: Map<string, JournalEntry> = new Map()
   #byNumber: Map<number, JournalEntry> = new Map()
@@ -124,6 +127,7 @@ export class Journal {
     this.folder = path.join(root, JOURNAL_NAME)
     this.#pool = pool
     this.#file = new PooledFile(pool, path.join(this.folder, 'log'))
+    this.#unsynced = new PooledFile(pool, path.join(this.folder, 'unsynced'))
   }
 
   /** The feed with this discovery key (hexadecimal), or null. */
@@ -281,9 +285,13 @@ export class Journal {
     throw new SynclineError('FEED_DAMAGED', reason, { path: this.#file.path, feed: entry.id })
   }
 
-  /** Makes all commits durable, also those of another process. */
-  async sync(): Promise<void> {
-    if (this.#release === null) return this.#syncFound()
+  /**
+   * Makes all commits durable, also those of another process.
+   *
+   * @param readOnly - true leaves the file as it is.
+   */
+  async sync(readOnly: boolean): Promise<void> {
+    if (this.#release === null) return this.#syncFound(readOnly)
     await this.#flushing
     if (this.#broken !== null) throw this.#broken
     if (this.#synced < this.#committed) await this.#sync()
@@ -305,7 +313,8 @@ export class Journal {
     }
     try {
       await this.#readNext()
-      if (this.#end > JOURNAL_WASTE_BYTES && this.#live < this.#end / 2) await this.#tidy()
+      if (await layer.exists(this.#unsynced.path)) await this.#renew()
+      else if (this.#end > JOURNAL_WASTE_BYTES && this.#live < this.#end / 2) await this.#tidy()
       await this.#beginWriting()
     } catch (error) {
       const release = this.#release
@@ -475,16 +484,45 @@ export class Journal {
       for (const folder of this.#unsyncedFolders) await this.#pool.layer.syncFolder(folder)
     } catch (error) {
       this.#break(error)
+      await this.#noteFailure()
       throw storageError(error, this.#file.path)
     }
     this.#unsyncedFolders = []
     this.#synced = Math.max(this.#synced, committed)
   }
 
-  async #syncFound(): Promise<void> {
+  async #syncFound(readOnly: boolean): Promise<void> {
     if ((await this.#file.size()) === null) return
-    await this.#file.syncFound()
-    for (const folder of foldersOf(this.folder)) await this.#pool.layer.syncFolder(folder)
+    const { layer } = this.#pool
+    if (await layer.exists(this.#unsynced.path)) return this.#syncRenewed(readOnly)
+    try {
+      await this.#file.syncFound()
+      for (const folder of foldersOf(this.folder)) await layer.syncFolder(folder)
+    } catch (error) {
+      if (!readOnly) await this.#noteFailure()
+      throw storageError(error, this.#file.path)
+    }
+  }
+
+  /** Only whoever may write can make durable what a sync failed to write. */
+  async #syncRenewed(readOnly: boolean): Promise<void> {
+    const { path } = this.#file
+    if (readOnly) {
+      const reason = `a sync of ${path} failed, and here it cannot be written again`
+      throw new SynclineError('STORAGE_FAILED', reason, { path })
+    }
+    if (!(await this.enter())) throw lockedError(this.folder, this.writer, 'small feeds')
+    try {
+      await this.sync(readOnly)
+    } finally {
+      await this.leave()
+    }
+  }
+
+  /** Tells the next writer that a sync failed. What cannot be written here is not to hide why. */
+  async #noteFailure(): Promise<void> {
+    await this.#unsynced.write([Uint8Array.of(1)], 0).catch(() => {})
+    await this.#unsynced.close()
   }
 
   #break(cause: unknown): void {
@@ -596,14 +634,26 @@ export class Journal {
     }
   }
 
-  /** What cannot be written anew is written on as it is: without records that were damaged since they were read. */
-  async #tidy(): Promise<void> {
+  /** Writes all anew, after a sync that failed. */
+  async #renew(): Promise<void> {
     try {
       await this.#rewrite()
     } catch {
-      this.#forget()
-      await this.#readNext()
+      await this.#readAgain()
+      await this.#rewrite()
     }
+    await this.#pool.layer.remove(this.#unsynced.path)
+  }
+
+  /** What cannot be written anew is written on as it is. */
+  async #tidy(): Promise<void> {
+    await this.#rewrite().catch(() => this.#readAgain())
+  }
+
+  /** Reads all again: without records that were damaged since they were read. */
+  async #readAgain(): Promise<void> {
+    this.#forget()
+    await this.#readNext()
   }
 
   /** Writes what counts into a new file, each feed as one commit, and puts that in the place of the old one. */

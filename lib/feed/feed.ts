@@ -175,7 +175,11 @@ export interface Feed {
     options?: AppendOptions
   ): Promise<{ length: number; byteLength: number }>
 
-  /** The stored bytes of one block (encrypted blocks stay so), or null if it is not held. */
+  /**
+   * The stored bytes of one block (encrypted blocks stay so), or null if it is not held.
+   * @throws SynclineError FEED_LOCKED, for this and all other reads, if another process has cut off blocks of the feed since
+   * it was opened: it is to be opened again.
+   */
   read(index: number): Promise<Uint8Array | null>
 
   /**

@@ -8,6 +8,7 @@
 import type { BufferPool } from '../primitives/buffer-pool.ts'
 import type { Bitmap } from '../primitives/bitmap.ts'
 import type { Manifest } from '../wire/manifest.ts'
+import type { BlockRange } from '../primitives/ranges.ts'
 import type { TreeNode } from '../wire/message.ts'
 
 /** An Ed25519 key pair: 32 and 64 bytes. */
@@ -106,6 +107,13 @@ export interface Store {
   /** Frees the disk under block bytes `[offset, offset + byteLength)`, where the system can; the bits are the caller's. */
   free(offset: number, byteLength: number): Promise<void>
   getUserData(name: string): Promise<Uint8Array | null>
+  /**
+   * Blocks that others have taken back since it was opened, for stores that others may write to meanwhile: what was read of
+   * them does not count, nor will they be there again.
+   *
+   * @throws SynclineError FEED_LOCKED if blocks were cut off: nothing that was read counts, and the store is to be opened again.
+   */
+  takenBack?(): Promise<readonly BlockRange[]>
   /** Makes everything durable and compacts the log. */
   flush(): Promise<void>
   /** Flushes, marks the state as clean, lets files and locks go. Idempotent. */

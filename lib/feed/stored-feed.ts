@@ -105,10 +105,13 @@ export class StoredFeed implements Feed {
   readonly #nodes: TreeNodes
   readonly #reader: BlockReader
   readonly #mutex: Mutex = new Mutex()
+  readonly #looks: Mutex = new Mutex()
   readonly #listeners: Set<(change: FeedChange) => void> = new Set()
   #verifier: Verifier | null
   #tree: SignedTree
   #contiguousLength: number
+  /** Blocks that others have taken back so far. */
+  #lost = 0
   #frozen: boolean
   /** True while the head was signed here, maybe by a process that was killed, and is not known to be on disk. */
   #unsynced: boolean
@@ -543,10 +546,12 @@ export class StoredFeed implements Feed {
     this.#requireOpen()
     while (true) {
       const tree = this.#tree
+      const lost = this.#lost
       const { blocks, bad } = await checkBlocks(this.#checked(), 0, tree.length, options.signal)
       const head = await this.#checkHead(tree)
-      // A truncation in the meantime would make good blocks look bad.
-      if (this.#tree.fork !== tree.fork) continue
+      await this.#look()
+      // A truncation in the meantime would make good blocks look bad, and so would what others took back.
+      if (this.#tree.fork !== tree.fork || this.#lost !== lost) continue
       return { blocks, bad: bad.filter((block) => this.#bitmap.get(block)), head }
     }
   }
@@ -851,19 +856,40 @@ export class StoredFeed implements Feed {
     return { keyPair, verifier }
   }
 
-  /** Reads anew what a truncation came between: half of the nodes may have been those of another fork. */
+  /**
+   * Reads anew what a truncation came between: half of the nodes may have been those of another fork. The same for blocks
+   * that others took back.
+   */
   async #steady<T>(read: () => Promise<T>): Promise<T> {
     for (;;) {
-      const { fork } = this
+      const fork = this.#tree.fork
+      const lost = this.#lost
       try {
         const result = await read()
         await this.#cutting?.catch(() => {})
-        if (this.fork === fork) return result
+        await this.#look()
+        if (this.#tree.fork === fork && this.#lost === lost) return result
       } catch (error) {
         await this.#cutting?.catch(() => {})
-        if (this.fork === fork) throw error
+        await this.#look()
+        if (this.#tree.fork === fork && this.#lost === lost) throw error
       }
     }
+  }
+
+  /** Takes blocks that others took back out of what is held. One look at a time: whoever asks next sees what this one found. */
+  #look(): Promise<void> {
+    return this.#looks.run(async () => {
+      const takenBack = (await this.#store.takenBack?.()) ?? []
+      for (const [first, last] of takenBack) {
+        for (const [start, end] of [...this.#bitmap.runs(first, last)]) {
+          this.#bitmap.setRange(start, end, false)
+          this.#contiguousLength = Math.min(this.#contiguousLength, start)
+          this.#lost += end - start
+          this.#tell({ type: 'clear', start, end })
+        }
+      }
+    })
   }
 
   #requireOpen(): void {

@@ -30,8 +30,9 @@
  * A manifest that a proof brings stands in an entry of the log, where hypercore 10 does not look for it, until
  * the next fold, so until the feed is closed at the latest.
  *
- * Reading takes no lock and makes no file. The first write takes the lock and looks whether somebody else
- * has written since the store was opened.
+ * Reading takes no lock and makes no file; who has no lock looks after each read whether somebody else took back what was
+ * read (see log-watch.ts). The first write takes the lock and looks whether somebody else has written since the store was
+ * opened.
  *
  * @module
  */
@@ -61,13 +62,15 @@ import { type FilePool, PooledFile, sharedPool } from './file-pool.ts'
 import { decodeBitfield, writeUnfolded } from './fold-files.ts'
 import { loadFileLocks } from './native-file.ts'
 import { FeedLog } from './feed-log.ts'
+import { LogWatch } from './log-watch.ts'
 import {
   encodeHeader,
   encodeNextHeader,
   ENTRIES_OFFSET,
   fitsSlot,
   type LogEntry,
-  type LogHeader
+  type LogHeader,
+  markOf
 } from './oplog.ts'
 import { rewrite } from './rewrite.ts'
 import { settle } from './settle.ts'
@@ -92,7 +95,11 @@ export interface FileStoreOptions {
 }
 
 const NO_BYTES: Uint8Array = new Uint8Array(0)
+const NO_RANGES: readonly BlockRange[] = []
 const NO_HEAD: Head = { fork: 0, length: 0, rootHash: NO_BYTES, signature: NO_BYTES }
+
+/** Looks at a feed that another process cuts before it is given up. */
+const TRIES = 20
 
 /** What is known of a feed once it is open. */
 interface Opened {
@@ -101,6 +108,8 @@ interface Opened {
   keyPair: LogHeader['keyPair']
   readonly unfolded: Unfolded
   readonly log: FeedLog
+  /** What others write while this store has no lock. */
+  readonly watch: LogWatch
   /** What is held, as the feed has it, which changes it. */
   bitmap: Bitmap
   /** Bytes of entries that are on the disk with all that they speak of. */
@@ -206,14 +215,36 @@ export class FileStore implements Store {
   async open(): Promise<StoreState> {
     const { oplog } = this.#files
     if (this.#options.lock === true && (await oplog.size()) !== null) await this.#lock()
-    const state = await this.#read()
+    const state = await this.#readSteady()
     // What is read after that stands in the files as it will on the disk.
     if (this.#failed && (await this.#mend(state))) return this.#read()
     return state
   }
 
+  /** Reads the state, again if another process took part of it back meanwhile. */
+  async #readSteady(): Promise<StoreState> {
+    for (let tries = 1; ; tries++) {
+      const read = await this.#read().catch((error: unknown) => ({ error }))
+      const isSteady = await this.#isSteady()
+      if (isSteady && !('error' in read)) return read
+      if (isSteady && 'error' in read) throw read.error
+      if (tries === TRIES) throw changedError(this.folder, await this.#owner())
+    }
+  }
+
+  async #isSteady(): Promise<boolean> {
+    if (this.#opened === null) return true
+    try {
+      return (await this.takenBack()).length === 0
+    } catch (error) {
+      if (!isSynclineError(error, 'FEED_LOCKED')) throw error
+      return false
+    }
+  }
+
   async #read(): Promise<StoreState> {
     const { bitfield, marker } = this.#files
+    this.#opened = null
     const image = this.#made ?? (await this.#files.read())
     const { header, log } = image
     const unfolded = new Unfolded(header)
@@ -228,6 +259,7 @@ export class FileStore implements Store {
       keyPair,
       unfolded,
       log: new FeedLog(this.#files, image),
+      watch: new LogWatch(this.#files, image),
       bitmap: new Bitmap(),
       syncedBytes: 0,
       doubt: [],
@@ -308,6 +340,24 @@ export class FileStore implements Store {
 
   async getUserData(name: string): Promise<Uint8Array | null> {
     return this.#state().unfolded.userData.get(name)?.slice() ?? null
+  }
+
+  async takenBack(): Promise<readonly BlockRange[]> {
+    if (this.#writing) return NO_RANGES
+    const { watch, unfolded, bitmap } = this.#state()
+    if (this.#hasLock()) return NO_RANGES
+    try {
+      const ranges = await watch.look(unfolded.head, bitmap)
+      return this.#hasLock() ? NO_RANGES : ranges
+    } catch (error) {
+      // What is written by this store itself while it looks is of no concern.
+      if (this.#hasLock()) return NO_RANGES
+      throw error
+    }
+  }
+
+  #hasLock(): boolean {
+    return this.#release !== null
   }
 
   async commit(commit: Commit): Promise<void> {
@@ -467,7 +517,14 @@ export class FileStore implements Store {
     // Only the full length makes it a feed.
     await oplog.truncate(ENTRIES_OFFSET)
     if (isNewFolder && isEmpty) {
-      const log = { bits, id, header: external ?? header, entries: [], byteLength: 0 }
+      const log = {
+        bits,
+        id,
+        mark: markOf(bytes),
+        header: external ?? header,
+        entries: [],
+        byteLength: 0
+      }
       this.#made = { log, header, external, logSize: ENTRIES_OFFSET, bitfield: NO_BYTES }
       this.#hasTree = false
     }

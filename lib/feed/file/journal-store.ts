@@ -9,7 +9,9 @@
  */
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import type { BufferPool } from '../../primitives/buffer-pool.ts'
+import type { BlockRange } from '../../primitives/ranges.ts'
 import type { TreeNode } from '../../wire/message.ts'
+import { missingRanges } from '../missing-ranges.ts'
 import type { Commit, KeyPair, Store, StoreState } from '../store.ts'
 import { changedError, lockedError } from './feed-lock.ts'
 import type { FileLayer } from './file.ts'
@@ -52,6 +54,8 @@ export class JournalStore implements Store {
   #lost = false
   /** They, to read on from. */
   #others: Promise<FileStore | null> | null = null
+  /** Blocks that these do not hold any more, until somebody asked. */
+  #cleared: BlockRange[] = []
   #closed = false
 
   constructor(options: JournalStoreOptions) {
@@ -124,6 +128,14 @@ export class JournalStore implements Store {
 
   async getUserData(name: string): Promise<Uint8Array | null> {
     return this.#files === null ? null : this.#files.getUserData(name)
+  }
+
+  async takenBack(): Promise<readonly BlockRange[]> {
+    if (this.#files !== null) return this.#files.takenBack()
+    // Records stay as they are, but what is read from files others may change.
+    const files = await this.#others
+    if (files === null) return []
+    return [...this.#cleared.splice(0), ...(await files.takenBack())]
   }
 
   async commit(commit: Commit): Promise<void> {
@@ -273,12 +285,10 @@ export class JournalStore implements Store {
   async #findOthers({ fork, length }: SmallFeed['head']): Promise<FileStore | null> {
     const { folder, options } = this.#with
     const files = FileStore.open(folder, { ...options, lock: false, readOnly: true })
-    const head = await files.open().then(
-      (state) => state.head,
-      () => null
-    )
-    if (head !== null && head.fork === fork && head.length >= length) {
+    const state = await files.open().catch(() => null)
+    if (state !== null && state.head.fork === fork && state.head.length >= length) {
       this.#lost = true
+      this.#cleared = missingRanges(state.bitmap, 0, length)
       return files
     }
     await files.close()

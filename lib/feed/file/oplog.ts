@@ -77,6 +77,8 @@ export interface LogImage {
   readonly bits: readonly [number, number]
   /** Tells this header from the ones before and after it. */
   readonly id: number
+  /** As {@link markOf}. */
+  readonly mark: Uint8Array
   readonly header: LogHeader | ExternalHeader
   /** The entries that count; `end` is the byte after each, counted from the first. */
   readonly entries: readonly { readonly entry: LogEntry; readonly end: number }[]
@@ -92,22 +94,39 @@ export function decodeLog(file: Uint8Array): LogImage | null {
   const current = slotOf(bits) === 0 ? first : second
   if (bits === null || current === null) return null
 
+  const mark = markOf(file)
+  const id = logId(current.crc, bits)
+  return { bits, id, mark, header: current.value, ...decodeEntries(file, ENTRIES_OFFSET, bits) }
+}
+
+/** Reads the entries in bytes of a log, the first at `start`, where the headers have these bits. */
+export function decodeEntries(
+  bytes: Uint8Array,
+  start: number,
+  bits: readonly [number, number]
+): Pick<LogImage, 'entries' | 'byteLength'> {
   const bit = entryBit(bits)
   const entries: { entry: LogEntry; end: number; partial: boolean }[] = []
-  let position = ENTRIES_OFFSET
+  let position = start
   while (true) {
-    const record = decodeRecord(file, position, file.byteLength, decodeEntry)
+    const record = decodeRecord(bytes, position, bytes.byteLength, decodeEntry)
     if (record === null || record.bit !== bit) break
     position = record.end
-    entries.push({
-      entry: record.value,
-      end: position - ENTRIES_OFFSET,
-      partial: record.partial
-    })
+    entries.push({ entry: record.value, end: position - start, partial: record.partial })
   }
   while (entries.at(-1)?.partial === true) entries.pop()
-  const byteLength = entries.at(-1)?.end ?? 0
-  return { bits, id: logId(current.crc, bits), header: current.value, entries, byteLength }
+  return { entries, byteLength: entries.at(-1)?.end ?? 0 }
+}
+
+/** Bytes of a log that hold what {@link markOf} takes. */
+export const MARKED_BYTES: number = SLOT_BYTES + FRAME_BYTES
+
+/** The frames of both headers, which change with each header that is written. */
+export function markOf(bytes: Uint8Array): Uint8Array {
+  const mark = new Uint8Array(2 * FRAME_BYTES)
+  mark.set(bytes.subarray(0, FRAME_BYTES))
+  mark.set(bytes.subarray(SLOT_BYTES, MARKED_BYTES), FRAME_BYTES)
+  return mark
 }
 
 /** A header and the slot it goes to, to follow the one that is current under `bits`. */

@@ -123,6 +123,50 @@ test('a small copy that another process moved out and cleared is read without wh
   await reader.close()
 })
 
+test('a feed that another process changed is not written, however much it looks as before', async (t) => {
+  const { folder, feed } = await make(t)
+  // Such a header stands in a file of its own, at two places in turn.
+  await feed.setUserData('large', Buffer.alloc(5000))
+  await feed.flush()
+  const late = await StoredFeed.open(FileStore.open(folder))
+  for (let i = 0; i < 4; i++) {
+    await feed.append(blocks(feed.length, feed.length + 1))
+    await feed.flush()
+  }
+  await feed.close()
+  t.is((await errorOf(late.append(blocks(0, 1))))?.code, 'FEED_LOCKED')
+  await late.close()
+  const again = await read(t, folder)
+  t.alike(await again.audit(), { blocks: LENGTH + 4, bad: [], head: true })
+})
+
+test('a feed of which a block was taken back and another one appended is not written on', async (t) => {
+  const { folder, feed } = await make(t)
+  await feed.close()
+  const files = new Intercepted('oplog', 'sync')
+  const first = await StoredFeed.open(FileStore.open(folder, { pool: files.pool }))
+  await first.append(blocks(LENGTH, LENGTH + 1))
+  let late: StoredFeed | null = null
+  files.next = async () => {
+    late = await StoredFeed.open(FileStore.open(folder))
+    throw new Error('EIO: injected')
+  }
+  t.is((await errorOf(first.append([Buffer.from('one')])))?.code, 'STORAGE_FAILED')
+  await first.close()
+  // Ends without having closed the feed, as if it were killed.
+  const lockless = new FilePool({ layer: { ...diskFiles, lock: async () => async () => {} } })
+  const killed = await StoredFeed.open(FileStore.open(folder, { pool: lockless }))
+  t.is(killed.length, LENGTH + 1)
+  await killed.append([Buffer.from('two')])
+  const open = late as unknown as StoredFeed
+  t.is(open.length, LENGTH + 2)
+  t.is((await errorOf(open.append([Buffer.from('three')])))?.code, 'FEED_LOCKED')
+  await open.close()
+  await killed.close()
+  const again = await read(t, folder)
+  t.alike(await again.audit(), { blocks: LENGTH + 2, bad: [], head: true })
+})
+
 /** A feed of 40 blocks in a folder of its own. */
 async function make(t: Assertions): Promise<{ folder: string; feed: StoredFeed }> {
   const folder = path.join(await t.tmp(), 'feed')
@@ -156,12 +200,18 @@ async function rewrite(t: Assertions, folder: string, start: number): Promise<vo
   t.is(code, 0)
 }
 
-/** Files of the disk, and what happens right before the next one of a name is read. */
+/** Files of the disk, and what happens right before the next one of a name is read or synced. */
 class Intercepted {
   next: (() => Promise<void>) | null = null
   readonly layer: FileLayer
 
-  constructor(name: string) {
+  constructor(name: string, call: 'read' | 'sync' = 'read') {
+    const intercept = async (of: 'read' | 'sync'): Promise<void> => {
+      if (of !== call) return
+      const { next } = this
+      this.next = null
+      await next?.()
+    }
     this.layer = {
       ...diskFiles,
       open: async (file, access) => {
@@ -169,20 +219,25 @@ class Intercepted {
         if (path.basename(file) !== name) return open
         return {
           read: async (target, position) => {
-            const { next } = this
-            this.next = null
-            await next?.()
+            await intercept('read')
             return open.read(target, position)
           },
           write: (parts, position) => open.write(parts, position),
           truncate: (size) => open.truncate(size),
           size: () => open.size(),
-          sync: () => open.sync(),
+          sync: async () => {
+            await intercept('sync')
+            return open.sync()
+          },
           punch: (offset, length) => open.punch(offset, length),
           close: () => open.close()
         }
       }
     }
+  }
+
+  get pool(): FilePool {
+    return new FilePool({ layer: this.layer })
   }
 }
 

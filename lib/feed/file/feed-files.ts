@@ -4,6 +4,7 @@
  * @module
  */
 import path from 'node:path'
+import { crc32 } from 'node:zlib'
 import { SynclineError } from '../../errors.ts'
 import { type FilePool, PooledFile } from './file-pool.ts'
 import {
@@ -22,6 +23,7 @@ import { SyncMarkerFile } from './sync-marker.ts'
 const TRIES = 20
 /** Most logs, and most bitfields, are shorter than this. */
 const LIKELY_BYTES: number = 2 * ENTRIES_OFFSET
+const NO_BYTES: Uint8Array = new Uint8Array(0)
 
 /** The log of a feed with its header, and the bitfield that belongs to it. */
 export interface FilesImage {
@@ -31,6 +33,8 @@ export interface FilesImage {
   readonly external: ExternalHeader | null
   /** Bytes of the log file, with what does not count. */
   readonly logSize: number
+  /** Checksum of all that counts in the log, and of the header. */
+  readonly sum: number
   readonly bitfield: Uint8Array
 }
 
@@ -114,7 +118,8 @@ export class FeedFiles {
   async readHeader(): Promise<LogHeader | null> {
     const bytes = await this.oplog.read(0, ENTRIES_OFFSET)
     const header = bytes === null ? null : (decodeLog(bytes)?.header ?? null)
-    return header !== null && 'start' in header ? this.#readHeader(header) : header
+    if (header === null || !('start' in header)) return header
+    return this.#decodeExternal(await this.#readExternal(header))
   }
 
   /** True if a feed is stored, damaged or not. {@link FeedFiles.read} goes on from what this has read. */
@@ -126,10 +131,12 @@ export class FeedFiles {
   }
 
   /** What the log file holds now; null if there is none or it was never finished. */
-  async readLog(): Promise<{ readonly log: LogImage; readonly size: number } | null> {
+  async readLog(): Promise<Pick<FilesImage, 'log' | 'logSize' | 'sum'> | null> {
     const bytes = await this.#readLog()
     const log = decodeLog(bytes)
-    return log === null ? null : { log, size: bytes.byteLength }
+    if (log === null) return null
+    const header = 'start' in log.header ? await this.#readExternal(log.header) : null
+    return { log, logSize: bytes.byteLength, sum: sumOf(bytes, log, header) }
   }
 
   async close(): Promise<void> {
@@ -138,26 +145,32 @@ export class FeedFiles {
   }
 
   async #readLog(): Promise<Uint8Array> {
-    return (await this.oplog.readAll(LIKELY_BYTES)) ?? new Uint8Array(0)
+    return (await this.oplog.readAll(LIKELY_BYTES)) ?? NO_BYTES
   }
 
   async #readBehind(file: Uint8Array): Promise<FilesImage> {
     const log = decodeLog(file)
     if (log === null) throw await this.#absent()
     const external = 'start' in log.header ? log.header : null
-    const header = 'start' in log.header ? await this.#readHeader(log.header) : log.header
-    const bitfield = (await this.bitfield.readAll(LIKELY_BYTES)) ?? new Uint8Array(0)
-    return { log, header, external, logSize: file.byteLength, bitfield }
+    const bytes = external === null ? null : await this.#readExternal(external)
+    const header = 'start' in log.header ? this.#decodeExternal(bytes ?? NO_BYTES) : log.header
+    const bitfield = (await this.bitfield.readAll(LIKELY_BYTES)) ?? NO_BYTES
+    const sum = sumOf(file, log, bytes)
+    return { log, header, external, logSize: file.byteLength, sum, bitfield }
   }
 
-  async #readHeader({ start, length }: ExternalHeader): Promise<LogHeader> {
-    const { path } = this.header
+  /** The bytes of a header that does not fit the log. */
+  async #readExternal({ start, length }: ExternalHeader): Promise<Uint8Array> {
     const bytes = await this.header.read(start, length)
-    if (bytes === null || bytes.byteLength < length) {
-      throw new SynclineError('FEED_DAMAGED', `${path} lacks the header of the feed`, { path })
-    }
+    if (bytes !== null && bytes.byteLength === length) return bytes
+    const { path } = this.header
+    throw new SynclineError('FEED_DAMAGED', `${path} lacks the header of the feed`, { path })
+  }
+
+  #decodeExternal(bytes: Uint8Array): LogHeader {
+    const { path } = this.header
     try {
-      const header = decodeHeader({ start: 0, end: length, buffer: bytes })
+      const header = decodeHeader({ start: 0, end: bytes.byteLength, buffer: bytes })
       if (!('start' in header)) return header
     } catch (error) {
       throw new SynclineError('FEED_DAMAGED', `the header in ${path} is damaged`, { path }, error)
@@ -181,7 +194,7 @@ export class FeedFiles {
     if (isMarked && !(await new SyncMarkerFile(this.marker).isFirstFailure())) return false
     if (size < ENTRIES_OFFSET) return true
     if (size === ENTRIES_OFFSET && ((await this.tree.size()) ?? 0) === 0) return true
-    const slots = (await this.oplog.read(0, ENTRIES_OFFSET)) ?? new Uint8Array(0)
+    const slots = (await this.oplog.read(0, ENTRIES_OFFSET)) ?? NO_BYTES
     return slots.every((byte) => byte === 0)
   }
 
@@ -213,6 +226,11 @@ export class DataFile extends PooledFile implements BlockData {
   async free(offset: number, byteLength: number): Promise<void> {
     if ((await this.size()) !== null) await this.punch(offset, byteLength)
   }
+}
+
+function sumOf(file: Uint8Array, { byteLength }: LogImage, external: Uint8Array | null): number {
+  const sum = crc32(file.subarray(0, ENTRIES_OFFSET + byteLength))
+  return external === null ? sum : crc32(external, sum)
 }
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {

@@ -38,21 +38,24 @@ export class FeedLog {
   #external: ExternalHeader | null
   /** Bytes of the file; -1 while they are not known. */
   #size: number
+  /** Of what was read. */
+  readonly #sum: number
 
-  constructor(files: FeedFiles, { log, external, logSize }: FilesImage) {
+  constructor(files: FeedFiles, { log, external, logSize, sum }: FilesImage) {
     this.#files = files
     this.id = log.id
     this.byteLength = log.byteLength
     this.#bits = log.bits
     this.#external = external
     this.#size = logSize
+    this.#sum = sum
   }
 
-  /** True if the file is no longer what was read of it. */
+  /** True if what counts in the file is no longer what was read of it. Before the first write only. */
   async isForeign(): Promise<boolean> {
     const now = await this.#files.readLog()
-    if (now?.log.id !== this.id || now.log.byteLength !== this.byteLength) return true
-    this.#size = now.size
+    if (now?.log.byteLength !== this.byteLength || now.sum !== this.#sum) return true
+    this.#size = now.logSize
     return false
   }
 

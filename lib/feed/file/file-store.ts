@@ -525,7 +525,8 @@ export class FileStore implements Store {
         entries: [],
         byteLength: 0
       }
-      this.#made = { log, header, external, logSize: ENTRIES_OFFSET, bitfield: NO_BYTES }
+      // It is locked from the beginning: nobody asks whether others changed it.
+      this.#made = { log, header, external, logSize: ENTRIES_OFFSET, sum: 0, bitfield: NO_BYTES }
       this.#hasTree = false
     }
     if (isCopy) return

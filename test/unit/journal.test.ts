@@ -522,6 +522,38 @@ test('a record that could not be written as a whole is taken back, also for whoe
   await last.close()
 })
 
+test('a copy is not written on after a commit that was seen was taken back', async (t) => {
+  const { root, folder: others } = await makeFolder(t)
+  const source = await sourceOf(12)
+  const writes = new Writes()
+  const folder = await FeedFolder.open(root, { pool: new FilePool({ layer: writes.layer }) })
+  const copy = await folder.addFeed(source.key)
+  await copyBlocks(source, copy, 0, 3)
+  let late: StoredFeed | null = null
+  writes.after = async () => {
+    late = await others.openFeed(source.key)
+    throw noRoom()
+  }
+  t.is((await errorOf(copyBlocks(source, copy, 3, 4)))?.code, 'DISK_FULL')
+  await copyBlocks(source, copy, 5, 6)
+  await copy.close()
+  if (late === null) return t.fail('nobody opened it')
+  const open: StoredFeed = late
+  t.is((await errorOf(copyBlocks(source, open, 8, 9)))?.code, 'FEED_LOCKED')
+  await open.close()
+  const again = await others.openFeed(source.key)
+  t.alike(
+    [...again.have.runs(0, 12)],
+    [
+      [0, 3],
+      [5, 6]
+    ]
+  )
+  await copyBlocks(source, again)
+  await isWhole(t, again, source)
+  await again.close()
+})
+
 test('a copy that is added twice at a time is there for both or for none', async (t) => {
   const { root, folder: prepared } = await makeFolder(t)
   await prepared.createFeed('first').then((feed) => feed.close())

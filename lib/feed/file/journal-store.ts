@@ -348,7 +348,12 @@ export class JournalStore implements Store {
     if (entry?.number !== number || entry.sequence !== this.#sequence) {
       throw changedError(this.#with.folder)
     }
-    if (entry !== this.#entry) this.#feed = await this.#with.journal.load(entry)
+    if (entry !== this.#entry) {
+      // One commit may have been taken back and another one written with its number.
+      const feed = await this.#with.journal.load(entry)
+      if (!feed.equals(this.#state())) throw changedError(this.#with.folder)
+      this.#feed = feed
+    }
     this.#entry = entry
   }
 

@@ -15,7 +15,7 @@ import { fullRoots } from '../../primitives/flat-tree.ts'
 import { type BlockRange, joinRanges } from '../../primitives/ranges.ts'
 import type { Manifest } from '../../wire/manifest.ts'
 import type { TreeNode } from '../../wire/message.ts'
-import { copyBytes } from '../bytes.ts'
+import { copyBytes, equalBytes } from '../bytes.ts'
 import type { Commit, Head, NodeRun } from '../store.ts'
 import { nodeAtOffset, putNode } from '../tree/tree-nodes.ts'
 import type { CommitRecord, DataPlace } from './journal-record.ts'
@@ -58,6 +58,24 @@ export class SmallFeed {
     for (const { bytes } of nodeRuns) byteLength += bytes.byteLength
     for (const { parts } of data) for (const part of parts) byteLength += part.byteLength
     return byteLength <= JOURNAL_RECORD_BYTES_MAX / 2
+  }
+
+  /** True if another one has the same head, manifest, blocks and nodes, whatever commits brought them. */
+  equals(other: SmallFeed): boolean {
+    const { head, have, manifest } = this
+    const count = 2 * head.length
+    return (
+      head.fork === other.head.fork &&
+      head.length === other.head.length &&
+      equalBytes(head.rootHash, other.head.rootHash) &&
+      (manifest === null) === (other.manifest === null) &&
+      have.length === other.have.length &&
+      have.every(([start, end], i) => {
+        const range = other.have[i]
+        return range?.[0] === start && range[1] === end
+      }) &&
+      equalBytes(this.nodeRun(0, count), other.nodeRun(0, count))
+    )
   }
 
   /** Takes over a commit that was written. */

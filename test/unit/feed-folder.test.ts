@@ -3,6 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { type FeedEntry, FeedFolder, type FeedKeys } from '../../lib/feed/file/feed-folder.ts'
 import { keyPairOfName } from '../../lib/feed/file/feed-name.ts'
+import { diskFiles, type FileLayer } from '../../lib/feed/file/file.ts'
 import { FilePool } from '../../lib/feed/file/file-pool.ts'
 import { newIdentity } from '../../lib/feed/identity.ts'
 import { createManifest } from '../../lib/feed/manifest.ts'
@@ -18,6 +19,41 @@ test('a folder that is only looked at stays as it is', async (t) => {
   await folder.remove(new Uint8Array(32))
   t.is(await stat(root).catch(() => null), null)
 })
+
+test('what is durable is so with all folders above it that are new', async (t) => {
+  const base = await t.tmp()
+  const root = path.join(base, 'new', 'store')
+  const synced = new Set<string>()
+  const layer: FileLayer = {
+    ...diskFiles,
+    syncFolder: (folder) => {
+      synced.add(folder)
+      return diskFiles.syncFolder(folder)
+    }
+  }
+  const pool = new FilePool({ layer })
+  const folder = await FeedFolder.open(root, { pool, journal: false })
+  const feed = await folder.createFeed('logs')
+  await feed.append([Buffer.from('hello')])
+  t.alike([...synced].sort(), foldersAbove(base, folder.folderOf(feed.key)))
+  await feed.close()
+
+  // Of a process that was killed before it synced anything.
+  const { key } = newIdentity()
+  const killed = await folder.addFeed(key)
+  synced.clear()
+  const next = await FeedFolder.open(root, { pool, journal: false })
+  const copy = await next.openFeed(key)
+  await copy.flush()
+  t.alike([...synced].sort(), foldersAbove(root, folder.folderOf(key)))
+  await copy.close()
+  await killed.close()
+})
+
+/** A folder and all above it, up to `base`. */
+function foldersAbove(base: string, folder: string): string[] {
+  return folder === base ? [base] : [...foldersAbove(base, path.dirname(folder)), folder]
+}
 
 test('feeds are found by key and by name', async (t) => {
   const root = path.join(await t.tmp(), 'store')

@@ -26,7 +26,7 @@ import { Journal, type JournalEntry } from './journal.ts'
 import { storageError, systemCode } from './file-error.ts'
 import { readSmallFile } from './file.ts'
 import { type FilePool, sharedPool } from './file-pool.ts'
-import { FileStore, type FileStoreOptions } from './file-store.ts'
+import { FileStore, type FileStoreOptions, foldersUpTo } from './file-store.ts'
 import { readText } from './text-file.ts'
 import { identityFromKey, newIdentity, type NewIdentityOptions } from '../identity.ts'
 import type { Manifest } from '../../wire/manifest.ts'
@@ -580,7 +580,7 @@ export class FeedFolder {
   }
 
   #storeOptions(options: Pick<FileStoreOptions, 'lock'>): FileStoreOptions {
-    return { ...options, pool: this.#pool, readOnly: this.#readOnly }
+    return { ...options, pool: this.#pool, readOnly: this.#readOnly, root: this.root }
   }
 
   #path(...parts: string[]): string {
@@ -619,7 +619,7 @@ export class FeedFolder {
     const file = this.#path('primary-key')
     const draft = `${file}.${process.pid}`
     try {
-      await mkdir(this.root, { recursive: true, mode: 0o700 })
+      const made = await mkdir(this.root, { recursive: true, mode: 0o700 })
       await writeFile(this.#path('CORESTORE'), GUARD_TEXT, { mode: 0o600, flush: true })
       await writeFile(draft, randomBytes(32), { mode: 0o600, flush: true })
       // Of several processes one wins, with a whole key.
@@ -627,7 +627,8 @@ export class FeedFolder {
         if (systemCode(error) !== 'EEXIST') throw error
       })
       await rm(draft, { force: true })
-      await this.#pool.layer.syncFolder(this.root)
+      const top = made === undefined ? this.root : path.dirname(path.resolve(made))
+      for (const folder of foldersUpTo(this.root, top)) await this.#pool.layer.syncFolder(folder)
     } catch (error) {
       await rm(draft, { force: true }).catch(() => {})
       throw storageError(error, file)

@@ -90,6 +90,8 @@ export interface FileStoreOptions {
   readonly lock?: boolean
   /** True refuses every write. */
   readonly readOnly?: boolean
+  /** Folder, at or above the feed's, below which others are made for a feed; by default the feed's own. */
+  readonly root?: string
   /** Where the bytes of blocks lie instead of the file `data`. It belongs to the store, which closes it. */
   readonly data?: BlockData
 }
@@ -187,7 +189,8 @@ export class FileStore implements Store {
     const made = await pool.layer.makeFolder(path.resolve(folder)).catch((error: unknown) => {
       throw storageError(error, folder)
     })
-    const store = new FileStore(folder, rest, newFolders(path.resolve(folder), made))
+    const top = made === null ? (options.root ?? folder) : path.dirname(made)
+    const store = new FileStore(folder, rest, foldersUpTo(path.resolve(folder), path.resolve(top)))
     try {
       await store.#create(identity, userData, made !== null)
     } catch (error) {
@@ -594,6 +597,13 @@ export class FileStore implements Store {
         : await this.#marker.read(opened.log.id)
     const { length } = opened.unfolded.head
     this.#headerUnsynced = latest === null
+    if (this.#headerUnsynced && image !== this.#made) {
+      // Nor are the folders that were made for it.
+      this.#unsyncedFolders = foldersUpTo(
+        this.folder,
+        path.resolve(this.#options.root ?? this.folder)
+      )
+    }
     this.#foundSynced =
       fitting?.clean === true && latest?.failed !== true && opened.log.byteLength === 0
     opened.syncedBytes = Math.min(fitting?.syncedBytes ?? 0, opened.log.byteLength)
@@ -933,14 +943,14 @@ export class FileStore implements Store {
   }
 }
 
-/** `folder` and all above it that are new or have a new entry: `made` is the topmost new one. */
-function newFolders(folder: string, made: string | null): string[] {
+/** `folder` and all above it up to `top`. */
+export function foldersUpTo(folder: string, top: string): string[] {
   const folders = [folder]
-  if (made === null) return folders
-  for (let at = folder; ; at = path.dirname(at)) {
-    folders.push(path.dirname(at))
-    if (at === path.resolve(made) || at === path.dirname(at)) return folders
+  for (let at = folder; at !== top && at !== path.dirname(at);) {
+    at = path.dirname(at)
+    folders.push(at)
   }
+  return folders
 }
 
 /** Syncs what others wrote. */

@@ -34,12 +34,18 @@ export function systemTime(mtimeMs: number | null | undefined): number | string 
   if (typeof mtimeMs !== 'number' || Math.abs(mtimeMs) > TIME_MS_MAX || Number.isNaN(mtimeMs)) {
     return null
   }
-  // The system cuts off after the microsecond, where a double may already be a little too small.
   const microseconds = Math.round(mtimeMs * 1000)
-  const seconds = (microseconds + Math.sign(microseconds) * 0.4) / 1e6
+  let seconds = microseconds / 1e6
+  // Node 20 and 22 cut off after the microsecond, and later ones after the nanosecond: a double that is a little too
+  // small would be one less.
+  const fraction = Math.abs(seconds % 1) * 1e6
+  if (fraction < Math.abs(microseconds % 1e6)) seconds += seconds * NEXT_DOUBLE
   // Node takes a negative number for now, and a text for what it says.
   return seconds < 0 ? String(seconds) : seconds
 }
+
+/** The share of a double that leads to the next one, away from zero. */
+const NEXT_DOUBLE: number = 0.6 * Number.EPSILON
 
 /** What a date can hold: 271,821 BC to 275,760 AD. File systems hold less, and take the nearest that they can. */
 const TIME_MS_MAX = 8.64e15

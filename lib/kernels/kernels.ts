@@ -117,19 +117,30 @@ const wasm = decodeBase64(MODULE_BASE64)
 
 /**
  * Whether the SIMD module runs here. False means the same results some ten times slower; callers that can reach the user
- * should say so once.
+ * should say so once. It becomes false where there is no room for its memory.
  */
-export const simd: boolean = typeof WebAssembly !== 'undefined' && WebAssembly.validate(wasm)
+export let simd: boolean = typeof WebAssembly !== 'undefined' && WebAssembly.validate(wasm)
 
 /** Makes a set of kernels over a memory of their own: the module if the platform takes it, otherwise the scalar twin. */
 export function createKernels(pages: number): { kernels: Kernels; memory: KernelMemory } {
-  if (!simd) return createScalarKernels(pages)
-  const memory = new WebAssembly.Memory({ initial: pages })
+  const memory = simd ? createMemory(pages) : null
+  if (memory === null) return createScalarKernels(pages)
   const instance = new WebAssembly.Instance(new WebAssembly.Module(wasm), { env: { memory } })
   if (typeof instance.exports['fold'] !== 'function') {
     throw new SynclineError('BROKEN_INVARIANT', 'the kernel module has no fold')
   }
   return { kernels: instance.exports as unknown as Kernels, memory }
+}
+
+/** Null where the address space is limited: to check no bounds, V8 reserves 10 GB of it for any memory. */
+function createMemory(pages: number): WebAssembly.Memory | null {
+  try {
+    return new WebAssembly.Memory({ initial: pages })
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    simd = false
+    return null
+  }
 }
 
 /** Like {@link createKernels}, always without WebAssembly. */

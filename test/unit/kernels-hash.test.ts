@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import test from 'brittle'
 import { hash, hashMany, keyedHash, simd } from '../../lib/kernels/hash.ts'
 import { referenceHash } from '../reference/hash.ts'
@@ -9,6 +11,18 @@ const LENGTHS = Array.from({ length: 301 }, (_, length) => length)
 const TAILS = [1, 2, 3, 8].flatMap((blocks) =>
   [-10, -9, -8, -1, 0, 1].map((shift) => 128 * blocks + shift)
 )
+
+const skip = process.platform !== 'linux'
+
+test('without room for the memory of the module the scalar twin hashes', { skip }, async (t) => {
+  const kernels = JSON.stringify(import.meta.resolve('../../lib/kernels/hash.js'))
+  const script = `
+    const { hash, simd } = await import(${kernels})
+    console.log(simd, [...hash(new Uint8Array(3))].join())`
+  const limited = `ulimit -v 8000000; exec "${process.execPath}" --input-type=module -e '${script}'`
+  const { stdout } = await promisify(execFile)('/bin/sh', ['-c', limited])
+  t.is(stdout.trim(), `false ${[...hash(new Uint8Array(3))].join()}`)
+})
 
 test('the platforms that we test on run the SIMD kernels', (t) => {
   t.ok(simd)

@@ -49,6 +49,7 @@ const READ_MESSAGES_MIN = 16
 const READ_BYTES_MAX = 256
 
 const REQUEST = 1
+const DATA = 3
 /** Bytes of an entry without its value, at most. */
 const ENTRY_BYTES_MAX = 48
 /** Bytes around a run of bytes that a kernel may read and write beside it. */
@@ -73,13 +74,28 @@ export function writePays(count: number, byteLength: number): boolean {
   return simd && count >= WRITE_MESSAGES_MIN && byteLength <= WRITE_BYTES_MAX * count
 }
 
-/** As {@link writePays}, to read the bytes `[start, end)` of a frame, if all its entries are like the first. */
+/** As {@link writePays}, to read the bytes `[start, end)` of a frame, if all its entries are like the first two. */
 export function readPays(frame: Uint8Array, start: number, end: number): boolean {
+  const length = lengthAt(frame, start)
+  const isSmall = length > 0 && length <= READ_BYTES_MAX
+  if (!simd || !isSmall || end - start < READ_MESSAGES_MIN * length) return false
+  // One call costs as much as some twenty entries: a frame of all kinds in turn shall not cost one for each.
+  const type = start + headBytes(frame, start)
+  const next = type + length
+  if (frame[type] !== REQUEST && frame[type] !== DATA) return false
+  return frame[next + headBytes(frame, next)] === frame[type] && lengthAt(frame, next) > 0
+}
+
+/** Length of an entry, or -1 if it is a long one. */
+function lengthAt(frame: Uint8Array, start: number): number {
   const first = frame[start] as number
-  const second = (frame[start + 1] as number) + 256 * (frame[start + 2] as number)
-  const length = first === 0xfd ? second : first
-  const isSmall = first <= 0xfd && length > 0 && length <= READ_BYTES_MAX
-  return simd && isSmall && end - start >= READ_MESSAGES_MIN * length
+  if (first < 0xfd) return first
+  return first === 0xfd ? (frame[start + 1] as number) + 256 * (frame[start + 2] as number) : -1
+}
+
+/** Bytes of that length. */
+function headBytes(frame: Uint8Array, start: number): number {
+  return (frame[start] as number) < 0xfd ? 1 : 3
 }
 
 /**

@@ -188,7 +188,10 @@ class GuardedMux extends Protomux {
     while (state.start < end) {
       const slot = this._remote[remote - 1] ?? null
       const open = slot?.pending === null ? handlersOf(slot.session) : null
-      if (open !== null) state.start = open.onbatch(buffer, state.start, section)
+      const over = open?.over() === true
+      // Millions of entries may follow the one for which the stream was ended.
+      if (over && this.stream.destroying === true) return
+      if (open !== null && !over) state.start = open.onbatch(buffer, state.start, section)
       if (state.start >= end) return
       const length = decodeUint(state, FRAME_BYTES_MAX, 'length of a message')
       if (length === 0) {

@@ -57,7 +57,7 @@ declare module 'protomux' {
   export default class Protomux {
     constructor(stream: unknown)
     readonly isProtomux: true
-    readonly stream: { destroy(): unknown }
+    readonly stream: { destroy(): unknown; readonly destroying?: boolean }
     corked: number
     drained: boolean
     readonly _notify: Map<string, (id: Uint8Array | null) => unknown>

@@ -1,5 +1,5 @@
 /**
- * What is used of a live `Hypercore` 11 object (11.18 to 11.37), member by member.
+ * What is used of a live `Hypercore` 11 object (11.21 to 11.39), member by member.
  *
  * Nothing here imports the package: a user's instance is looked at, and refused if something is missing.
  * `core.core` and what lies under it is not documented by hypercore and may change with any version.
@@ -216,5 +216,5 @@ function expect(object: unknown, path: string, type: string): void {
   for (const name of path.split('.')) value = (value as Record<string, unknown> | null)?.[name]
   // oxlint-disable-next-line valid-typeof -- `type` is one of typeof's words
   if (typeof value === type && value !== null) return
-  throw new SynclineError('UNSUPPORTED', `not a Hypercore 11.18 to 11: it has no ${path}`)
+  throw new SynclineError('UNSUPPORTED', `not a Hypercore 11.21 or a later 11: it has no ${path}`)
 }

@@ -135,6 +135,8 @@ export type Telling =
   | { readonly event: 'synced'; readonly feed: number }
   /** A peer's length, fork or haves changed. */
   | { readonly event: 'remote'; readonly feed: number; readonly peer: number }
+  /** What the feed is synchronized for, or from whom something may come, changed. */
+  | { readonly event: 'configured'; readonly feed: number }
   | { readonly event: 'conflict'; readonly feed: number; readonly peer: number }
   /** The feed stopped because its own storage failed. */
   | {

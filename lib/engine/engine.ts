@@ -91,7 +91,7 @@ export interface FeedProgress {
   readonly heldBlocks: number
   /** Bytes still to come, estimated from the average block. */
   readonly missingBytes: number
-  /** Highest length seen, ours included. */
+  /** Highest length seen, ours included, of those from whom something may come. */
   readonly knownLength: number
   readonly synced: boolean
   /** Peers that have not yet told what they have, for ten seconds at most, or whose fork is being taken over. */
@@ -489,7 +489,6 @@ export class Engine {
     const world = this.#world
     const found = new Set<FeedState>()
     for (const feed of world.dirtyFeeds) {
-      if (feed.mode === 'serve') continue
       const synced = isSynced(feed)
       if (!synced) {
         if (feed.mode !== 'pull') feed.synced = false
@@ -626,6 +625,7 @@ export class Engine {
     feed.direction = input.direction
     for (const [start, end] of input.wants) feed.wanted.add(start, end)
     this.#world.feeds.set(input.feed, feed)
+    if (!feed.takes) this.#world.dirtyFeeds.add(feed)
   }
 
   #removeFeed(id: number): void {
@@ -646,6 +646,7 @@ export class Engine {
     const feed = this.#world.feeds.get(input.feed)
     if (feed === undefined) return
     const uploaded = feed.uploads
+    const took = feed.takes
     if (input.mode !== undefined) feed.mode = input.mode
     if (input.direction !== undefined) feed.direction = input.direction
     if (input.priority !== undefined && input.priority !== feed.priority) {
@@ -653,7 +654,8 @@ export class Engine {
       feed.priority = input.priority
       for (const channel of feed.channels.values()) requeue(channel)
     }
-    if (input.mode !== undefined) feed.synced = false
+    if (input.mode !== undefined || (!took && feed.takes)) feed.synced = false
+    if (input.mode !== undefined || input.direction !== undefined) this.#configured(feed)
     for (const channel of feed.channels.values()) {
       if (!uploaded && feed.uploads) this.#offer(channel)
       this.#withdraw(channel)
@@ -661,6 +663,13 @@ export class Engine {
     this.#cancelUnwanted(feed)
     this.#world.unswept.add(feed)
     touch(this.#world, feed)
+  }
+
+  /** Has all looked at again that depends on whom we take from. */
+  #configured(feed: FeedState): void {
+    const world = this.#world
+    world.dirtyFeeds.add(feed)
+    world.effects.push({ type: 'tell', event: 'configured', feed: feed.id })
   }
 
   /** Announces what may be given now and might not before. */
@@ -686,14 +695,17 @@ export class Engine {
       world.dirtyPeers.add(peer)
     }
     if (input.direction === undefined) return
+    const shut = new Set([...peer.channels.values()].filter(({ letsIn }) => !letsIn))
     if (input.feed === null) peer.direction = input.direction
     for (const channel of peer.channels.values()) {
       if (input.feed !== null && channel.feed.id !== input.feed) continue
       if (input.feed !== null) channel.direction = input.direction
+      if (shut.has(channel) && channel.letsIn) channel.feed.synced = false
+      this.#configured(channel.feed)
       if (channel.mayUpload) this.#offer(channel)
       this.#withdraw(channel)
       world.unswept.add(channel.feed)
-      touch(world, channel.feed)
+      touchChannel(world, channel)
     }
   }
 
@@ -926,10 +938,11 @@ function broken(message: string): never {
   throw new SynclineError('BROKEN_INVARIANT', message)
 }
 
+/** The length of ours, or of whoever gives more of the same fork. */
 function highestLength(feed: FeedState): number {
   let length = feed.view.length
   for (const channel of feed.channels.values()) {
-    if (channel.remote === null || !channel.isSource || !isBelieved(channel)) continue
+    if (!channel.opened || channel.remote === null || !mayGive(channel)) continue
     if (channel.remote.fork === feed.view.fork) {
       length = Math.max(length, channel.remote.length)
     }
@@ -937,8 +950,14 @@ function highestLength(feed: FeedState): number {
   return length
 }
 
+/** True if what a remote says that it has may be waited for. */
+function mayGive(channel: Channel): boolean {
+  return channel.letsIn && isBelieved(channel)
+}
+
 function isPending(channel: Channel, now: number): boolean {
   const { opened, remote, since } = channel
+  if (!channel.letsIn) return false
   if (!opened || remote === null) return now - since < SILENT_PEER_MS
   return offersFork(channel, remote)
 }
@@ -946,14 +965,13 @@ function isPending(channel: Channel, now: number): boolean {
 /** True if there is a higher fork that is to be followed before anything else. */
 function offersFork(channel: Channel, { fork, length }: { fork: number; length: number }): boolean {
   const { view } = channel.feed
-  return (
-    view.allowsForks && channel.isSource && fork > view.fork && length > 0 && isBelieved(channel)
-  )
+  return view.allowsForks && fork > view.fork && length > 0 && mayGive(channel)
 }
 
 function isSynced(feed: FeedState): boolean {
   // Asked after each answer, while something is under way as a rule.
   if (feed.chunks.size > 0) return false
+  if (!feed.takes) return feed.view.length > 0 && holdsWanted(feed, feed.view.length)
   let heard = false
   for (const channel of feed.channels.values()) {
     if (!channel.opened || channel.remote === null) continue
@@ -962,6 +980,10 @@ function isSynced(feed: FeedState): boolean {
   }
   const length = highestLength(feed)
   if (!heard || length === 0 || length > feed.view.length) return false
+  return holdsWanted(feed, length)
+}
+
+function holdsWanted(feed: FeedState, length: number): boolean {
   for (const [start, end] of feed.wanted.ranges) {
     if (!feed.have.hasAll(start, Math.min(end, length))) return false
   }

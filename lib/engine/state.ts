@@ -191,9 +191,13 @@ export class FeedState {
 
   /** True if the feed may take blocks from somebody. */
   get downloads(): boolean {
-    if (this.view.frozen || this.halted) return false
-    if (this.direction === 'upload' || this.direction === 'none') return false
+    if (this.view.frozen || this.halted || !letsIn(this.direction)) return false
     return this.#isAwaited || this.urgent.size > 0 || this.nodes.size > 0
+  }
+
+  /** False where nothing is to come, so that nobody is waited for. */
+  get takes(): boolean {
+    return this.mode !== 'serve' && letsIn(this.direction)
   }
 
   /** True if what is wanted is asked for; otherwise only what somebody waits for is. */
@@ -300,21 +304,12 @@ export class Channel {
   }
 
   get mayDownload(): boolean {
-    return this.feed.downloads && this.#letsIn
+    return this.feed.downloads && this.letsIn
   }
 
-  /** True if what the remote has may come to be here: it gives, and is taken from. */
-  get isSource(): boolean {
-    return this.opened && this.remote?.uploading === true && this.#letsIn
-  }
-
-  get #letsIn(): boolean {
-    return (
-      this.direction !== 'upload' &&
-      this.direction !== 'none' &&
-      this.peer.direction !== 'upload' &&
-      this.peer.direction !== 'none'
-    )
+  /** True if no direction keeps out what the remote has. */
+  get letsIn(): boolean {
+    return letsIn(this.feed.direction) && letsIn(this.direction) && letsIn(this.peer.direction)
   }
 
   get mayUpload(): boolean {
@@ -342,6 +337,10 @@ export class Channel {
       this.accused === null
     )
   }
+}
+
+function letsIn(direction: Direction): boolean {
+  return direction === 'both' || direction === 'download'
 }
 
 /** One connection. */

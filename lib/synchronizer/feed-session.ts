@@ -104,6 +104,7 @@ export interface Progress {
   readonly byteLength: number
   /** Bytes still to come, estimated from the average block. */
   readonly missingBytes: number
+  /** Highest length seen, ours included, of those from whom something may come. */
   readonly knownLength: number
   /** Smoothed, over all peers of this feed. */
   readonly downloadBytesPerSecond: number
@@ -500,8 +501,12 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     const host = await this.#opened()
     const { length, fork } = host.feed
     const looking: { stop?: () => void } = {}
+    const mayDownload = (): boolean => {
+      const { direction } = this.#settings
+      return direction === 'both' || direction === 'download'
+    }
     const current = (): boolean => {
-      if (!this.#takes()) return true
+      if (!mayDownload()) return true
       const { knownLength, pendingPeers, peers } = host.progress()
       if (pendingPeers > 0) {
         // Nothing happens when a peer has been silent for too long.
@@ -511,7 +516,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
       if (options.wait === true && peers.length === 0) return false
       return host.feed.length >= knownLength
     }
-    if (!host.feed.writable && options.wait !== false && this.#takes()) {
+    if (!host.feed.writable && options.wait !== false && mayDownload()) {
       host.head(false)
       try {
         await waiters.wait(current, 'no peer had the feed', options)
@@ -603,8 +608,9 @@ export class FeedSession extends EventEmitter<FeedEvents> {
   }
 
   /**
-   * Without options: everything wanted up to the highest length seen is here. With `peers`: that many
-   * remote peers hold everything that we have.
+   * Without options: everything wanted up to the highest length seen is here. Nobody is waited for whom the direction keeps
+   * from giving us anything, and in mode `serve` nobody at all. With `peers`: that many remote peers hold everything that we
+   * have.
    *
    * @throws SynclineError TIMEOUT, SESSION_CLOSED, DISK_FULL, STORAGE_FAILED; the signal's reason.
    */
@@ -663,13 +669,6 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     checkDirection(direction)
     if (peer === null) this.#settings = { ...this.#settings, direction }
     ;(await this.#opened()).setDirection(direction, peer)
-    this.check()
-  }
-
-  /** True if anything is taken from anybody. */
-  #takes(): boolean {
-    const { direction } = this.#settings
-    return direction === 'both' || direction === 'download'
   }
 
   /**

@@ -715,11 +715,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     const id = this.#loop.addLink(link, undefined, connection.dialled ?? undefined)
     const peer = new Peer(id, link, {
       progress: (number) => this.#loop.peerProgress(number),
-      configure: (number, settings) => {
-        this.#loop.post({ type: 'configure-peer', peer: number, feed: null, ...settings })
-        // In the middle of a turn it is taken in only at its end.
-        queueMicrotask(() => this.#checkAll())
-      },
+      configure: (number, settings) =>
+        this.#loop.post({ type: 'configure-peer', peer: number, feed: null, ...settings }),
       close: (number) => this.#loop.closePeer(number)
     })
     this.#peers.set(id, peer)
@@ -743,10 +740,6 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
     if (dialled !== undefined) this.#dialer.ended(dialled.address, { fault, used: dialled.used })
     if (fault && error !== null) emit(this, 'peer-fault', peer, error)
     emit(this, 'peer-disconnect', peer, error)
-    this.#checkAll()
-  }
-
-  #checkAll(): void {
     for (const { session } of this.#entries.values()) session.check()
   }
 
@@ -779,6 +772,9 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
       }
       case 'synced':
         session.tell('synced')
+        session.check()
+        return
+      case 'configured':
         session.check()
         return
       case 'conflict': {

@@ -1,6 +1,7 @@
 import test from 'brittle'
 import { indexesOf, range, requestsOf, Shell } from '../fixtures/engine.ts'
 import { REQUEST_TIMEOUT_MS, TICK_MS } from '../../lib/limits.ts'
+import type { Input } from '../../lib/engine/input.ts'
 import type { Request } from '../../lib/wire/message.ts'
 
 function block(id: number, index: number, fork: number = 0, priority: number = 0): Request {
@@ -60,6 +61,58 @@ test('what a remote claims and does not give keeps nobody waiting', (t) => {
   t.ok(shell.engine.progress(1)?.synced)
   shell.sync(1, 1, { length: 20, uploading: true })
   t.absent(shell.engine.progress(1)?.synced)
+})
+
+test('who may give us nothing keeps nobody waiting until it may', (t) => {
+  const closed: Input[] = [
+    { type: 'configure-peer', peer: 1, feed: 1, direction: 'upload' },
+    { type: 'configure-peer', peer: 1, feed: null, direction: 'none' },
+    { type: 'configure-feed', feed: 1, direction: 'upload' }
+  ]
+  for (const mode of ['both', 'pull'] as const) {
+    for (const input of closed) {
+      const shell = new Shell()
+      shell.addFeed(1, { mode, length: 8, have: [[0, 8]] })
+      shell.addPeer(1)
+      shell.step({ type: 'channel-opening', peer: 1, feed: 1 })
+      t.is(shell.engine.progress(1)?.pendingPeers, 1)
+      const heard = (): number =>
+        shell.take('tell').filter(({ event }) => event === 'configured').length
+      shell.step(input)
+      t.is(heard(), 1, 'what waits is looked at again')
+      t.is(shell.engine.progress(1)?.pendingPeers, 0)
+      shell.open(1, 1, { length: 12 })
+      shell.have(1, 1, 0, 12)
+      t.is(shell.engine.progress(1)?.knownLength, 8)
+      t.ok(shell.engine.progress(1)?.synced)
+      shell.sync(1, 1, { fork: 1, length: 12 })
+      t.is(shell.engine.progress(1)?.pendingPeers, 0)
+      t.ok(shell.engine.progress(1)?.synced)
+      shell.sync(1, 1, { length: 12 })
+      shell.step({ ...input, direction: 'both' } as Input)
+      t.is(heard(), 1)
+      t.absent(shell.engine.progress(1)?.synced)
+      shell.run(1)
+      t.is(shell.engine.progress(1)?.heldBlocks, 12, `${mode}: it is taken as before`)
+      t.ok(shell.engine.progress(1)?.synced)
+    }
+  }
+})
+
+test('who only serves waits for nobody', (t) => {
+  const shell = new Shell()
+  shell.addFeed(1, { mode: 'serve', length: 8, have: [[0, 8]] })
+  t.ok(shell.engine.progress(1)?.synced)
+  shell.addPeer(1)
+  shell.open(1, 1, { length: 12, haves: [[0, 12]] })
+  t.ok(shell.engine.progress(1)?.synced)
+  shell.change(1, { type: 'clear', start: 5, end: 6 })
+  shell.step({ type: 'want', feed: 1, start: 5, end: 6 })
+  t.absent(shell.engine.progress(1)?.synced, 'what is wanted is missing')
+  shell.step({ type: 'configure-feed', feed: 1, mode: 'both' })
+  t.absent(shell.engine.progress(1)?.synced)
+  shell.run(1)
+  t.is(shell.engine.progress(1)?.heldBlocks, 12)
 })
 
 test('follow goes on', (t) => {

@@ -253,7 +253,7 @@ class GuardedMux extends Protomux {
   }
 
   override _safeDestroy(error: unknown): void {
-    if (typeof error === 'object' && error !== null && this.#thrown.has(error)) {
+    if (this.#isTheirs(error)) {
       super._safeDestroy(error)
       return
     }
@@ -262,7 +262,13 @@ class GuardedMux extends Protomux {
     this.stream.destroy()
   }
 
-  override _warn(): void {}
+  override _warn(error: unknown): void {
+    if (this.#isTheirs(error)) super._warn(error)
+  }
+
+  #isTheirs(error: unknown): boolean {
+    return typeof error === 'object' && error !== null && this.#thrown.has(error)
+  }
 }
 
 /** The channels of feeds on one stream. */

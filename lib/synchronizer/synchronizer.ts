@@ -54,6 +54,7 @@ import type { FeedStorage, StoredFeedInfo } from './storage.ts'
 import { systemClock } from './timers.ts'
 import { Tried } from './tried.ts'
 import type { ValueEncoding } from './value-encoding.ts'
+import { joinSignals } from './waiting.ts'
 
 /** Options of {@link Synchronizer}. */
 export interface SynchronizerOptions {
@@ -174,6 +175,8 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   readonly #opening = new Gate(FEEDS_OPENING_MAX)
   readonly #tcp: TcpTransport
   readonly #dialer: Dialer
+  /** Ends what is being attached. */
+  readonly #attaching = new AbortController()
   #swarm: HyperswarmTransport | null = null
   #limits: RateLimits
   /** The synchronizer towards the sessions. */
@@ -462,15 +465,16 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
    * A raw duplex (with `isInitiator`) is encrypted and ours from then on; a secret-stream, a hyperswarm
    * connection or a Protomux stays the user's, with whatever else runs on it.
    *
-   * @throws SynclineError BAD_ARGUMENT, CONNECTION_FAILED, TOO_MANY.
+   * @throws SynclineError BAD_ARGUMENT, CONNECTION_FAILED, TOO_MANY, SESSION_CLOSED; the signal's reason.
    */
   async attach(duplex: object, options: AttachOptions = {}): Promise<Peer> {
     if (this.#closing !== null) throw closedError()
-    const connection = await attach(duplex, options)
+    const signal = joinSignals(this.#attaching.signal, options.signal)
+    const connection = await attach(duplex, { ...options, signal })
     const peer = this.#accept(connection)
-    if (peer === null)
-      throw new SynclineError('TOO_MANY', 'there is no room for another connection')
-    return peer
+    if (peer !== null) return peer
+    if (this.#closing !== null) throw closedError()
+    throw new SynclineError('TOO_MANY', 'there is no room for another connection')
   }
 
   get limits(): RateLimits {
@@ -501,6 +505,7 @@ export class Synchronizer extends EventEmitter<SynchronizerEvents> {
   async #close(): Promise<void> {
     this.#stopSignals?.()
     for (const stop of this.#idleTimers) stop()
+    this.#attaching.abort(closedError())
     this.#dialer.close()
     await this.#tcp.close()
     const gone = this.#gone()

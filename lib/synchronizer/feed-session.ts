@@ -468,16 +468,21 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     return this.seekFor(this.#waiters, bytes, options)
   }
 
-  /** Not for users: {@link FeedSession.seek}, for as long as `waiters` last. */
+  /**
+   * Not for users: {@link FeedSession.seek}, for as long as `waiters` last.
+   *
+   * @param isGone - true once a block is not worth waiting for.
+   */
   async seekFor(
     waiters: Waiters,
     bytes: number,
-    options: GetOptions
+    options: GetOptions,
+    isGone: ((index: number) => boolean) | null = null
   ): Promise<[index: number, offset: number] | null> {
     const host = await this.#opened()
     return seekRemote(host.feed, bytes, this.#paddingOf(host.feed), async (index) => {
       if (options.wait === false) return false
-      await this.#fetch(host, index, options, waiters)
+      await this.#fetch(host, index, options, waiters, () => isGone?.(index) === true)
       return true
     })
   }

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { SynclineError } from '../errors.ts'
 import type { FeedChange } from '../feed/feed.ts'
 import type { Manifest } from '../wire/manifest.ts'
+import { checkRange } from './arguments.ts'
 import { emit } from './emit.ts'
 import type { ExtensionHandlers, FeedExtension } from './extension.ts'
 import { systemClock } from './timers.ts'
@@ -151,8 +152,11 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     const { length, byteLength } = this
     if (bytes === byteLength) return [length, 0]
     if (bytes > byteLength) return null
-    const found = await this.#session.seekFor(this.#waiters, bytes, options)
+    const isGone = (index: number): boolean => index >= this.#keptLength
+    const found = await this.#session.seekFor(this.#waiters, bytes, options, isGone)
     if (found !== null) this.#checkKept(found[0])
+    // What is in the snapshot is found, unless a truncation took it.
+    else if (options.wait !== false) this.#checkKept(length - 1)
     return found
   }
 
@@ -174,9 +178,14 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     }
   }
 
-  async clear(start: number, end?: number): Promise<void> {
+  /** As {@link FeedSession.clear}; of a snapshot, only what is still in it. @throws SynclineError as there. */
+  async clear(start: number, end: number = start + 1): Promise<void> {
     this.#checkOpen()
-    await this.#session.clear(start, end)
+    if (!this.#isSnapshot) return this.#session.clear(start, end)
+    checkRange(start, end)
+    await this.ready()
+    const last = Math.min(end, this.#keptLength)
+    if (start < last) await this.#session.clear(start, last)
   }
 
   registerExtension(name: string, handlers: ExtensionHandlers = {}): FeedExtension {

@@ -331,6 +331,43 @@ test('session: a snapshot never gives a block of another history', async (t) => 
   t.is(await endOf(snapshot.get(5)), 'BLOCK_NOT_AVAILABLE', 'a later truncation gives nothing back')
 })
 
+test('session: a snapshot seeks and clears in its own history only', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const snapshot = feed.snapshot()
+  const end = snapshot.byteLength
+  await feed.truncate(5)
+  t.is(
+    await endOf(snapshot.seek(end - 1)),
+    'BLOCK_NOT_AVAILABLE',
+    'what was cut off is not the end'
+  )
+  t.alike(await snapshot.seek(9), [1, 2])
+  await feed.append(Array.from({ length: BLOCKS }, (_, i) => `other ${i}`))
+  await snapshot.clear(3, 8)
+  t.alike([await feed.has(3, 5), await feed.has(5, 8)], [false, true])
+  await snapshot.clear(6)
+  t.ok(await feed.has(6))
+  t.is(await endOf(snapshot.clear(NaN)), 'BAD_ARGUMENT')
+  const early = reader.add(feed.key, { ranges: [] }).snapshot()
+  await early.clear(0, 10)
+  t.is(early.length, 0)
+})
+
+test('session: a seek in a snapshot ends when a truncation takes what it waits for', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key, { ranges: [] })
+  await copy.update({ wait: true, timeoutMs: 10_000 })
+  await copy.setDirection('upload')
+  const snapshot = copy.snapshot()
+  const lost = endOf(snapshot.seek(snapshot.byteLength - 1))
+  const truncated = once(copy, 'truncate')
+  await feed.truncate(5)
+  await feed.append('the only one')
+  await copy.setDirection('both')
+  await truncated
+  t.is(await lost, 'BLOCK_NOT_AVAILABLE')
+})
+
 test('session: what is made of a snapshot stays what the snapshot is', async (t) => {
   const { feed } = await pairOf(t)
   const snapshot = feed.snapshot({ valueEncoding: 'utf-8' })

@@ -715,12 +715,16 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     await (await this.#opened()).feed.setUserData(name, value)
   }
 
-  /** A session of its own over the same feed: closing it leaves this one open. */
+  /** A session of its own over the same feed: closing it leaves this one open. @throws SynclineError SESSION_CLOSED. */
   session(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
     return this.view(options, false, null)
   }
 
-  /** A session whose length stays what it is now, or what it is when the feed is open; see {@link SharedSession.get}. */
+  /**
+   * A session whose length stays what it is now, or what it is when the feed is open; see {@link SharedSession.get}.
+   *
+   * @throws SynclineError SESSION_CLOSED.
+   */
   snapshot(options: { readonly valueEncoding?: ValueEncoding } = {}): SharedSession {
     return this.view(options, true, null)
   }
@@ -731,6 +735,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     isSnapshot: boolean,
     snapshot: SharedSession | null
   ): SharedSession {
+    this.#checkOpen()
     const sessions = (this.#sessions ??= new Set<SharedSession>())
     const encoding = options.valueEncoding ?? null
     const view = new SharedSession(this, encoding, isSnapshot, () => sessions.delete(view))

@@ -188,7 +188,9 @@ export class SharedSession extends EventEmitter<FeedEvents> {
     if (start < last) await this.#session.clear(start, last)
   }
 
+  /** As {@link FeedSession.registerExtension}, until the view is closed. @throws SynclineError BAD_ARGUMENT, SESSION_CLOSED. */
   registerExtension(name: string, handlers: ExtensionHandlers = {}): FeedExtension {
+    this.#checkOpen()
     const extension = this.#session.registerExtension(name, handlers)
     this.#extensions.add(extension)
     return extension

@@ -232,6 +232,28 @@ test('session: extensions end with their view, and a later one takes over', asyn
   }
 })
 
+test('session: nothing is made of what is closed', async (t) => {
+  const { reader, feed } = await pairOf(t)
+  const copy = reader.add(feed.key)
+  await copy.synced({ timeoutMs: 10_000 })
+  const heard = new Promise((resolve) => {
+    copy.registerExtension('e', { onmessage: (message) => resolve(String(message)) })
+  })
+  const view = copy.session()
+  await view.close()
+  const onmessage = (): void => t.fail('a closed view hears nothing')
+  t.is(await endOf((async () => view.registerExtension('e', { onmessage }))()), 'SESSION_CLOSED')
+  const sender = feed.registerExtension('e')
+  await copy.ready()
+  t.is(sender.broadcast(Buffer.from('hello')), 1)
+  t.is(await heard, 'hello')
+  const closing = copy.close()
+  for (const make of [() => copy.session(), () => copy.snapshot()]) {
+    t.is(await endOf((async () => make())()), 'SESSION_CLOSED')
+  }
+  await closing
+})
+
 test('session: views tell of blocks and peers as the session does', async (t) => {
   const { reader, source, feed } = await pairOf(t)
   const copy = reader.add(feed.key, { ranges: [] })

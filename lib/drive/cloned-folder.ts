@@ -3,11 +3,12 @@
  *
  * @module
  */
-import { mkdir, readdir } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
+import { makeFolder } from '../feed/file/make-folder.ts'
 import type { FeedSession } from '../synchronizer/feed-session.ts'
 import type { Synchronizer } from '../synchronizer/synchronizer.ts'
 import { Clone, type CloneOptions, type CloneReport } from './clone.ts'
@@ -218,7 +219,7 @@ async function create(
 ): Promise<DriveFolder> {
   const { force = false } = choices
   try {
-    await mkdir(root, { recursive: true })
+    await makeFolder(root)
     const names = await readdir(root)
     if (!force && names.some((name) => name !== STATE_FOLDER)) {
       throw new SynclineError('REFUSED', `${root} is not empty: --force clones onto it`, {

@@ -5,11 +5,12 @@
  *
  * @module
  */
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
+import { makeFolder } from '../feed/file/make-folder.ts'
 import { readText } from '../feed/file/text-file.ts'
 import type { KeyPair } from '../feed/store.ts'
 
@@ -141,7 +142,7 @@ export class Registry {
       encryptionKey: encryptionKey && b4a.toString(encryptionKey, 'hex')
     })
     try {
-      await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+      await makeFolder(this.#folder, 0o700)
       const handle = await open(draft, 'w', 0o600)
       try {
         await handle.writeFile(`${text}\n`)

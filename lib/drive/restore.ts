@@ -4,10 +4,11 @@
  * @module
  */
 import { existsSync, rmdirSync } from 'node:fs'
-import { mkdir, open, rm } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../errors.ts'
 import { storageError, systemCode } from '../feed/file/file-error.ts'
+import { makeFolder } from '../feed/file/make-folder.ts'
 import { readMetadata } from './entry.ts'
 import type { FileAttributes } from './folder/file-attributes.ts'
 import { FileNames, type Renamed } from './folder/file-names.ts'
@@ -66,7 +67,7 @@ export async function restore(
   const state = path.join(root, STATE_FOLDER)
   const isNew = !existsSync(state)
   try {
-    await mkdir(state, { recursive: true, mode: 0o700 })
+    await makeFolder(state, 0o700)
     return await new Restore(root, options).run(items)
   } catch (error) {
     throw systemCode(error) === '' ? error : storageError(error, root)

@@ -6,11 +6,12 @@
  *
  * @module
  */
-import { link, mkdir, open, rm } from 'node:fs/promises'
+import { link, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
+import { makeFolder } from '../../feed/file/make-folder.ts'
 import { readText } from '../../feed/file/text-file.ts'
 import { lockByPid, type Release } from '../../feed/file/feed-lock.ts'
 import { createKeyPair, isKeyPair } from '../../feed/signature.ts'
@@ -34,7 +35,7 @@ export async function keepPeerKey(store: string): Promise<NoiseKeyPair> {
   const draft = `${file}.${process.pid}`
   const made = createKeyPair()
   try {
-    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
+    await makeFolder(path.dirname(file), 0o700)
     const handle = await open(draft, 'w', 0o600)
     try {
       await handle.writeFile(`${JSON.stringify(toHex(made))}\n`)

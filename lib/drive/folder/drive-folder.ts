@@ -14,12 +14,13 @@
  *
  * @module
  */
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import b4a from 'b4a'
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import { ENCRYPTION_PADDING } from '../../feed/encryption.ts'
 import { storageError, systemCode } from '../../feed/file/file-error.ts'
+import { makeFolder } from '../../feed/file/make-folder.ts'
 import { diskFiles } from '../../feed/file/file.ts'
 import { FileStore } from '../../feed/file/file-store.ts'
 import type { Identity, KeyPair } from '../../feed/store.ts'
@@ -138,7 +139,7 @@ export class DriveFolder {
   ): Promise<void> {
     const state = stateOf(root, options)
     try {
-      await mkdir(path.join(state, 'incoming'), { recursive: true, mode: 0o700 })
+      await makeFolder(path.join(state, 'incoming'), 0o700)
     } catch (error) {
       throw storageError(error, state)
     }

@@ -14,7 +14,7 @@
  * @module
  */
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises'
+import { link, readdir, rm, rmdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { isSynclineError, SynclineError } from '../../errors.ts'
 import { equalBytes, toHex as hexOf } from '../bytes.ts'
@@ -24,6 +24,7 @@ import { lockedError } from './feed-lock.ts'
 import { JournalStore } from './journal-store.ts'
 import { Journal, type JournalEntry } from './journal.ts'
 import { storageError, systemCode } from './file-error.ts'
+import { makeFolder } from './make-folder.ts'
 import { readSmallFile } from './file.ts'
 import { type FilePool, sharedPool } from './file-pool.ts'
 import { FileStore, type FileStoreOptions, foldersUpTo } from './file-store.ts'
@@ -619,7 +620,7 @@ export class FeedFolder {
     const file = this.#path('primary-key')
     const draft = `${file}.${process.pid}`
     try {
-      const made = await mkdir(this.root, { recursive: true, mode: 0o700 })
+      const made = await makeFolder(this.root, 0o700)
       await writeFile(this.#path('CORESTORE'), GUARD_TEXT, { mode: 0o600, flush: true })
       await writeFile(draft, randomBytes(32), { mode: 0o600, flush: true })
       // Of several processes one wins, with a whole key.
@@ -627,7 +628,7 @@ export class FeedFolder {
         if (systemCode(error) !== 'EEXIST') throw error
       })
       await rm(draft, { force: true })
-      const top = made === undefined ? this.root : path.dirname(path.resolve(made))
+      const top = made === null ? this.root : path.dirname(path.resolve(made))
       for (const folder of foldersUpTo(this.root, top)) await this.#pool.layer.syncFolder(folder)
     } catch (error) {
       await rm(draft, { force: true }).catch(() => {})

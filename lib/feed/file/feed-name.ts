@@ -7,11 +7,12 @@
  *
  * @module
  */
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { SynclineError } from '../../errors.ts'
 import { hash, keyedHash } from '../../kernels/hash.ts'
 import { storageError, systemCode } from './file-error.ts'
+import { makeFolder } from './make-folder.ts'
 import { createKeyPair } from '../signature.ts'
 import type { KeyPair } from '../store.ts'
 
@@ -67,7 +68,7 @@ export class NameFolder {
     const file = this.#file(name)
     const text = JSON.stringify({ name, key: Buffer.from(key).toString('hex') })
     try {
-      await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+      await makeFolder(this.#folder, 0o700)
       await writeFile(file, `${text}\n`, { flag: 'wx', mode: 0o600, flush: true })
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw storageError(error, file)

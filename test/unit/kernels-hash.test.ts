@@ -21,7 +21,10 @@ test('without room for the memory of the module the scalar twin hashes', { skip 
     console.log(simd, [...hash(new Uint8Array(3))].join())`
   const limited = `ulimit -v 8000000; exec "${process.execPath}" --input-type=module -e '${script}'`
   const { stdout } = await promisify(execFile)('/bin/sh', ['-c', limited])
-  t.is(stdout.trim(), `false ${[...hash(new Uint8Array(3))].join()}`)
+  const [said, digest] = stdout.trim().split(' ')
+  t.is(digest, [...hash(new Uint8Array(3))].join())
+  // Later ones take what there is, and check the bounds.
+  if (process.versions.node.startsWith('20.')) t.is(said, 'false')
 })
 
 test('the platforms that we test on run the SIMD kernels', (t) => {

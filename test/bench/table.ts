@@ -1,6 +1,6 @@
 /**
  * Writes the performance table of the README from results of benchmarks, between its two marks. Of a case that stands in
- * several results the last one counts.
+ * several results the last one counts; all machines and commits are named.
  *
  *     node dist/test/bench/table.js RESULT.json... [README.md]
  *
@@ -30,11 +30,11 @@ const METRICS: readonly Column[] = [
   { metric: 'peakBytes', title: 'MB', scale: 1e-6 }
 ]
 
-/** The table as Markdown, a row for each goal. */
-function tableOf({ machine, cases }: BenchResult): string {
+/** The table as Markdown, a row for each goal; `machines` are those that the cases ran on. */
+function tableOf(cases: readonly CaseResult[], machines: readonly string[]): string {
   const rows = cases.flatMap((case_) => case_.goals.map((goal) => rowOf(case_, goal)))
   return [
-    `Medians of interleaved runs. ${machineLine(machine)}.`,
+    `Medians of interleaved runs. ${machines.join('; ')}.`,
     '',
     line(HEAD),
     line(HEAD.map(() => '---')),
@@ -53,8 +53,11 @@ function rowOf(case_: CaseResult, goal: GoalResult): string[] {
   const measured = goal.measured === null ? failed : ratioText(goal, goal.measured)
   const reached = goal.reached ? 'yes' : 'no'
   const present = case_.contestants.filter((contestant) => (contestant.missing ?? null) === null)
-  const runs = Math.min(...present.map(({ samples }) => samples.length))
-  return [title, shown(case_, goal, goal.of), against, goal.bound, measured, reached, String(runs)]
+  const counts = present.map(({ samples }) => samples.length)
+  const runs = Math.min(...counts)
+  const ended = present.filter(({ error }) => error !== null).map(({ name }) => name)
+  const told = ended.length === 0 ? String(runs) : `${runs}, then ${ended.join(' and ')} failed`
+  return [title, shown(case_, goal, goal.of), against, goal.bound, measured, reached, told]
 }
 
 /** The figure that a goal is about, of one contestant. */
@@ -83,6 +86,17 @@ if (start === -1 || end < start) {
   process.exit(1)
 }
 const results = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as BenchResult)
-const cases = new Map(results.flatMap((result) => result.cases.map((one) => [one.name, one])))
-const table = tableOf({ ...(results.at(-1) as BenchResult), cases: [...cases.values()] })
+if (results.some(({ quick }) => quick)) {
+  console.error('figures of --quick say nothing')
+  process.exit(1)
+}
+const cases = new Map<string, { readonly case_: CaseResult; readonly machine: string }>()
+for (const { machine, cases: own } of results) {
+  for (const case_ of own) cases.set(case_.name, { case_, machine: machineLine(machine) })
+}
+const shownCases = [...cases.values()]
+const table = tableOf(
+  shownCases.map(({ case_ }) => case_),
+  [...new Set(shownCases.map(({ machine }) => machine))]
+)
 writeFileSync(readme, `${text.slice(0, start + START.length)}\n\n${table}\n\n${text.slice(end)}`)

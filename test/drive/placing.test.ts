@@ -55,13 +55,15 @@ async function storeMap(raw: RawDrive, ...blobs: BlobRange[]): Promise<BlobRange
 /** What files and links of a folder hold, by their paths below it. */
 function contentsOf(dir: string): Record<string, string> {
   const contents: Record<string, string> = {}
-  for (const entry of fs.readdirSync(dir, { recursive: true, withFileTypes: true })) {
-    const full = `${entry.parentPath}/${entry.name}`
-    if (full.includes('/.syncline/')) continue
-    const at = full.slice(dir.length + 1)
-    if (entry.isFile()) contents[at] = fs.readFileSync(full, 'utf8')
-    else if (entry.isSymbolicLink()) contents[at] = `-> ${fs.readlinkSync(full)}`
+  const look = (below: string): void => {
+    for (const entry of fs.readdirSync(`${dir}/${below}`, { withFileTypes: true })) {
+      const at = `${below}${entry.name}`
+      if (entry.isDirectory() && entry.name !== '.syncline') look(`${at}/`)
+      else if (entry.isFile()) contents[at] = fs.readFileSync(`${dir}/${at}`, 'utf8')
+      else if (entry.isSymbolicLink()) contents[at] = `-> ${fs.readlinkSync(`${dir}/${at}`)}`
+    }
   }
+  look('')
   return contents
 }
 

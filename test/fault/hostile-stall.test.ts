@@ -18,27 +18,31 @@ const REQUEST: Request = {
 const isNews = ({ type }: Message): boolean => type === 'sync' || type === 'range'
 const MEBIBYTE: number = 1024 * 1024
 
-test('a peer that asks for ever and never reads is closed before its refusals fill the memory', async (t) => {
-  const stage = await Stage.open(t, { blocks: 100 })
-  await stage.giveAll()
-  const channel = await stage.attack({ onrequest: () => true })
-  const { peer } = channel
-  await until(() => peer.received.length > 0)
-  const before = await heapOf()
-  peer.stopReading()
-  // Of another fork: refused at once, and no fault.
-  const batch = Array.from({ length: 20_000 }, (_, i) => ({ ...REQUEST, id: 1 + i, fork: 7 }))
-  while (stage.ended.length === 0) {
-    channel.sendBatch(batch)
-    await sleep(20)
+test(
+  'a peer that asks for ever and never reads is closed before its refusals fill the memory',
+  { timeout: 90_000 },
+  async (t) => {
+    const stage = await Stage.open(t, { blocks: 100 })
+    await stage.giveAll()
+    const channel = await stage.attack({ onrequest: () => true })
+    const { peer } = channel
+    await until(() => peer.received.length > 0)
+    const before = await heapOf()
+    peer.stopReading()
+    // Of another fork: refused at once, and no fault.
+    const batch = Array.from({ length: 20_000 }, (_, i) => ({ ...REQUEST, id: 1 + i, fork: 7 }))
+    while (stage.ended.length === 0) {
+      channel.sendBatch(batch)
+      await sleep(20)
+    }
+    const grown = (await heapOf()) - before
+    t.ok(grown < 160 * MEBIBYTE, `${Math.round(grown / 1024)} KiB more heap`)
+    // It cannot see that it was closed before it reads again.
+    peer.stream.destroy()
+    await stage.refuses(peer, 'TOO_MANY')
+    await stage.recover()
   }
-  const grown = (await heapOf()) - before
-  t.ok(grown < 160 * MEBIBYTE, `${Math.round(grown / 1024)} KiB more heap`)
-  // It cannot see that it was closed before it reads again.
-  peer.stream.destroy()
-  await stage.refuses(peer, 'TOO_MANY')
-  await stage.recover()
-})
+)
 
 test(
   'a peer that asks for large blocks and never reads, and one that falls silent, are given up',

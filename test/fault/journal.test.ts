@@ -53,21 +53,25 @@ test('copies of which the process is killed at any point are as before or as aft
   }
 })
 
-test('copies of which the machine lost its power keep what was synced, and hold nothing that is wrong', async (t) => {
-  const history = await historyIn(await t.tmp())
-  const total = await stepsOf(history)
-  for (let seed = 1; seed <= 200; seed++) {
-    const random = seeded(seed)
-    const files = new FaultFiles()
-    files.failAt(1 + Math.floor(random() * total), random() < 0.5 ? 'before' : 'torn')
-    const { done } = await run(history, files)
-    const durable = ACTS.slice(0, done).findLastIndex(([, , , flush]) => flush) + 1
-    const after = files.afterPowerLoss(random)
-    await check(t, history, after, durable, `seed ${seed}`)
-    t.is((await run(history, after)).error, null)
-    await check(t, history, after, ACTS.length, `seed ${seed}, gone on`)
+test(
+  'copies of which the machine lost its power keep what was synced, and hold nothing that is wrong',
+  { timeout: 120_000 },
+  async (t) => {
+    const history = await historyIn(await t.tmp())
+    const total = await stepsOf(history)
+    for (let seed = 1; seed <= 200; seed++) {
+      const random = seeded(seed)
+      const files = new FaultFiles()
+      files.failAt(1 + Math.floor(random() * total), random() < 0.5 ? 'before' : 'torn')
+      const { done } = await run(history, files)
+      const durable = ACTS.slice(0, done).findLastIndex(([, , , flush]) => flush) + 1
+      const after = files.afterPowerLoss(random)
+      await check(t, history, after, durable, `seed ${seed}`)
+      t.is((await run(history, after)).error, null)
+      await check(t, history, after, ACTS.length, `seed ${seed}, gone on`)
+    }
   }
-})
+)
 
 test('copies without room at any point are as before, and go on', async (t) => {
   const history = await historyIn(await t.tmp())

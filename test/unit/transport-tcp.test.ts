@@ -61,14 +61,14 @@ test('a refused connection is CONNECTION_FAILED with address and cause', async (
 })
 
 test('a peer that accepts and says nothing is given up after the time-out', async (t) => {
-  const { port, sockets } = await silentServer(t)
+  const { port, accepted } = await silentServer(t)
   const transport = new TcpTransport()
   const error = await transport
     .connect('127.0.0.1', port, { timeoutMs: 30 })
     .catch((e: unknown) => e)
   t.ok(isSynclineError(error, 'CONNECTION_FAILED'))
   t.ok((error as Error).message.includes('no answer in 30 ms'))
-  await closed(sockets[0] as Socket)
+  await closed(await accepted)
   t.pass('and the socket is closed')
 })
 
@@ -149,18 +149,22 @@ test('closing a transport leaves its connections open and frees the port', async
   await t.exception(new TcpTransport().connect('127.0.0.1', port), /ECONNREFUSED/)
 })
 
-async function silentServer(t: Assertions): Promise<{ port: number; sockets: Socket[] }> {
+async function silentServer(t: Assertions): Promise<{ port: number; accepted: Promise<Socket> }> {
   const sockets: Socket[] = []
-  const server = createServer((socket) => {
-    socket.on('error', () => {})
-    socket.resume()
-    sockets.push(socket)
+  const server = createServer()
+  const accepted = new Promise<Socket>((resolve) => {
+    server.on('connection', (socket) => {
+      socket.on('error', () => {})
+      socket.resume()
+      sockets.push(socket)
+      resolve(socket)
+    })
   })
   t.teardown(() => {
     for (const socket of sockets) socket.destroy()
     server.close()
   })
-  return { port: await listening(server), sockets }
+  return { port: await listening(server), accepted }
 }
 
 async function listening(server: ReturnType<typeof createServer>): Promise<number> {

@@ -51,6 +51,14 @@ async function upgrade({ source, copy }: Pair): Promise<void> {
   await copy.applyProof(proof)
 }
 
+/** Has the copy take over the fork of its source; returns the blocks that it kept. */
+async function followFork({ source, copy }: Pair): Promise<number | null> {
+  const head = await source.proof({ upgrade: { start: 0, length: source.length } })
+  const reorg = await copy.reorg(head)
+  while (reorg?.next) await reorg.accept(await source.proof({ hash: reorg.next }))
+  return reorg && reorg.commit()
+}
+
 async function blockProof({ source, copy }: Pair, index: number): Promise<Proof> {
   return source.proof({ block: { index, nodes: await copy.missingNodes(2 * index) } })
 }
@@ -710,6 +718,21 @@ test('two histories freeze the feed for good', async (t) => {
   t.ok(reopened.frozen)
   t.absent(reopened.writable)
   t.absent((await reopened.applyProof(other)).applied)
+})
+
+test('a proof that ends beyond the end of a truncated core is not believed', async (t) => {
+  const pair = await createPair(t, 8)
+  const { source, copy, sourceCore } = pair
+  await upgrade(pair)
+  await copy.applyProof(await blockProof(pair, 0))
+  const old = await source.proof({ block: { index: 6, nodes: 3 } })
+  await source.truncate(4)
+  t.is(await followFork(pair), 4)
+  t.is(await code(copy.applyProof({ ...old, fork: 1 })), 'INVALID_PROOF')
+  t.absent(copy.have.get(6))
+  await sourceCore.append(['a', 'b', 'c', 'd'])
+  await upgrade(pair)
+  t.absent(copy.have.get(6))
 })
 
 test('user data stands beside that of the user', async (t) => {

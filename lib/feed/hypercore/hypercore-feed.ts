@@ -700,7 +700,9 @@ export class HypercoreFeed implements Feed {
     const { fork, length, byteLength, signature } = this.#state
     const roots = this.#state.roots.map(copyNode)
     const nodes = new Map(roots.map((root) => [root.index, Promise.resolve<TreeNode | null>(root)]))
-    const get = (index: number): Promise<TreeNode | null> => {
+    const get = async (index: number): Promise<TreeNode | null> => {
+      // What reaches beyond the end was left there by a truncation.
+      if (flat.endBlock(index) > length) return null
       const node = nodes.get(index) ?? this.#reader.node(index)
       nodes.set(index, node)
       return node

@@ -686,6 +686,47 @@ test('a run of blocks ends where it grows too large, however small most of them 
   t.is((await source.readPacked(0, 2003)).lengths.length, 2001)
   await source.append([Buffer.alloc(1_000_000)])
   t.is((await source.readPacked(2003, 2004)).lengths.length, 1, 'one at least')
+test('a fork that comes back to what was cut off is followed', async (t) => {
+  for (const length of [8, 13, 21]) {
+    const pair = await createPair(t, 8)
+    const { copy, sourceCore, copyCore } = pair
+    await upgrade(pair)
+    for (let index = 0; index < 8; index++) await copy.applyProof(await blockProof(pair, index))
+    await sourceCore.truncate(4)
+    t.is(await followFork(pair), 4)
+    await sourceCore.truncate(3)
+    await sourceCore.append(Array.from({ length: length - 3 }, (_, i) => blockBytes(3 + i)))
+    const changes = record(copy)
+    t.is(await followFork(pair), 4)
+    t.alike(changes, [
+      { type: 'truncate', length: 4, fork: 2 },
+      { type: 'upgrade', start: 4, length: length - 4 }
+    ])
+    t.is(copy.contiguousLength, 4)
+    for (let index = 4; index < length; index++) {
+      await copy.applyProof(await blockProof(pair, index))
+      t.alike(await copyCore.get(index), blockBytes(index))
+    }
+    t.alike(await copy.audit(), { blocks: length, bad: [], head: true })
+    t.alike(await copyCore.treeHash(), await sourceCore.treeHash())
+  }
+})
+
+test('a core that allows no fork keeps its history', async (t) => {
+  const { source, sourceCore } = await createPair(t, 8)
+  const copyCore = await createCore(t, sourceCore.key, { allowFork: false })
+  const copy = await open(t, copyCore)
+  t.absent(copy.followsForks)
+  t.ok(source.followsForks)
+  const pair = { source, sourceCore, copy, copyCore }
+  await upgrade(pair)
+  await copy.applyProof(await blockProof(pair, 7))
+  await source.truncate(2)
+  await sourceCore.append('new')
+  t.is(await copy.reorg(await source.proof({ upgrade: { start: 0, length: 3 } })), null)
+  t.is(copy.fork, 0)
+  t.is(copy.length, 8)
+  t.alike(await copyCore.get(7), blockBytes(7))
 })
 
 test('two histories freeze the feed for good', async (t) => {

@@ -151,7 +151,10 @@ export interface RawProof {
 export interface RawReorg {
   readonly fork: number
   readonly length: number
-  readonly ancestors: number
+  /** Length of the core when the batch was made. */
+  readonly treeLength: number
+  /** Blocks that stay. */
+  ancestors: number
   /** What will be stored. */
   nodes: TreeNode[]
   /** The node below which the first difference lies. */

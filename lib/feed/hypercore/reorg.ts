@@ -74,6 +74,8 @@ export class HypercoreReorg implements Reorg {
       throw new SynclineError('INVALID_OPERATION', 'the first difference is not known yet')
     }
     const batch = this.#batch
+    // A node that an earlier truncation left beyond the end may be the same in the new fork.
+    batch.ancestors = Math.min(batch.ancestors, batch.treeLength)
     batch.nodes = batch.nodes.filter((node) => !this.#untied.has(node.index))
     return (await this.#commit(batch)) ? batch.ancestors : null
   }

@@ -508,6 +508,25 @@ test('cleared blocks are gone, all others can still be proven', async (t) => {
   t.alike(await source.audit(), { blocks: 22, bad: [], head: true })
 })
 
+test('blocks forgotten and cleared side by side are told apart', async (t) => {
+  const { source, sourceCore } = await createPair(t, 40)
+  const changes = record(source)
+  await Promise.all([
+    source.forget([1]),
+    sourceCore.clear(10, 12),
+    source.forget([2]),
+    source.clear(20, 22),
+    source.forget([3])
+  ])
+  const cleared = changes.filter(({ type }) => type === 'clear')
+  t.alike(cleared.map((change) => 'start' in change && change.start).toSorted(), [10, 20])
+  const forgotten = changes.filter(({ type }) => type === 'forget')
+  t.alike(
+    forgotten.map((change) => 'start' in change && change.start),
+    [1, 2, 3]
+  )
+})
+
 test('cleared blocks stay cleared when the core is opened again', async (t) => {
   const folder = await t.tmp()
   const core = new Hypercore(folder)

@@ -93,7 +93,7 @@ export class HypercoreFeed implements Feed {
   readonly #reader: HypercoreReader
   readonly #listeners: Set<(change: FeedChange) => void> = new Set()
   readonly #unwatch: () => void
-  /** True while what is dropped is to be fetched again. */
+  /** True while the core is told of blocks that are to be fetched again. */
   #forgetting = false
   /** Head as the listeners know it. */
   #length: number
@@ -288,32 +288,33 @@ export class HypercoreFeed implements Feed {
 
   async clear(start: number, end: number): Promise<void> {
     this.#mustBeOpen()
-    await this.#call('storage', () => this.#drop([[start, Math.min(end, this.length)]], []))
+    await this.#call('storage', () =>
+      this.#locked(() => this.#drop('clear', [[start, Math.min(end, this.length)]]))
+    )
   }
 
   /** Deletes the bytes, too: hypercore looks for them before it looks at its bits. */
   async forget(blocks: readonly number[]): Promise<void> {
     this.#mustBeOpen()
+    await this.#call('storage', () => this.#locked(() => this.#forget(blocks)))
+  }
+
+  async #forget(blocks: readonly number[]): Promise<void> {
     const ranges: [start: number, end: number][] = []
     const nodes: number[] = []
-    await this.#call('storage', async () => {
-      for (const block of new Set(blocks)) {
-        if (block < 0 || block >= this.length) continue
-        const broken = await brokenParent(this.#tree(), block)
-        ranges.push(
-          broken === null ? [block, block + 1] : [flat.firstBlock(broken), flat.endBlock(broken)]
-        )
-        if (broken === null) continue
-        // Wrong nodes would be taken for trusted ones when the block is fetched again.
-        for (let index = 2 * block; index !== broken; index = flat.parent(index)) {
-          nodes.push(index, flat.sibling(index))
-        }
+    for (const block of new Set(blocks)) {
+      if (block < 0 || block >= this.length) continue
+      const broken = await brokenParent(this.#tree(), block)
+      ranges.push(
+        broken === null ? [block, block + 1] : [flat.firstBlock(broken), flat.endBlock(broken)]
+      )
+      if (broken === null) continue
+      // Wrong nodes would be taken for trusted ones when the block is fetched again.
+      for (let index = 2 * block; index !== broken; index = flat.parent(index)) {
+        nodes.push(index, flat.sibling(index))
       }
-      this.#forgetting = true
-      await this.#drop(ranges, nodes).finally(() => {
-        this.#forgetting = false
-      })
-    })
+    }
+    await this.#drop('forget', ranges, nodes)
   }
 
   async proof(request: ProofRequest): Promise<Proof> {
@@ -651,26 +652,28 @@ export class HypercoreFeed implements Feed {
   }
 
   /**
-   * Drops blocks and nodes, in one write. The core's own `clear` would delete nodes that other blocks need
-   * for their proofs; this keeps them.
+   * Drops blocks and nodes of the locked core, in one write. The core's own `clear` would delete nodes that other blocks
+   * need for their proofs; this keeps them.
    */
   async #drop(
+    type: 'clear' | 'forget',
     ranges: readonly (readonly [start: number, end: number])[],
-    nodes: readonly number[]
+    nodes: readonly number[] = []
   ): Promise<void> {
-    await this.#locked(async () => {
-      const runs = ranges.flatMap(([start, end]) => [...this.have.runs(start, end)])
-      if (runs.length === 0 && nodes.length === 0) return
-      const writer = this.#state.createWriteBatch()
-      for (const [start, end] of runs) {
-        if (end - start === 1) writer.deleteBlock(start)
-        else writer.deleteBlockRange(start, end)
-      }
-      for (const index of nodes) writer.deleteTreeNode(index)
-      for (const [page, bytes] of clearedPages(this.have, runs)) {
-        writer.putBitfieldPage(page, asBuffer(bytes))
-      }
-      await this.#state.flush()
+    const runs = ranges.flatMap(([start, end]) => [...this.have.runs(start, end)])
+    if (runs.length === 0 && nodes.length === 0) return
+    const writer = this.#state.createWriteBatch()
+    for (const [start, end] of runs) {
+      if (end - start === 1) writer.deleteBlock(start)
+      else writer.deleteBlockRange(start, end)
+    }
+    for (const index of nodes) writer.deleteTreeNode(index)
+    for (const [page, bytes] of clearedPages(this.have, runs)) {
+      writer.putBitfieldPage(page, asBuffer(bytes))
+    }
+    await this.#state.flush()
+    this.#forgetting = type === 'forget'
+    try {
       for (const [start, end] of runs) {
         if (!this.have.hasAny(start, end)) continue
         const length = end - start
@@ -678,8 +681,10 @@ export class HypercoreFeed implements Feed {
         this.#core.updateContiguousLength({ start, length, drop: true })
         this.#core.replicator.onhave(start, length, true)
       }
-      await this.#core.flushHints()
-    })
+    } finally {
+      this.#forgetting = false
+    }
+    await this.#core.flushHints()
   }
 
   readonly #commitReorg = async (batch: RawReorg): Promise<boolean> => {

@@ -780,6 +780,60 @@ test('two histories freeze the feed for good', async (t) => {
   t.absent((await reopened.applyProof(other)).applied)
 })
 
+test('a freeze by the core itself stays when it is opened again', async (t) => {
+  hushHypercore(t)
+  const one = await createCore(t)
+  const { keyPair } = one
+  const folder = await t.tmp()
+  const twin = new Hypercore(folder, null, { keyPair })
+  await one.append(['a', 'b'])
+  await twin.append(['x', 'y'])
+  const feed = await HypercoreFeed.open(twin)
+  const frozen = new Promise<void>((resolve) => {
+    feed.onchange(({ type }) => type === 'freeze' && resolve())
+  })
+  const closed = new Promise((resolve) => twin.once('close', () => resolve(null)))
+  const left = one.replicate(true)
+  const right = twin.replicate(false)
+  for (const stream of [left, right]) stream.on('error', () => {})
+  left.pipe(right).pipe(left)
+  t.teardown(() => left.destroy())
+  await twin.append('z')
+  await frozen
+  await closed
+  const again = new Hypercore(folder)
+  t.teardown(() => again.close(), { order: 1 })
+  const reopened = await open(t, again)
+  t.ok(reopened.frozen)
+  t.absent(reopened.writable)
+})
+
+test('what a truncation left beyond the end is no other history', async (t) => {
+  hushHypercore(t)
+  for (const kept of [1, 2, 4]) {
+    const sourceCore = await createCore(t)
+    const { keyPair } = sourceCore
+    const core = await createCore(t, null, { keyPair })
+    for (const each of [sourceCore, core]) {
+      await each.append(Array.from({ length: 8 }, (_, i) => `old ${i}`))
+      await each.truncate(kept)
+    }
+    const blocks = Array.from({ length: 8 }, (_, i) => `new ${i}`)
+    await sourceCore.append(blocks)
+    const source = await open(t, sourceCore)
+    const feed = await open(t, core)
+    for (const block of blocks) {
+      const { length } = feed
+      for (const upgrade of [length, source.length]) {
+        const proof = await source.proof({ upgrade: { start: 0, length: upgrade } })
+        t.absent(await feed.checkConflict(proof), `${length} blocks of which ${kept} were kept`)
+      }
+      await core.append(block)
+    }
+    t.absent(feed.frozen)
+  }
+})
+
 test('a proof that ends beyond the end of a truncated core is not believed', async (t) => {
   const pair = await createPair(t, 8)
   const { source, copy, sourceCore } = pair

@@ -442,7 +442,7 @@ export class HypercoreFeed implements Feed {
       return ours && !equalBytes(ours.hash, hash)
     })
     if (!differs || this.frozen) return differs
-    await this.#call('storage', () => this.#session.setUserData(FROZEN_NAME, Buffer.of(1)))
+    await this.#call('storage', () => this.#keepFrozen())
     this.#frozen = true
     // It tells its peers, and ends replication. A proof longer than the feed it leaves alone; errors change nothing.
     await this.#core.checkConflict(toRawProof(tieProof(proof))).catch(() => {})
@@ -569,8 +569,8 @@ export class HypercoreFeed implements Feed {
   readonly #onmanifest = (): void => this.#emit({ type: 'manifest' })
 
   readonly #onconflict = (): void => {
-    // The core found it by itself and is about to close; it does not wait for this.
-    if (!this.#frozen) void ignored(this.#session.setUserData(FROZEN_NAME, Buffer.of(1)))
+    // The core found it by itself and is about to close: what is not on its way to the storage when this returns is lost.
+    if (!this.#frozen) void ignored(this.#keepFrozen())
     this.#frozen = true
     this.#told = true
     this.#emit({ type: 'freeze' })
@@ -582,6 +582,12 @@ export class HypercoreFeed implements Feed {
     this.#detach()
     // The user's session may be one of several, so the feed's own is still open.
     this.close().catch(() => {})
+  }
+
+  async #keepFrozen(): Promise<void> {
+    const writer = this.#state.storage.write()
+    writer.putUserData(FROZEN_NAME, Buffer.of(1))
+    await writer.flush()
   }
 
   #emit(change: FeedChange): void {

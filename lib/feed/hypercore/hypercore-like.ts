@@ -78,7 +78,7 @@ export interface HypercoreState {
   readonly roots: readonly TreeNode[]
   readonly signature: Uint8Array | null
   readonly mutex: { lock(): Promise<void> }
-  readonly storage: { read(): HypercoreReads }
+  readonly storage: { read(): HypercoreReads; write(): HypercoreWriter }
   createWriteBatch(): HypercoreWriter
   flush(): Promise<unknown>
   _unlock(): void
@@ -91,12 +91,14 @@ export interface HypercoreReads {
   tryFlush(): void
 }
 
-/** Collects writes, which go out together with `state.flush`. */
+/** Collects writes, which go out together with `flush`, or `state.flush` if they are those of `state.createWriteBatch`. */
 export interface HypercoreWriter {
   deleteBlock(index: number): void
   deleteBlockRange(start: number, end: number): void
   putBitfieldPage(index: number, page: Uint8Array): void
   deleteTreeNode(index: number): void
+  putUserData(name: string, value: Uint8Array): void
+  flush(): Promise<unknown>
 }
 
 /** Called by the core after each change of its bits. */
@@ -191,6 +193,7 @@ const METHODS: readonly string[] = [
   'core.replicator.onupgrade',
   'core.state.mutex.lock',
   'core.state.storage.read',
+  'core.state.storage.write',
   'core.state.createWriteBatch',
   'core.state.flush',
   'core.state._unlock'

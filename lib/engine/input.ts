@@ -19,6 +19,11 @@ export const MODES = ['pull', 'follow', 'serve', 'both'] as const
 export type Direction = (typeof DIRECTIONS)[number]
 export const DIRECTIONS = ['both', 'upload', 'download', 'none'] as const
 
+/** True if a direction lets in what others have. */
+export function letsIn(direction: Direction): boolean {
+  return direction === 'both' || direction === 'download'
+}
+
 /** Bytes per second in each direction; 0 is no limit. */
 export interface RateLimits {
   readonly upload: number

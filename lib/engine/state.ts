@@ -17,7 +17,7 @@ import { EXPECTED_BLOCK_BYTES } from '../limits.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Chunk } from './chunk.ts'
 import type { Effect } from './effect.ts'
-import type { Direction, FeedView, Mode, RateLimits } from './input.ts'
+import { type Direction, type FeedView, letsIn, type Mode, type RateLimits } from './input.ts'
 import { RangeSet } from '../primitives/range-set.ts'
 import { Bucket, Meter } from './rate.ts'
 import { RemoteHave } from './remote-have.ts'
@@ -337,10 +337,6 @@ export class Channel {
       this.accused === null
     )
   }
-}
-
-function letsIn(direction: Direction): boolean {
-  return direction === 'both' || direction === 'download'
 }
 
 /** One connection. */

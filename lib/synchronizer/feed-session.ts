@@ -5,7 +5,7 @@
  */
 import { EventEmitter } from 'node:events'
 import { isSynclineError, SynclineError } from '../errors.ts'
-import type { Direction, Mode } from '../engine/input.ts'
+import { type Direction, letsIn, type Mode } from '../engine/input.ts'
 import type { ChannelProgress } from '../engine/engine.ts'
 import { type BlockCipher, BlockEncryption, ENCRYPTION_PADDING } from '../feed/encryption.ts'
 import type { AppendOptions, AuditReport, Feed, FeedChange } from '../feed/feed.ts'
@@ -506,10 +506,7 @@ export class FeedSession extends EventEmitter<FeedEvents> {
     const host = await this.#opened()
     const { length, fork } = host.feed
     const looking: { stop?: () => void } = {}
-    const mayDownload = (): boolean => {
-      const { direction } = this.#settings
-      return direction === 'both' || direction === 'download'
-    }
+    const mayDownload = (): boolean => letsIn(this.#settings.direction)
     const current = (): boolean => {
       if (!mayDownload()) return true
       const { knownLength, pendingPeers, peers } = host.progress()

@@ -5,8 +5,6 @@ import test, { type Assertions } from 'brittle'
 import type { FeedSession, Peer, SynclineError } from '../../lib/index.ts'
 import type { HypercoreLike } from '../../lib/feed/hypercore/hypercore-like.ts'
 import { duplexPair } from '../../lib/transport/memory.ts'
-import { secure } from '../../lib/transport/secret-stream.ts'
-import type { FramedStream } from '../../lib/transport/transport.ts'
 import {
   blockBytes,
   blocksOf,
@@ -25,6 +23,7 @@ import {
   VERSIONS,
   type CoreStream
 } from './helpers.ts'
+import { securePair } from '../fixtures/secure-pair.ts'
 
 interface Mux {
   createChannel(options: object): {
@@ -261,7 +260,7 @@ test('a raw duplex can be attached, and is ours then', async (t) => {
 
 test("a connection on which other protocols run can be attached, and stays the user's", async (t) => {
   const core = await filledCore(t, V11, COUNT)
-  const [one, other] = securePair(t)
+  const [one, other] = corePair(t)
   const heard: string[] = []
   const chats = [one, other].map((stream) => {
     const channel = Protomux.from(stream).createChannel({
@@ -296,7 +295,7 @@ const HANDLERS: Record<string, (fail: () => never) => object> = {
 }
 for (const [what, handlers] of Object.entries(HANDLERS)) {
   test(`another protocol that fails at ${what} ends the connection, and is no fault of the peer`, async (t) => {
-    const [one, other] = securePair(t)
+    const [one, other] = corePair(t)
     const sync = openSync(t)
     const faults = faultsOf(sync)
     await sync.attach(one)
@@ -324,7 +323,7 @@ for (const [what, handlers] of Object.entries(HANDLERS)) {
 
 for (const mode of ['both', 'serve'] as const) {
   test(`a feed of mode ${mode} is given to who wants it later on a connection of the user's`, async (t) => {
-    const [one, other] = securePair(t)
+    const [one, other] = corePair(t)
     // Something of theirs was there first.
     for (const stream of [one, other]) stream.userData = Protomux.from(stream)
     const holder = openSync(t)
@@ -354,7 +353,7 @@ for (const mode of ['both', 'serve'] as const) {
 
 test('hypercores that replicate on an attached connection already are left alone', async (t) => {
   const [theirs, ours] = [await filledCore(t, V11, COUNT), await filledCore(t, V11, COUNT)]
-  const [one, other] = securePair(t)
+  const [one, other] = corePair(t)
   const copy = await openCore(t, V11, theirs.key)
   theirs.replicate(other)
   ours.replicate(other)
@@ -374,13 +373,7 @@ test('hypercores that replicate on an attached connection already are left alone
   t.alike(Buffer.from((await copy.get(10)) ?? []), blockBytes(10), 'also after we are gone')
 })
 
-/** Two ends of an encrypted connection of the user's. */
-function securePair(t: Assertions): [FramedStream & CoreStream, FramedStream & CoreStream] {
-  const [a, b] = duplexPair()
-  const streams = [secure(true, a), secure(false, b)] as unknown as CoreStream[]
-  for (const stream of streams) {
-    stream.on('error', () => {})
-    t.teardown(() => stream.destroy())
-  }
-  return streams as [CoreStream, CoreStream]
+/** Two ends of an encrypted connection of the user's, as hypercore takes and gives them. */
+function corePair(t: Assertions): [CoreStream, CoreStream] {
+  return securePair(t) as unknown as [CoreStream, CoreStream]
 }

@@ -7,6 +7,7 @@ import { isSynclineError, memory, Synchronizer, type SynclineError } from '../..
 import { duplexPair } from '../../lib/transport/memory.ts'
 import { secure } from '../../lib/transport/secret-stream.ts'
 import type { FramedStream } from '../../lib/transport/transport.ts'
+import { securePair } from '../fixtures/secure-pair.ts'
 
 /** What a test says of somebody else's protocol. */
 type Chat = Partial<ChannelOptions>
@@ -133,15 +134,4 @@ async function attached(t: Assertions, one: FramedStream, other: FramedStream) {
   reader.on('peer-fault', (_, error) => errors.push(error))
   await Promise.all([reader.attach(one), source.attach(other)])
   return { reader, source, feed, errors }
-}
-
-/** Two ends of an encrypted connection of the user's. */
-function securePair(t: Assertions): [FramedStream, FramedStream] {
-  const [a, b] = duplexPair()
-  const streams = [secure(true, a), secure(false, b)] as const
-  for (const stream of streams) {
-    stream.on('error', () => {})
-    t.teardown(() => stream.destroy())
-  }
-  return [streams[0], streams[1]]
 }

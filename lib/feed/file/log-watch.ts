@@ -82,12 +82,8 @@ export class LogWatch {
     const { header, log, external } = image
     const unfolded = new Unfolded(header)
     const bitmap = decodeBitfield(image.bitfield)
-    for (const { entry } of log.entries) {
-      unfolded.apply(entry, new Uint8Array(0))
-      if (entry.bits === null) continue
-      const { start, end, drop } = entry.bits
-      bitmap.setRange(start, end, !drop)
-    }
+    for (const { entry } of log.entries) unfolded.apply(entry, new Uint8Array(0))
+    for (const { start, end, drop } of unfolded.bits) bitmap.setRange(start, end, !drop)
     if (unfolded.head.fork !== fork || unfolded.head.length < length) {
       throw changedError(this.#files.folder)
     }

@@ -347,7 +347,6 @@ export class HypercoreFeed implements Feed {
 
   async node(index: number): Promise<TreeNode | null> {
     this.#mustBeOpen()
-    if (flat.endBlock(index) > this.length) return null
     return this.#call('storage', () => this.#reader.node(index))
   }
 
@@ -431,9 +430,7 @@ export class HypercoreFeed implements Feed {
     const verifier = this.#knownVerifier()
     if (proof.fork !== this.fork || verifier === null || this.length === 0) return false
     const known = { key: this.key, verifier }
-    const { tree } = await this.#call('proof', async () => verifyTree(known, proof))
-    // Beyond our end there may be nodes that a truncation left behind.
-    const nodes = tree.nodes.filter(({ index }) => flat.endBlock(index) <= this.length)
+    const { nodes } = (await this.#call('proof', async () => verifyTree(known, proof))).tree
     const stored = await this.#call('storage', () =>
       this.#reader.nodes(nodes.map(({ index }) => index))
     )
@@ -711,9 +708,7 @@ export class HypercoreFeed implements Feed {
     const { fork, length, byteLength, signature } = this.#state
     const roots = this.#state.roots.map(copyNode)
     const nodes = new Map(roots.map((root) => [root.index, Promise.resolve<TreeNode | null>(root)]))
-    const get = async (index: number): Promise<TreeNode | null> => {
-      // What reaches beyond the end was left there by a truncation.
-      if (flat.endBlock(index) > length) return null
+    const get = (index: number): Promise<TreeNode | null> => {
       const node = nodes.get(index) ?? this.#reader.node(index)
       nodes.set(index, node)
       return node

@@ -3,11 +3,15 @@
  *
  * @module
  */
+import { endBlock } from '../../primitives/flat-tree.ts'
 import type { TreeNode } from '../../wire/message.ts'
 import type { HypercoreReads, HypercoreState } from './hypercore-like.ts'
 import { asBytes } from './proof.ts'
 
-/** See the module comment. Nodes are copies; blocks are the bytes that the storage read. */
+/**
+ * See the module comment. Nodes are copies; blocks are the bytes that the storage read. Nodes that reach beyond the end are
+ * absent: a truncation left them behind.
+ */
 export class HypercoreReader {
   /** A node, or null; nodes that are asked for in one go become one read. */
   readonly node: (index: number) => Promise<TreeNode | null>
@@ -23,7 +27,10 @@ export class HypercoreReader {
 
   /** Nodes, or null in their place, by one read. */
   async nodes(indexes: readonly number[]): Promise<(TreeNode | null)[]> {
-    const nodes = await this.#read(indexes, (reads, index) => reads.getTreeNode(index))
+    const { length } = this.#state
+    const nodes = await this.#read(indexes, async (reads, index) =>
+      endBlock(index) > length ? null : reads.getTreeNode(index)
+    )
     return nodes.map((node) => node && copyNode(node))
   }
 
